@@ -1,0 +1,63 @@
+"""Package metadata: the one place for version, dependencies and extras."""
+
+import pathlib
+
+from setuptools import find_packages, setup
+
+HERE = pathlib.Path(__file__).parent
+
+EXTRAS = {
+    "evaluation": [
+        "fairlearn",
+        "matplotlib",
+        "pandas",
+        "scikit-learn",
+        "scipy",
+    ],
+    "datasets": ["tensorflow-datasets"],
+    "tfma": ["tensorflow-model-analysis"],
+    "fairness-indicators": ["fairness-indicators", "dill"],
+    "beam": ["apache-beam"],
+    "hub": ["keras-hub"],
+    "docs": ["mkdocs-material", "mkdocstrings[python]"],
+    # The Keras backends beside TensorFlow, for the tests that train on them.
+    "backends": ["jax", "torch"],
+    "test": [
+        "hypothesis",
+        "matplotlib",
+        "pytest",
+        "ruff",
+        "scikit-learn",
+        "scipy",
+    ],
+}
+
+setup(
+    name="tensorflow-model-remediation-ext",
+    version="0.1.0",
+    description=(
+        "Counterfactual logit pairing and linear concept erasure (LEACE) for "
+        "Keras 3 models on TensorFlow."
+    ),
+    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    packages=find_packages(include=["tensorflow_model_remediation_ext*"]),
+    package_data={"tensorflow_model_remediation_ext": ["py.typed"]},
+    python_requires=">=3.10",
+    install_requires=["tensorflow>=2.16", "keras>=3.3", "numpy>=1.26"],
+    extras_require=EXTRAS,
+    classifiers=[
+        "Development Status :: 4 - Beta",
+        "Intended Audience :: Developers",
+        "Intended Audience :: Science/Research",
+        "Operating System :: OS Independent",
+        "Programming Language :: Python :: 3",
+        "Programming Language :: Python :: 3.10",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+    ],
+    keywords="fairness keras tensorflow counterfactual leace remediation",
+)

@@ -1,0 +1,1 @@
+"""Counterfactual logit pairing for Keras models."""
