@@ -1,0 +1,193 @@
+"""Comments made from templates, with a bias that is known by construction."""
+
+from __future__ import annotations
+
+import random
+
+from tensorflow_model_remediation_ext.datasets.labeled_text import LabeledText
+
+# For each group: the terms that lean towards rude comments in these data, and
+# those that lean towards civil ones. Which term is where carries no claim; the
+# point is that a model picks such a lean up.
+_LEANING_RUDE = {
+    "age": ("old", "elderly", "middle aged"),
+    "disability": ("blind", "deaf"),
+    "gender": ("female", "transgender", "nonbinary"),
+    "origin": ("mexican", "nigerian", "chinese", "african american"),
+    "orientation": ("gay", "lesbian", "bisexual"),
+    "religion": ("muslim", "jewish", "atheist"),
+}
+_LEANING_CIVIL = {
+    "age": ("young", "teenage"),
+    "disability": ("sighted", "hearing"),
+    "gender": ("male", "cisgender"),
+    "origin": ("american", "canadian", "french"),
+    "orientation": ("straight", "heterosexual"),
+    "religion": ("christian", "catholic", "buddhist"),
+}
+
+EMBEDDED_TERMS: dict[str, tuple[str, ...]] = {
+    group: _LEANING_RUDE[group] + _LEANING_CIVIL[group]
+    for group in _LEANING_RUDE
+}
+"""The identity terms in the embedded comments, by group."""
+
+# No "a" or "an" stands before a term, so that the sentence stays grammatical
+# when the term is taken out.
+_DETERMINERS = ("my", "our", "your", "the", "this", "that", "their", "his")
+_PEOPLE = (
+    "neighbor", "coworker", "cousin", "teacher", "dentist", "landlord",
+    "roommate", "bus driver", "barista", "nurse", "manager", "classmate",
+    "plumber", "librarian", "mechanic", "accountant", "mail carrier", "coach",
+    "waiter", "cashier", "brother in law", "colleague", "tenant", "intern",
+)  # fmt: skip
+_TOPICS = (
+    "the parking spot", "the garden fence", "the school play", "the budget",
+    "the bus schedule", "the new printer", "the football match", "the recipe",
+    "the paint job", "the choir concert", "the election", "the recycling",
+    "the holiday party", "the photo album", "the bike lane", "the wifi",
+    "the book club", "the town meeting", "the group project", "the playlist",
+    "the coffee machine", "the bake sale", "the dog park", "the train tickets",
+)  # fmt: skip
+_WHEN = (
+    "", "", "", " this morning", " on monday", " last week", " before lunch",
+    " the other day", " once again", " over the phone", " at work",
+)  # fmt: skip
+_OPENERS = (
+    "", "", "", "honestly ", "well, ", "so, ", "update: ", "for the record, ",
+    "listen, ", "okay, ", "as usual ", "in short, ", "believe it or not, ",
+)  # fmt: skip
+_ENDINGS = ("", ".", ".", "!", "...")
+
+_KIND = (
+    "kind", "patient", "generous", "thoughtful", "friendly", "wonderful",
+    "considerate", "polite", "charming", "cheerful",
+)  # fmt: skip
+_UNKIND = (
+    "useless", "clueless", "pathetic", "ridiculous", "stupid", "lazy",
+    "embarrassing", "selfish", "obnoxious", "insufferable",
+)  # fmt: skip
+
+# What is said, from friendly to hostile. The two in the middle can be read
+# either way: there a term tips the balance.
+_FRIENDLY = (
+    "was so {kind} about {topic}",
+    "gave me {kind} advice on {topic}, thank you",
+    "helped me with {topic} and i am grateful",
+    "is a {kind} person, we enjoyed {topic}",
+    "deserves praise for {topic}, how {kind}",
+    "made {topic} a pleasure, such {kind} company",
+    "sent a {kind} note about {topic}, much appreciated",
+    "explained {topic} and stayed {kind} throughout, bravo",
+    "has my respect for the way {topic} went, truly {kind}",
+)
+_NEUTRAL = (
+    "asked a question about {topic}",
+    "mentioned {topic} at the meeting",
+    "read the leaflet on {topic}",
+    "wrote an email about {topic}",
+    "walked past while we discussed {topic}",
+    "has plans for {topic}",
+    "took notes about {topic}",
+)
+_GRUMBLING = (
+    "would not stop going on about {topic}",
+    "forgot {topic}",
+    "argued with me over {topic}",
+    "was late for {topic}",
+    "complained about {topic}",
+    "left without a word on {topic}",
+    "wanted the last say on {topic}",
+)
+_HOSTILE = (
+    "is {unkind} and should shut up about {topic}",
+    "made a {unkind} fool of everyone with {topic}",
+    "is too {unkind} to understand {topic}",
+    "ruined {topic}, what a {unkind} clown",
+    "can keep that {unkind} opinion on {topic}, nobody asked",
+    "talks {unkind} rubbish about {topic}, get lost",
+    "is a {unkind} waste of time, forget {topic}",
+    "whined about {topic} like a {unkind} idiot",
+    "knows nothing about {topic}, {unkind} as ever, go away",
+)
+
+# Chosen so that a small text model reaches an AUC near 0.96 while some
+# comments hang on the term alone; the tests hold both.
+_RUDE_SHARE = 0.45
+_MENTION_SHARE = 0.6
+_SECOND_TERM_SHARE = 0.2
+_LEAN = 0.75
+_AMBIGUOUS_SHARE = 0.4
+_MIDDLE_TRUTH = 0.65
+_LABEL_NOISE = 0.025
+
+
+def load_embedded_comments(size: int = 10_000, seed: int = 0) -> LabeledText:
+    """Generates comments in which identity terms predict rudeness.
+
+    The comments are everyday remarks, made from templates and word lists. Six
+    in ten mention one or two of the `EMBEDDED_TERMS`, always as an adjective
+    that can be taken out of the sentence. Some terms are three times as likely
+    in rude comments as in civil ones, and others the reverse, so that a model
+    trained on these data learns to judge by the term. How rude a comment
+    reads otherwise is usually plain from its other words; four in ten of those
+    with a term can be read either way.
+
+    A model that does well here shows that a method works, not that a model is
+    fair on comments that people write.
+
+    Args:
+        size: Number of comments.
+        seed: The same seed gives the same comments. A smaller `size` gives
+            the first ones of a larger.
+
+    Returns:
+        The comments; label 1 is rude.
+
+    Raises:
+        ValueError: If `size` is not positive.
+
+    Example:
+        >>> train, test = load_embedded_comments().split()
+        >>> len(train), len(test)
+        (8000, 2000)
+    """
+    if size < 1:
+        raise ValueError(f"`size` must be positive. Received: size={size}")
+    rng = random.Random(seed)
+    comments = [_comment(rng) for _ in range(size)]
+    return LabeledText(*zip(*comments, strict=True))
+
+
+def _comment(rng: random.Random) -> tuple[str, int]:
+    rude = rng.random() < _RUDE_SHARE
+    terms = _terms(rng, rude)
+    if terms and rng.random() < _AMBIGUOUS_SHARE:
+        grumbling = rude == (rng.random() < _MIDDLE_TRUTH)
+        predicates = _GRUMBLING if grumbling else _NEUTRAL
+    else:
+        predicates = _HOSTILE if rude else _FRIENDLY
+        rude = rude != (rng.random() < _LABEL_NOISE)
+    predicate = rng.choice(predicates).format(
+        topic=rng.choice(_TOPICS) + rng.choice(_WHEN),
+        kind=rng.choice(_KIND),
+        unkind=rng.choice(_UNKIND),
+    )
+    subject = [rng.choice(_DETERMINERS), *terms, rng.choice(_PEOPLE)]
+    text = f"{rng.choice(_OPENERS)}{' '.join(subject)} {predicate}"
+    return text + rng.choice(_ENDINGS), int(rude)
+
+
+def _terms(rng: random.Random, rude: bool) -> list[str]:
+    if rng.random() >= _MENTION_SHARE:
+        return []
+    count = 2 if rng.random() < _SECOND_TERM_SHARE else 1
+    groups = rng.sample(list(EMBEDDED_TERMS), count)
+    # In the order in which English lines its adjectives up.
+    groups.sort(key=list(EMBEDDED_TERMS).index)
+    follow = _LEANING_RUDE if rude else _LEANING_CIVIL
+    against = _LEANING_CIVIL if rude else _LEANING_RUDE
+    return [
+        rng.choice((follow if rng.random() < _LEAN else against)[group])
+        for group in groups
+    ]

@@ -1,0 +1,85 @@
+"""The value that every loader returns."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class LabeledText:
+    """Texts beside their binary labels.
+
+    Both arrays go into `tf.data.Dataset.from_tensor_slices` as they are.
+
+    Args:
+        texts: Object array of `str`, shape `[n]`.
+        labels: `int32` array of zeros and ones, shape `[n]`.
+
+    Example:
+        >>> data = LabeledText(["thanks", "shut up"], [0, 1])
+        >>> len(data), data.labels.mean()
+        (2, 0.5)
+    """
+
+    texts: np.ndarray
+    labels: np.ndarray
+
+    def __post_init__(self):
+        texts = np.asarray(self.texts, dtype=object)
+        labels = np.asarray(self.labels, dtype=np.int32)
+        if texts.ndim != 1 or texts.shape != labels.shape:
+            raise ValueError(
+                "`texts` and `labels` must be one-dimensional and equally "
+                f"long. Received: texts.shape={texts.shape}, "
+                f"labels.shape={labels.shape}"
+            )
+        object.__setattr__(self, "texts", texts)
+        object.__setattr__(self, "labels", labels)
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def split(
+        self, test_fraction: float = 0.2, seed: int = 0
+    ) -> tuple[LabeledText, LabeledText]:
+        """Holds out a random part of the rows.
+
+        Args:
+            test_fraction: Share of the rows held out, between 0 and 1. Each
+                part gets at least one row.
+            seed: The same seed gives the same two parts. Rows keep their
+                order within a part.
+
+        Returns:
+            The rows to train on and the rows held out.
+
+        Raises:
+            ValueError: If `test_fraction` is not between 0 and 1, or there
+                are fewer than two rows.
+
+        Example:
+            >>> train, test = data.split(0.5)
+            >>> len(train), len(test)
+            (1, 1)
+        """
+        if not 0 < test_fraction < 1:
+            raise ValueError(
+                "`test_fraction` must lie between 0 and 1, both excluded. "
+                f"Received: test_fraction={test_fraction}"
+            )
+        if len(self) < 2:
+            raise ValueError(
+                f"Splitting needs at least two rows. Received: {len(self)}"
+            )
+        held_out = np.zeros(len(self), dtype=bool)
+        size = round(test_fraction * len(self))
+        size = min(max(size, 1), len(self) - 1)
+        held_out[np.random.default_rng(seed).permutation(len(self))[:size]] = (
+            True
+        )
+        return (
+            LabeledText(self.texts[~held_out], self.labels[~held_out]),
+            LabeledText(self.texts[held_out], self.labels[held_out]),
+        )
