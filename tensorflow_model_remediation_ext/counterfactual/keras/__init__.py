@@ -1,1 +1,25 @@
 """Counterfactual logit pairing for Keras models."""
+
+from tensorflow_model_remediation_ext.counterfactual.keras import (
+    metrics,
+    models,
+    utils,
+)
+from tensorflow_model_remediation_ext.counterfactual.keras.models import (
+    CounterfactualModel,
+)
+from tensorflow_model_remediation_ext.counterfactual.keras.utils import (
+    CounterfactualPackedInputs,
+)
+from tensorflow_model_remediation_ext.counterfactual.losses import (
+    PairwiseMSELoss,
+)
+
+__all__ = [
+    "CounterfactualModel",
+    "CounterfactualPackedInputs",
+    "PairwiseMSELoss",
+    "metrics",
+    "models",
+    "utils",
+]

@@ -1,0 +1,521 @@
+"""A Keras model that adds a penalty to the loss of the model it wraps.
+
+The penalty is computed from extra inputs that ride along with each batch.
+Training itself is left to Keras: `fit` and `evaluate` turn the packed data
+into plain Keras data whose `x` is a `RemediationInputs`, `call` runs the
+wrapped model on the part of it that is the input proper, and `compute_loss`
+adds the penalties. So loss scaling, regularization, gradient accumulation,
+distribution, compilation and class weights are Keras' own.
+"""
+
+import inspect
+import math
+import numbers
+from collections.abc import Callable, Iterable
+from types import GeneratorType
+from typing import Any, NamedTuple
+
+import keras
+import tensorflow as tf
+from keras import ops
+
+from tensorflow_model_remediation_ext.common.structures import (
+    SINGLE,
+    align,
+    by_objective,
+    prefixed,
+    unwrap,
+)
+
+
+class RemediationInputs(NamedTuple):
+    """What the wrapper sees as `x`.
+
+    Attributes:
+        x: Input of the wrapped model.
+        penalty_inputs: Extra inputs of the penalties, by objective.
+    """
+
+    x: Any
+    penalty_inputs: dict[str, Any]
+
+
+class _Ledger:
+    """Trackers of one compiled model.
+
+    A plain object, which Keras neither saves nor loads: weights files do not
+    depend on what was logged.
+    """
+
+    def __init__(self, penalty_name: str, metrics: Any):
+        self._penalty_name = penalty_name
+        self.given = metrics
+        self.original_loss = keras.metrics.Mean(name="original_loss")
+        self.losses: dict[str, keras.metrics.Mean] = {}
+        self.metrics: dict[str, list[keras.metrics.Metric]] = {}
+
+    def open(self, objectives: Iterable[str]) -> None:
+        """Creates the trackers of objectives that are new."""
+        for objective in objectives:
+            if objective in self.losses:
+                continue
+            given = self.given
+            if isinstance(given, dict):
+                given = given.get(objective, [])
+            self.metrics[objective] = [_named(m, objective) for m in given]
+            self.losses[objective] = keras.metrics.Mean(
+                name=prefixed(objective, f"{self._penalty_name}_loss")
+            )
+
+    def trackers(self, objectives: Iterable[str]) -> list[keras.Metric]:
+        """Returns the trackers of `objectives`, losses first."""
+        objectives = list(objectives)
+        losses = [self.losses[objective] for objective in objectives]
+        return losses + [m for o in objectives for m in self.metrics[o]]
+
+
+def _named(metric: keras.Metric, objective: str) -> keras.Metric:
+    """Returns the metric itself, or a copy that is named after `objective`."""
+    if objective == SINGLE:
+        return metric
+    name = prefixed(objective, metric.name)
+    return type(metric).from_config({**metric.get_config(), "name": name})
+
+
+class RemediationModel(keras.Model):
+    """Base of the models that add a penalty to the loss of another model.
+
+    Subclasses set `penalty_name` and implement `unpack` and
+    `compute_penalty`.
+
+    Args:
+        original_model: The model to wrap, trained in place.
+        loss: A loss, or a dict of losses by objective.
+        loss_weight: Weight of the penalty, finite and not negative, or a dict
+            of weights by objective.
+        **kwargs: Passed to `keras.Model`.
+
+    Raises:
+        TypeError: If `original_model` is not a `keras.Model`.
+        ValueError: If a weight is negative or not finite, or if `loss` and
+            `loss_weight` are dicts with different objectives.
+    """
+
+    #: Name of the penalty in logs, and of the function that packs its data.
+    penalty_name: str
+    packed_by: str
+
+    def __init__(
+        self,
+        original_model: keras.Model,
+        loss: Any,
+        loss_weight: float | dict[str, float] = 1.0,
+        **kwargs: Any,
+    ):
+        if not isinstance(original_model, keras.Model):
+            kind = type(original_model)
+            raise TypeError(
+                "`original_model` must be a keras.Model (Keras 3). Received: "
+                f"an object of type {kind.__module__}.{kind.__qualname__}"
+            )
+        # The wrapper is transparent: the wrapped model casts the inputs, and
+        # its policy decides on loss scaling in `compile`.
+        kwargs.setdefault("dtype", original_model.dtype_policy)
+        super().__init__(autocast=False, **kwargs)
+        self.original_model = original_model
+        self.built = original_model.built
+        self._takes_training = (
+            "training" in inspect.signature(original_model.call).parameters
+        )
+        self.penalty_loss = loss
+        self._ledger = _Ledger(self.penalty_name, [])
+        self.loss_weight = _checked_weight(loss_weight)
+        if isinstance(loss, dict) and isinstance(loss_weight, dict):
+            align(loss_weight, loss, "loss_weight")
+
+    # What a technique says of itself.
+
+    def unpack(self, batch: Any) -> tuple[Any, Any] | None:
+        """Splits a packed batch.
+
+        Args:
+            batch: A batch, or the element spec of a dataset.
+
+        Returns:
+            `(x, y, sample_weight)` as Keras takes it, and the inputs of the
+            penalty, alone or in a dict by objective; `None` if `batch` is not
+            packed.
+        """
+        raise NotImplementedError
+
+    def compute_penalty(
+        self, inputs: Any, loss: Any, training: bool
+    ) -> tuple[Any, list[tuple]]:
+        """Computes the penalty of one objective.
+
+        Args:
+            inputs: Its inputs, as `unpack` gave them.
+            loss: Its loss.
+            training: Whether the model is being trained.
+
+        Returns:
+            The penalty, a scalar scaled as Keras losses are, and for each
+            output of the model the arguments for `update_state` of the
+            penalty's metrics.
+        """
+        raise NotImplementedError
+
+    def predict_statelessly(self, x: Any, training: bool) -> Any:
+        """Runs the wrapped model and leaves its state as it was.
+
+        Batch statistics are those of the training data alone, and the seeds
+        of dropout start anew at each call within a step: halves of a pair see
+        the same dropout mask, so that they differ by what is different in
+        them. So a penalty of weight 0 leaves training as it was.
+        """
+        variables = self.original_model.variables
+        with keras.StatelessScope([(v, v.value) for v in variables]):
+            return self(x, training=training)
+
+    # What Keras asks of a model.
+
+    def call(self, inputs: Any, training: bool | None = None) -> Any:
+        """Runs the wrapped model; packed inputs are looked through."""
+        if isinstance(inputs, RemediationInputs):
+            inputs = inputs.x
+        # Passed on by hand: on JAX there is no call context to learn it from.
+        # Keras trains models without the argument in inference mode.
+        training = training if self._takes_training else False
+        return self.original_model(inputs, training=training)
+
+    @property
+    def output_names(self) -> list[str]:
+        """Names of the wrapped model's outputs, for losses given by name."""
+        return self.original_model.output_names
+
+    def _compile_penalty_metrics(self, metrics: Any) -> None:
+        """Starts new trackers; subclasses call it at the end of `compile`."""
+        if metrics is None:
+            metrics = []
+        elif not isinstance(metrics, (dict, list, tuple)):
+            metrics = [metrics]
+        self._ledger = _Ledger(self.penalty_name, metrics)
+        for value in (self.penalty_loss, self.loss_weight, metrics):
+            if isinstance(value, dict):
+                self._open_ledger(value)
+
+    def _open_ledger(self, objectives: Iterable[str]) -> None:
+        """Checks the objectives and creates what trackers they still lack."""
+        align(self.penalty_loss, objectives, "loss")
+        align(self.loss_weight, objectives, "loss_weight")
+        if keras.backend.backend() == "tensorflow":
+            with self.distribute_strategy.scope():
+                self._ledger.open(objectives)
+        else:
+            self._ledger.open(objectives)
+
+    def compute_loss(
+        self,
+        x: Any = None,
+        y: Any = None,
+        y_pred: Any = None,
+        sample_weight: Any = None,
+        training: bool = True,
+    ) -> Any:
+        """Returns the task's loss plus the weighted penalties."""
+        total = super().compute_loss(x, y, y_pred, sample_weight)
+        self._ledger.original_loss.update_state(
+            _unscaled(total), sample_weight=_batch_size(y_pred)
+        )
+        if not isinstance(x, RemediationInputs):
+            return total
+        losses = align(self.penalty_loss, x.penalty_inputs, "loss")
+        weights = align(self.loss_weight, x.penalty_inputs, "loss_weight")
+        for objective, inputs in x.penalty_inputs.items():
+            penalty, updates = self.compute_penalty(
+                inputs, losses[objective], training
+            )
+            if weights[objective]:
+                total = total + weights[objective] * penalty
+            self._ledger.losses[objective].update_state(
+                _unscaled(penalty), sample_weight=_batch_size(updates[0][0])
+            )
+            for metric in self._ledger.metrics[objective]:
+                for update in updates:
+                    metric.update_state(*update)
+        return total
+
+    @property
+    def metrics(self) -> list[keras.Metric]:
+        """The total loss, its parts, the compiled and the pairs' metrics."""
+        metrics = super().metrics
+        if not self.compiled:
+            return metrics
+        trackers = self._ledger.trackers(self._ledger.losses)
+        losses = len(self._ledger.losses)
+        return [
+            metrics[0],
+            self._ledger.original_loss,
+            *trackers[:losses],
+            *metrics[1:],
+            *trackers[losses:],
+        ]
+
+    def compute_metrics(
+        self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None
+    ) -> dict[str, Any]:
+        """Returns all results but those of penalties without data in `x`."""
+        results = super().compute_metrics(x, y, y_pred, sample_weight)
+        present = x.penalty_inputs if isinstance(x, RemediationInputs) else ()
+        absent = set(self._ledger.losses) - set(present)
+        for tracker in self._ledger.trackers(absent):
+            del results[tracker.name]
+        return results
+
+    # Packed data become Keras data on their way in.
+
+    def fit(
+        self,
+        x: Any = None,
+        y: Any = None,
+        batch_size: int | None = None,
+        epochs: int = 1,
+        verbose: Any = "auto",
+        callbacks: Any = None,
+        validation_split: float = 0.0,
+        validation_data: Any = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Trains on packed data; otherwise `keras.Model.fit`.
+
+        Args:
+            x: A dataset, `PyDataset` or generator of packed batches.
+            y: Not used: the packed batches hold the targets.
+            batch_size: As in `keras.Model.fit`.
+            epochs: As in `keras.Model.fit`.
+            verbose: As in `keras.Model.fit`.
+            callbacks: As in `keras.Model.fit`.
+            validation_split: As in `keras.Model.fit`.
+            validation_data: Packed data, or any that `keras.Model.fit` takes.
+            **kwargs: As in `keras.Model.fit`.
+
+        Returns:
+            A `keras.callbacks.History`.
+
+        Raises:
+            ValueError: If the data were not packed, or hold other objectives
+                than `loss` and `loss_weight`.
+        """
+        return super().fit(
+            self._keras_data(x, required=True),
+            y,
+            batch_size,
+            epochs,
+            verbose,
+            callbacks,
+            validation_split,
+            self._keras_data(validation_data),
+            **kwargs,
+        )
+
+    def evaluate(self, x: Any = None, *args: Any, **kwargs: Any) -> Any:
+        """Evaluates on packed or plain data, as `keras.Model.evaluate`."""
+        return super().evaluate(self._keras_data(x), *args, **kwargs)
+
+    def predict(self, x: Any, *args: Any, **kwargs: Any) -> Any:
+        """Predicts for packed or plain data, as `keras.Model.predict`."""
+        return super().predict(self._keras_data(x), *args, **kwargs)
+
+    def train_on_batch(
+        self,
+        x: Any,
+        y: Any = None,
+        sample_weight: Any = None,
+        class_weight: Any = None,
+        return_dict: bool = False,
+    ) -> Any:
+        """Trains on one packed batch, as `keras.Model.train_on_batch`."""
+        arguments = self._batch_arguments(x, y, sample_weight, required=True)
+        return super().train_on_batch(*arguments, class_weight, return_dict)
+
+    def test_on_batch(
+        self,
+        x: Any,
+        y: Any = None,
+        sample_weight: Any = None,
+        return_dict: bool = False,
+    ) -> Any:
+        """Tests on a packed or plain batch, as `keras.Model.test_on_batch`."""
+        arguments = self._batch_arguments(x, y, sample_weight)
+        return super().test_on_batch(*arguments, return_dict)
+
+    def predict_on_batch(self, x: Any) -> Any:
+        """Predicts for a packed or plain batch."""
+        return super().predict_on_batch(self._batch_arguments(x)[0])
+
+    def _keras_data(self, data: Any, required: bool = False) -> Any:
+        """Returns `data` with every packed batch made a Keras batch."""
+
+        def convert(batch):
+            return self._keras_batch(batch, required)
+
+        if isinstance(data, tf.data.Dataset):
+            # Trackers must exist before `map` traces, hence this look ahead.
+            converted = convert(data.element_spec)
+            return data if converted is data.element_spec else data.map(convert)
+        if isinstance(data, keras.utils.PyDataset):
+            return _ConvertedPyDataset(data, convert)
+        if isinstance(data, GeneratorType):
+            return map(convert, data)
+        if required or self.unpack(data) is not None:
+            raise self._not_packed(data)
+        return data
+
+    def _keras_batch(self, batch: Any, required: bool) -> Any:
+        """Returns a packed batch as `(RemediationInputs, y, sample_weight)`.
+
+        Any other batch is returned as it is, unless packed ones are required.
+        """
+        parts = self.unpack(batch)
+        if parts is None:
+            if required:
+                raise self._not_packed(batch)
+            return batch
+        original, penalty_inputs = parts
+        penalty_inputs = by_objective(penalty_inputs, "data")
+        self._open_ledger(penalty_inputs)
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(original)
+        return keras.utils.pack_x_y_sample_weight(
+            RemediationInputs(x, penalty_inputs), y, sample_weight
+        )
+
+    def _batch_arguments(
+        self,
+        x: Any,
+        y: Any = None,
+        sample_weight: Any = None,
+        required: bool = False,
+    ) -> tuple[Any, Any, Any]:
+        """Returns `x, y, sample_weight` for the `..._on_batch` methods."""
+        batch = self._keras_batch(x, required)
+        if batch is x:
+            return x, y, sample_weight
+        if y is not None or sample_weight is not None:
+            raise ValueError(
+                "`y` and `sample_weight` must be None where `x` is a packed "
+                "batch: it holds them."
+            )
+        return keras.utils.unpack_x_y_sample_weight(batch)
+
+    def _not_packed(self, data: Any) -> ValueError:
+        spec = getattr(data, "element_spec", None)
+        seen = type(data).__name__ if spec is None else f"a dataset of {spec}"
+        return ValueError(
+            f"`x` must be a dataset, a PyDataset or a generator of batches "
+            f"packed by `{self.packed_by}`. Received: {seen}"
+        )
+
+    # Saving.
+
+    def get_config(self) -> dict:
+        """Returns the serialized arguments of the constructor."""
+        serialize = keras.saving.serialize_keras_object
+        return {
+            "name": self.name,
+            "trainable": self.trainable,
+            "original_model": serialize(self.original_model),
+            "loss": serialize(_plain(self.penalty_loss)),
+            "loss_weight": _plain(self.loss_weight),
+        }
+
+    @classmethod
+    def from_config(
+        cls, config: dict, custom_objects: dict | None = None
+    ) -> "RemediationModel":
+        """Makes the model that `get_config` described."""
+        config = dict(config)
+        for key in ("original_model", "loss"):
+            config[key] = keras.saving.deserialize_keras_object(
+                config[key], custom_objects=custom_objects
+            )
+        return cls(**config)
+
+    def get_build_config(self) -> None:
+        """Returns nothing: the wrapped model knows how it was built."""
+
+    def get_compile_config(self) -> dict:
+        """Returns Keras' compile configuration and the penalty's metrics."""
+        config = super().get_compile_config()
+        if config:
+            config[f"{self.penalty_name}_metrics"] = (
+                keras.saving.serialize_keras_object(self._ledger.given)
+            )
+        return config
+
+    def compile_from_config(self, config: dict) -> None:
+        """Compiles the model as `get_compile_config` described."""
+        self.compile(**keras.saving.deserialize_keras_object(config))
+        if self.optimizer is not None and self.built:
+            self.optimizer.build(self.trainable_variables)
+
+    def export(self, filepath: str, *args: Any, **kwargs: Any) -> Any:
+        """Exports the wrapped model for serving, as `keras.Model.export`."""
+        return self.original_model.export(filepath, *args, **kwargs)
+
+
+class _ConvertedPyDataset(keras.utils.PyDataset):
+    """Another `PyDataset` with every batch converted."""
+
+    def __init__(self, dataset: keras.utils.PyDataset, convert: Callable):
+        super().__init__(
+            workers=dataset.workers,
+            use_multiprocessing=dataset.use_multiprocessing,
+            max_queue_size=dataset.max_queue_size,
+        )
+        self._dataset = dataset
+        self._convert = convert
+
+    def __getitem__(self, index: int) -> Any:
+        return self._convert(self._dataset[index])
+
+    @property
+    def num_batches(self) -> int | None:
+        return self._dataset.num_batches
+
+    def on_epoch_begin(self) -> None:
+        self._dataset.on_epoch_begin()
+
+    def on_epoch_end(self) -> None:
+        self._dataset.on_epoch_end()
+
+
+def _checked_weight(loss_weight: Any) -> Any:
+    """Returns the weight or weights as floats."""
+    weights = by_objective(loss_weight, "loss_weight")
+    for objective, weight in weights.items():
+        number = isinstance(weight, numbers.Real) and not isinstance(
+            weight, bool
+        )
+        if not (number and math.isfinite(weight) and weight >= 0):
+            raise ValueError(
+                "`loss_weight` must be a finite number, zero or greater. "
+                f"Received: {prefixed(objective, 'loss_weight')}={weight!r}"
+            )
+        weights[objective] = float(weight)
+    return unwrap(weights)
+
+
+def _batch_size(predictions: Any) -> Any:
+    return ops.shape(keras.tree.flatten(predictions)[0])[0]
+
+
+def _unscaled(loss: Any) -> Any:
+    """Undoes the division by the number of replicas of Keras losses."""
+    if keras.backend.backend() == "tensorflow":
+        loss = loss * tf.distribute.get_strategy().num_replicas_in_sync
+    return loss
+
+
+def _plain(value: Any) -> Any:
+    """Returns a plain dict for the tracked one that Keras makes of it."""
+    return dict(value) if isinstance(value, dict) else value

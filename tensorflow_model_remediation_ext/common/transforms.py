@@ -1,0 +1,70 @@
+"""Transforms of predictions before they are compared."""
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+from keras import ops
+
+
+def logit(probabilities: Any) -> Any:
+    """Returns `log(p / (1 - p))`, with `p` kept `epsilon` away from 0 and 1.
+
+    Args:
+        probabilities: Float tensor with values in `[0, 1]`, any shape.
+
+    Returns:
+        Tensor of the same shape and dtype.
+    """
+    epsilon = keras.config.epsilon()
+    clipped = ops.clip(probabilities, epsilon, 1.0 - epsilon)
+    return ops.log(clipped) - ops.log1p(-clipped)
+
+
+_BY_NAME = {"logit": logit, "sigmoid": ops.sigmoid, "softmax": ops.softmax}
+
+
+def get(transform: str | Callable | dict | None) -> Callable:
+    """Resolves a transform of predictions.
+
+    Args:
+        transform: `None` (identity), `"logit"`, `"sigmoid"`, `"softmax"`, a
+            callable, or the serialized form of a registered callable.
+
+    Returns:
+        A function from a float tensor to a tensor of the same shape.
+
+    Raises:
+        ValueError: If the name is unknown or the value is no callable.
+    """
+    if transform is None:
+        return lambda predictions: predictions
+    if isinstance(transform, str) and transform in _BY_NAME:
+        return _BY_NAME[transform]
+    if isinstance(transform, dict):
+        transform = keras.saving.deserialize_keras_object(transform)
+    if callable(transform):
+        return transform
+    raise ValueError(
+        f"`transform` must be None, one of {sorted(_BY_NAME)} or a callable. "
+        f"Received: transform={transform!r}"
+    )
+
+
+def serialize(transform: str | Callable | None) -> Any:
+    """Returns a JSON-able form of `transform` that `get` understands.
+
+    Raises:
+        ValueError: If a callable is not registered with Keras, so that a
+            saved loss could not be loaded again.
+    """
+    if transform is None or isinstance(transform, (str, dict)):
+        return transform
+    name = keras.saving.get_registered_name(transform)
+    if keras.saving.get_registered_object(name) is None:
+        raise ValueError(
+            "A `transform` that is saved must be a name or a function "
+            "registered with @keras.saving.register_keras_serializable(). "
+            f"Received: transform={transform!r}"
+        )
+    return keras.saving.serialize_keras_object(transform)

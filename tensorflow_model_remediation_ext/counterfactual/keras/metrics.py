@@ -1,0 +1,180 @@
+"""Metrics on pairs of predictions: how often and how far they move."""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from tensorflow_model_remediation_ext.common.predictions import dense_pair
+from tensorflow_model_remediation_ext.counterfactual.losses import PACKAGE
+
+
+class _PairMetric(keras.metrics.Metric):
+    """A weighted sum over pairs and, for means, the total weight."""
+
+    def __init__(self, name: str, dtype: Any = None):
+        super().__init__(name=name, dtype=dtype)
+        self.total = self.add_weight(
+            shape=(), initializer="zeros", name="total"
+        )
+        self.count = self.add_weight(
+            shape=(), initializer="zeros", name="count"
+        )
+
+    def update_state(
+        self, original: Any, counterfactual: Any, sample_weight: Any = None
+    ) -> None:
+        """Adds a batch of pairs.
+
+        Args:
+            original: Predictions on the original inputs, `[batch]`,
+                `[batch, 1]` or `[batch, ..., classes]`.
+            counterfactual: Predictions on their counterfactuals, same shape.
+            sample_weight: `[batch]`, or the shape of the predictions without
+                the last axis; default 1.
+        """
+        original, counterfactual = dense_pair(
+            original, counterfactual, self.name
+        )
+        values = ops.cast(self._values(original, counterfactual), self.dtype)
+        weights = ops.ones_like(values)
+        if sample_weight is not None:
+            sample_weight = ops.cast(sample_weight, self.dtype)
+            sample_weight = _align_rank(sample_weight, len(values.shape))
+            weights = weights * sample_weight
+        self.total.assign_add(ops.sum(values * weights))
+        self.count.assign_add(ops.sum(weights))
+
+    def _values(self, original: Any, counterfactual: Any) -> Any:
+        """Returns one value a decision: the last axis reduced."""
+        raise NotImplementedError
+
+    def result(self) -> Any:
+        """Returns the weighted mean over all pairs, 0 if there were none."""
+        return ops.divide_no_nan(self.total, self.count)
+
+
+def _align_rank(sample_weight: Any, rank: int) -> Any:
+    """Drops or adds trailing axes of length 1 until the rank fits."""
+    while len(sample_weight.shape) > rank and sample_weight.shape[-1] == 1:
+        sample_weight = ops.squeeze(sample_weight, axis=-1)
+    while len(sample_weight.shape) < rank:
+        sample_weight = ops.expand_dims(sample_weight, axis=-1)
+    return sample_weight
+
+
+class _FlipMetric(_PairMetric):
+    """Pairs whose decisions differ."""
+
+    def __init__(
+        self, threshold: float = 0.5, name: str = "flip", dtype: Any = None
+    ):
+        super().__init__(name=name, dtype=dtype)
+        self.threshold = threshold
+
+    def _values(self, original: Any, counterfactual: Any) -> Any:
+        if original.shape[-1] == 1:
+            return (original > self.threshold)[..., 0] != (
+                counterfactual > self.threshold
+            )[..., 0]
+        return ops.argmax(original, axis=-1) != ops.argmax(
+            counterfactual, axis=-1
+        )
+
+    def get_config(self) -> dict:
+        """Returns the arguments of the constructor."""
+        return {**super().get_config(), "threshold": self.threshold}
+
+
+@keras.saving.register_keras_serializable(package=PACKAGE)
+class FlipRate(_FlipMetric):
+    """Weighted share of pairs whose decision changes.
+
+    A decision is `prediction > threshold` where there is one column, and the
+    argmax where there are several. A flip rate of 0 does not say that groups
+    are treated equally: it only compares each example with its own
+    counterfactual.
+
+    Args:
+        threshold: Decision threshold for one-column predictions, in their
+            own unit (probability or logit).
+        name: Name of the metric.
+        dtype: Dtype of the result.
+
+    Example:
+        >>> metric = FlipRate()
+        >>> metric.update_state([[0.9], [0.2]], [[0.4], [0.1]])
+        >>> float(metric.result())
+        0.5
+
+    References:
+        Garg et al. 2018 (arXiv 1809.10610).
+    """
+
+    def __init__(
+        self,
+        threshold: float = 0.5,
+        name: str = "flip_rate",
+        dtype: Any = None,
+    ):
+        super().__init__(threshold, name, dtype)
+
+
+@keras.saving.register_keras_serializable(package=PACKAGE)
+class FlipCount(_FlipMetric):
+    """Weighted number of pairs whose decision changes.
+
+    Args:
+        threshold: Decision threshold for one-column predictions, in their
+            own unit (probability or logit).
+        name: Name of the metric.
+        dtype: Dtype of the result.
+
+    Example:
+        >>> metric = FlipCount()
+        >>> metric.update_state([[0.9], [0.2]], [[0.4], [0.1]])
+        >>> float(metric.result())
+        1.0
+    """
+
+    def __init__(
+        self,
+        threshold: float = 0.5,
+        name: str = "flip_count",
+        dtype: Any = None,
+    ):
+        super().__init__(threshold, name, dtype)
+
+    def result(self) -> Any:
+        """Returns the sum of the weights of the flipped pairs."""
+        return ops.convert_to_tensor(self.total)
+
+
+@keras.saving.register_keras_serializable(package=PACKAGE)
+class CounterfactualGap(_PairMetric):
+    """Weighted mean absolute difference of paired predictions.
+
+    With several columns, the mean over the columns. Called the
+    counterfactual token fairness gap in the paper.
+
+    Args:
+        name: Name of the metric.
+        dtype: Dtype of the result.
+
+    Example:
+        >>> metric = CounterfactualGap()
+        >>> metric.update_state([[0.75], [0.25]], [[0.25], [0.25]])
+        >>> float(metric.result())
+        0.25
+
+    References:
+        Garg et al. 2018 (arXiv 1809.10610), definition 2.
+    """
+
+    def __init__(self, name: str = "counterfactual_gap", dtype: Any = None):
+        super().__init__(name=name, dtype=dtype)
+
+    def _values(self, original: Any, counterfactual: Any) -> Any:
+        original = ops.cast(original, self.dtype)
+        counterfactual = ops.cast(counterfactual, self.dtype)
+        return ops.mean(ops.abs(original - counterfactual), axis=-1)

@@ -1,0 +1,132 @@
+"""The model that learns not to react to identity terms."""
+
+from typing import Any
+
+import keras
+
+from tensorflow_model_remediation_ext.common.remediation_model import (
+    RemediationModel,
+)
+from tensorflow_model_remediation_ext.counterfactual import losses
+from tensorflow_model_remediation_ext.counterfactual.keras.utils import (
+    CounterfactualPackedInputs,
+)
+
+
+@keras.saving.register_keras_serializable(package=losses.PACKAGE)
+class CounterfactualModel(RemediationModel):
+    """Trains a Keras model with counterfactual logit pairing (CLP).
+
+    Wrap a model before `compile` and `fit` it on data from
+    `pack_counterfactual_data`. The loss becomes
+
+        `loss = original_loss + loss_weight * counterfactual_loss`
+
+    where `original_loss` is the compiled loss plus regularization losses, and
+    `counterfactual_loss` compares the predictions on both halves of the
+    pairs. All three are logged, `counterfactual_loss` before weighting. Else
+    the model is used as the one it wraps: callbacks, `jit_compile`, mixed
+    precision, `tf.distribute` and saving included. `evaluate` and `predict`
+    take packed and plain data alike; `export` exports the wrapped model.
+
+    The pairs do not touch the state of the wrapped model: batch statistics
+    are learned from the data alone, and both halves of a pair see the same
+    dropout mask.
+
+    CLP holds for the terms it was trained with, on data like those it was
+    trained on. It does not make groups be treated equally, nor does it touch
+    what a text says of a group in other words.
+
+    Args:
+        original_model: The `keras.Model` to wrap: trained in place, compiled
+            or not, trained or not.
+        loss: Penalty on pairs: a `CounterfactualLoss`, its name (such as
+            `"pairwise_mse_loss"`), or a Keras loss that is 0 for identical
+            predictions; or a dict of them by objective. Default:
+            `PairwiseMSELoss()`. For a model that ends in a sigmoid,
+            `PairwiseMSELoss(transform="logit")` pairs logits, as in the
+            paper. With several outputs, the penalty is the sum over outputs.
+        loss_weight: Weight of the penalty, or a dict by objective.
+        **kwargs: Passed to `keras.Model`, e.g. `name`.
+
+    Raises:
+        TypeError: If `original_model` or `loss` has the wrong type.
+        ValueError: If a weight is negative or not finite, if the objectives
+            differ, or if data given to `fit` were not packed.
+
+    Example:
+        ```python
+        data = tf.data.Dataset.from_tensor_slices((texts, labels)).batch(64)
+        pairs = build_counterfactual_data(data, ["gay", "muslim"])
+        packed = pack_counterfactual_data(data, pairs)
+
+        model = CounterfactualModel(original_model, loss_weight=1.0)
+        model.compile(
+            "adam",
+            "binary_crossentropy",
+            counterfactual_metrics=[FlipRate()],
+        )
+        model.fit(packed, epochs=2)
+        ```
+
+    References:
+        Garg et al. 2018, "Counterfactual Fairness in Text Classification
+        through Robustness" (arXiv 1809.10610), section 4.3.
+    """
+
+    penalty_name = "counterfactual"
+    packed_by = "pack_counterfactual_data"
+
+    def __init__(
+        self,
+        original_model: keras.Model,
+        loss: Any = None,
+        loss_weight: float | dict[str, float] = 1.0,
+        **kwargs: Any,
+    ):
+        if isinstance(loss, dict):
+            loss = {name: losses.get(each) for name, each in loss.items()}
+        else:
+            loss = losses.get(loss)
+        super().__init__(original_model, loss, loss_weight, **kwargs)
+
+    def compile(
+        self, *args: Any, counterfactual_metrics: Any = None, **kwargs: Any
+    ) -> None:
+        """Configures training, as `keras.Model.compile`.
+
+        Args:
+            *args: As in `keras.Model.compile`.
+            counterfactual_metrics: Metrics over the pairs, such as
+                `FlipRate()`: one, a list, or a dict of lists by objective.
+                Their `update_state` is called with `original`,
+                `counterfactual`, `sample_weight`, for each output in turn.
+                With several objectives each has its own copy, named
+                `<objective>_<name>`.
+            **kwargs: As in `keras.Model.compile`.
+        """
+        super().compile(*args, **kwargs)
+        self._compile_penalty_metrics(counterfactual_metrics)
+
+    def unpack(self, batch: Any) -> tuple[Any, Any] | None:
+        """Splits `CounterfactualPackedInputs`."""
+        if isinstance(batch, CounterfactualPackedInputs):
+            return tuple(batch)
+        return None
+
+    def compute_penalty(
+        self, inputs: Any, loss: Any, training: bool
+    ) -> tuple[Any, list[tuple]]:
+        """Compares the predictions on both halves of the pairs."""
+        original_x, counterfactual_x, weight = (
+            keras.utils.unpack_x_y_sample_weight(inputs)
+        )
+        halves = [
+            keras.tree.flatten(self.predict_statelessly(x, training))
+            for x in (original_x, counterfactual_x)
+        ]
+        updates = [
+            (original, counterfactual, weight)
+            for original, counterfactual in zip(*halves, strict=True)
+        ]
+        return sum(loss(*update) for update in updates), updates

@@ -1,0 +1,255 @@
+"""Penalties on the difference of paired predictions."""
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import keras
+from keras import ops
+
+from tensorflow_model_remediation_ext.common import transforms
+from tensorflow_model_remediation_ext.common.predictions import dense_pair
+
+PACKAGE = "tensorflow_model_remediation_ext"
+
+
+class CounterfactualLoss(keras.losses.Loss):
+    """Base class of the losses on pairs of predictions.
+
+    A loss is called as `loss(original, counterfactual, sample_weight=None)`
+    and must be 0 for identical predictions. Subclasses implement
+    `call(original, counterfactual)`, which gets two float tensors of one
+    shape, at least of rank 2, and returns one value an example: the last axis
+    reduced. Register a subclass with
+    `@keras.saving.register_keras_serializable()`, so that models that use it
+    can be loaded.
+
+    Args:
+        transform: Applied to both predictions first: `None`, `"logit"` (for
+            a model that ends in a sigmoid, pairs logits as in the paper),
+            `"sigmoid"`, `"softmax"` (for a model that ends in logits, pair
+            probabilities), or a callable from a float tensor to a float
+            tensor of the same shape, registered with Keras.
+        name: Name of the loss; default: the class name in snake case.
+        reduction: As in `keras.losses.Loss`. The default,
+            `"sum_over_batch_size"`, is the weighted sum over pairs divided by
+            the number of pairs.
+        dtype: As in `keras.losses.Loss`.
+
+    Raises:
+        ValueError: When called on predictions of different shapes.
+
+    Example:
+        ```python
+        @keras.saving.register_keras_serializable()
+        class PairwiseMaxLoss(CounterfactualLoss):
+            def call(self, original, counterfactual):
+                return keras.ops.max(
+                    keras.ops.abs(original - counterfactual), axis=-1
+                )
+        ```
+
+    References:
+        Garg et al. 2018, "Counterfactual Fairness in Text Classification
+        through Robustness" (arXiv 1809.10610), section 4.3.
+    """
+
+    def __init__(
+        self,
+        transform: str | Callable | None = None,
+        name: str | None = None,
+        reduction: str | None = "sum_over_batch_size",
+        dtype: Any = None,
+    ):
+        super().__init__(
+            name=name or _snake_case(type(self).__name__),
+            reduction=reduction,
+            dtype=dtype,
+        )
+        self.transform = transform
+        self._transform = transforms.get(transform)
+
+    def __call__(
+        self, original: Any, counterfactual: Any, sample_weight: Any = None
+    ) -> Any:
+        """Returns the loss: a scalar, or one value a pair if not reduced.
+
+        Args:
+            original: Predictions on the original inputs, `[batch, ...]`.
+            counterfactual: Predictions on their counterfactuals, same shape.
+            sample_weight: Weight of each pair, `[batch]` or broadcastable.
+        """
+        # Keras reads the mask of a prediction off this attribute.
+        mask = getattr(counterfactual, "_keras_mask", None)
+        pair = dense_pair(original, counterfactual, self.name, self.dtype)
+        original, counterfactual = map(self._transform, pair)
+        if mask is not None:
+            counterfactual._keras_mask = mask
+        return super().__call__(original, counterfactual, sample_weight)
+
+    def call(self, original: Any, counterfactual: Any) -> Any:
+        """Returns the penalty of each pair, `[batch, ...]`."""
+        raise NotImplementedError(
+            f"{type(self).__name__} must implement "
+            "`call(original, counterfactual)`."
+        )
+
+    def get_config(self) -> dict:
+        """Returns the arguments of the constructor."""
+        return {
+            **super().get_config(),
+            "transform": transforms.serialize(self.transform),
+        }
+
+
+@keras.saving.register_keras_serializable(package=PACKAGE)
+class PairwiseMSELoss(CounterfactualLoss):
+    """Mean squared difference of paired predictions.
+
+    Args:
+        transform: Applied to both predictions first, see
+            `CounterfactualLoss`.
+        name: Name of the loss; default: the class name in snake case.
+        reduction: As in `keras.losses.Loss`.
+        dtype: As in `keras.losses.Loss`.
+
+    Example:
+        >>> loss = PairwiseMSELoss()
+        >>> float(loss([[0.5], [0.2]], [[0.5], [0.6]]))
+        0.08...
+    """
+
+    def call(self, original: Any, counterfactual: Any) -> Any:
+        """Returns the mean over the last axis of the squared difference."""
+        return ops.mean(ops.square(original - counterfactual), axis=-1)
+
+
+@keras.saving.register_keras_serializable(package=PACKAGE)
+class PairwiseAbsoluteDifferenceLoss(CounterfactualLoss):
+    """Mean absolute difference of paired predictions.
+
+    This is the counterfactual token fairness gap of the paper: with
+    `transform="logit"`, its logit pairing penalty.
+
+    Args:
+        transform: Applied to both predictions first, see
+            `CounterfactualLoss`.
+        name: Name of the loss; default: the class name in snake case.
+        reduction: As in `keras.losses.Loss`.
+        dtype: As in `keras.losses.Loss`.
+
+    Example:
+        >>> loss = PairwiseAbsoluteDifferenceLoss()
+        >>> float(loss([[0.5], [0.25]], [[0.5], [0.75]]))
+        0.25
+
+    References:
+        Garg et al. 2018 (arXiv 1809.10610), section 4.3.
+    """
+
+    def call(self, original: Any, counterfactual: Any) -> Any:
+        """Returns the mean over the last axis of the absolute difference."""
+        return ops.mean(ops.abs(original - counterfactual), axis=-1)
+
+
+@keras.saving.register_keras_serializable(package=PACKAGE)
+class PairwiseCosineLoss(CounterfactualLoss):
+    """Cosine distance of paired predictions: 0 where they point one way.
+
+    It compares directions only: predictions that differ by a positive factor
+    have distance 0. Hence one column is refused: there the only directions
+    are plus and minus.
+
+    Args:
+        transform: Applied to both predictions first, see
+            `CounterfactualLoss`.
+        name: Name of the loss; default: the class name in snake case.
+        reduction: As in `keras.losses.Loss`.
+        dtype: As in `keras.losses.Loss`.
+
+    Raises:
+        ValueError: When called on predictions with one column.
+
+    Example:
+        >>> loss = PairwiseCosineLoss()
+        >>> float(loss([[1.0, 0.0]], [[0.0, 1.0]]))
+        1.0
+    """
+
+    def call(self, original: Any, counterfactual: Any) -> Any:
+        """Returns one minus the cosine over the last axis."""
+        if original.shape[-1] == 1:
+            raise ValueError(
+                "PairwiseCosineLoss needs predictions with two columns or "
+                "more: the cosine of two numbers is plus or minus one, so "
+                "nothing could be learned from it. Received: shape="
+                f"{tuple(original.shape)}. Use PairwiseMSELoss instead."
+            )
+        # |u - v|^2 / 2 is 1 - cos for unit vectors, and unlike it exactly 0
+        # for identical predictions, zero vectors included.
+        difference = ops.normalize(original, axis=-1) - ops.normalize(
+            counterfactual, axis=-1
+        )
+        return ops.sum(ops.square(difference), axis=-1) / 2.0
+
+
+def _snake_case(name: str) -> str:
+    name = re.sub(r"([a-z0-9])([A-Z])", r"\1_\2", name)
+    return re.sub(r"([A-Z]+)([A-Z][a-z])", r"\1_\2", name).lower()
+
+
+_BY_NAME = {
+    _snake_case(loss.__name__): loss
+    for loss in (
+        PairwiseMSELoss,
+        PairwiseAbsoluteDifferenceLoss,
+        PairwiseCosineLoss,
+    )
+}
+
+
+def get(loss: str | keras.losses.Loss | None) -> keras.losses.Loss:
+    """Resolves a loss on pairs of predictions.
+
+    Args:
+        loss: `None` (`PairwiseMSELoss()`), a name such as
+            `"pairwise_mse_loss"`, a `CounterfactualLoss`, or a Keras loss
+            (or its class name) that is 0 for identical predictions, such as
+            `keras.losses.Huber()`.
+
+    Returns:
+        A loss to call as `loss(original, counterfactual, sample_weight)`.
+
+    Raises:
+        ValueError: If the name is unknown or the Keras loss is not 0 for
+            identical predictions, so that it would not pair them.
+        TypeError: If `loss` is none of these.
+    """
+    if loss is None:
+        return PairwiseMSELoss()
+    if isinstance(loss, str):
+        if loss in _BY_NAME:
+            return _BY_NAME[loss]()
+        found = getattr(keras.losses, loss, None)
+        if not (isinstance(found, type) and issubclass(found, keras.Loss)):
+            raise ValueError(
+                f"`loss` must be one of {sorted(_BY_NAME)}, the name of a "
+                f"class in keras.losses, or a loss. Received: loss={loss!r}"
+            )
+        loss = found()
+    if isinstance(loss, CounterfactualLoss):
+        return loss
+    if not isinstance(loss, keras.losses.Loss):
+        raise TypeError(
+            "`loss` must be a CounterfactualLoss, a keras.losses.Loss or the "
+            f"name of one. Received: {loss!r} of type {type(loss).__name__}"
+        )
+    same = [[0.3, 0.7], [0.6, 0.4]]
+    value = float(ops.max(ops.abs(loss(same, same))))
+    if value > 1e-5:
+        raise ValueError(
+            "`loss` must be 0 for identical predictions, or it does not "
+            f"measure their difference. Received: {loss.name}, which is "
+            f"{value:.3g} there."
+        )
+    return loss
