@@ -1,0 +1,25 @@
+"""Evidence: what a model does, by group, and how sure one can be of it."""
+
+from tensorflow_model_remediation_ext.evaluation.flip_report import (
+    FlipReport,
+    FlipRow,
+)
+from tensorflow_model_remediation_ext.evaluation.flips import flips
+from tensorflow_model_remediation_ext.evaluation.intervals import (
+    Estimate,
+    wilson_interval,
+)
+from tensorflow_model_remediation_ext.evaluation.performance import (
+    accuracy,
+    auc,
+)
+
+__all__ = [
+    "Estimate",
+    "FlipReport",
+    "FlipRow",
+    "accuracy",
+    "auc",
+    "flips",
+    "wilson_interval",
+]

@@ -1,0 +1,192 @@
+"""How often, and how far, predictions move between counterfactual pairs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tensorflow_model_remediation_ext.evaluation.flip_report import (
+    FlipReport,
+    FlipRow,
+)
+from tensorflow_model_remediation_ext.evaluation.groups import group_masks
+from tensorflow_model_remediation_ext.evaluation.intervals import (
+    UNKNOWN,
+    effective_size,
+    mean_estimate,
+    normal_quantile,
+    rate_estimate,
+)
+
+_OVERALL = "overall"
+
+
+def flips(
+    original_predictions: Any,
+    counterfactual_predictions: Any,
+    *,
+    groups: Any = None,
+    threshold: float = 0.5,
+    sample_weight: Any = None,
+    confidence: float = 0.95,
+    seed: int | np.random.Generator | None = None,
+) -> FlipReport:
+    """Measures how a model's decisions change from inputs to counterfactuals.
+
+    A flip rate of zero is not equal treatment. It says that the decisions on
+    these pairs do not hang on what was changed in them: nothing about terms
+    that were not changed, about other words that go along with a group, about
+    errors that are more frequent for one group than for another, or about
+    inputs unlike these. In a small group it says little even of that; its
+    interval says how little.
+
+    Intervals of the rates are Wilson's score intervals; with weights, for
+    Kish's effective number of pairs. Intervals of the gap are those of the
+    percentile bootstrap, computed beyond 1,000 pairs from its Cornish-Fisher
+    expansion, and run somewhat short for a few dozen pairs. Both take pairs to
+    be independent and look at one group at a time: of many groups, some
+    interval will miss.
+
+    Args:
+        original_predictions: Predictions on the original inputs: `[n]` or
+            `[n, 1]` for one column, `[n, k]` for `k` classes. Anything that
+            `numpy.asarray` takes.
+        counterfactual_predictions: Predictions on the counterfactuals, row by
+            row, of the same shape.
+        groups: `None`; a dict of boolean masks `[n]`, which may overlap; an
+            array, list or pandas Series of labels `[n]`; or a pandas
+            DataFrame, each boolean column of which is a mask, and each other
+            column makes groups named `column=value`.
+        threshold: With one column, a prediction greater than this is a
+            positive decision. Predictions must be probabilities if it is
+            strictly between 0 and 1; give `threshold=0.0` for logits. With
+            several columns the decision is the largest column, and with two of
+            them the second is the positive one.
+        sample_weight: Non-negative weights of the pairs, `[n]`; a zero leaves
+            a pair out.
+        confidence: Level of the two-sided intervals.
+        seed: Seed or generator of the bootstrap in groups of up to 1,000
+            pairs.
+
+    Returns:
+        A report with a row for all pairs and one for each group. A group
+        without pairs has a row with `n` 0 and NaN figures.
+
+    Raises:
+        ValueError: If shapes do not match, a prediction or weight is not
+            finite, a weight is negative, predictions are no probabilities
+            where they must be, or `groups` has none of the forms above.
+
+    Example:
+        >>> report = flips([0.9, 0.2, 0.6], [0.8, 0.3, 0.4], seed=0)
+        >>> report["overall"].flip_count
+        1
+
+    References:
+        Garg et al. 2018, "Counterfactual Fairness in Text Classification
+        through Robustness", arXiv 1809.10610, section 3.1.
+    """
+    normal_quantile(confidence)  # Refuses a bad level before any work.
+    original = _predictions(
+        original_predictions, "original_predictions", threshold
+    )
+    counterfactual = _predictions(
+        counterfactual_predictions, "counterfactual_predictions", threshold
+    )
+    if original.shape != counterfactual.shape:
+        raise ValueError(
+            "`original_predictions` and `counterfactual_predictions` must "
+            f"have the same shape. Received: {np.shape(original_predictions)} "
+            f"and {np.shape(counterfactual_predictions)}"
+        )
+    n = len(original)
+    weights = None if sample_weight is None else _weights(sample_weight, n)
+    masks = group_masks(groups, n)
+    if _OVERALL in masks:
+        raise ValueError(
+            f"`groups` must not name a group {_OVERALL!r}: that is the row of "
+            "all pairs."
+        )
+    before = _decisions(original, threshold)
+    after = _decisions(counterfactual, threshold)
+    gaps = np.abs(original - counterfactual).mean(axis=1)
+    binary = original.shape[1] <= 2
+    rng = np.random.default_rng(seed)
+
+    def row(group: str, mask: np.ndarray) -> FlipRow:
+        w = None
+        if weights is not None:
+            mask = mask & (weights > 0)
+            w = weights[mask]
+        b, a = before[mask], after[mask]
+        flipped = b != a
+        return FlipRow(
+            group=group,
+            n=len(b),
+            effective_n=float(len(b)) if w is None else effective_size(w),
+            flip_count=int(np.count_nonzero(flipped)),
+            flip_rate=rate_estimate(flipped, w, confidence),
+            positive_to_negative=(
+                rate_estimate(b > a, w, confidence) if binary else UNKNOWN
+            ),
+            negative_to_positive=(
+                rate_estimate(b < a, w, confidence) if binary else UNKNOWN
+            ),
+            counterfactual_gap=mean_estimate(gaps[mask], w, confidence, rng),
+        )
+
+    masks = {_OVERALL: np.ones(n, dtype=bool), **masks}
+    rows = tuple(row(group, mask) for group, mask in masks.items())
+    return FlipReport(rows, confidence)
+
+
+def _predictions(values: Any, name: str, threshold: float) -> np.ndarray:
+    """Returns predictions as float64 `[n, k]`, or says what is wrong."""
+    try:
+        array = np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"`{name}` must be an array of numbers.") from error
+    if array.ndim == 1:
+        array = array[:, None]
+    if array.ndim != 2 or not array.shape[1]:
+        raise ValueError(
+            f"`{name}` must have shape [n], [n, 1] or [n, k]. "
+            f"Received: shape={np.shape(values)}"
+        )
+    if not np.isfinite(array).all():
+        row = int(np.flatnonzero(~np.isfinite(array).all(axis=1))[0])
+        raise ValueError(
+            f"`{name}` must be finite. Received: {array[row]} in row {row}"
+        )
+    if (
+        array.shape[1] == 1
+        and 0 < threshold < 1
+        and array.size
+        and not 0 <= array.min() <= array.max() <= 1
+    ):
+        raise ValueError(
+            f"`{name}` must be probabilities at `threshold={threshold}`; give "
+            "`threshold=0.0` for logits. "
+            f"Received: values from {array.min():g} to {array.max():g}"
+        )
+    return array
+
+
+def _decisions(predictions: np.ndarray, threshold: float) -> np.ndarray:
+    if predictions.shape[1] == 1:
+        return predictions[:, 0] > threshold
+    return predictions.argmax(axis=1)
+
+
+def _weights(sample_weight: Any, n: int) -> np.ndarray:
+    """Returns weights of at most 1; only their ratios matter."""
+    weights = np.asarray(sample_weight, dtype=np.float64)
+    if weights.shape != (n,):
+        raise ValueError(
+            f"`sample_weight` must have shape ({n},). "
+            f"Received: shape={weights.shape}"
+        )
+    if not (np.isfinite(weights) & (weights >= 0)).all():
+        raise ValueError("`sample_weight` must be finite and not negative.")
+    return weights / weights.max() if weights.any() else weights

@@ -1,0 +1,202 @@
+"""Estimates with their confidence intervals."""
+
+from __future__ import annotations
+
+from statistics import NormalDist
+from typing import NamedTuple
+
+import numpy as np
+
+_RESAMPLES = 2_000
+_RESAMPLED_ROWS = 1_000
+
+
+class Estimate(NamedTuple):
+    """A value between the ends of its confidence interval.
+
+    Args:
+        value: The estimate; NaN if there was nothing to estimate it from.
+        low: Lower end of the interval.
+        high: Upper end of the interval.
+    """
+
+    value: float
+    low: float
+    high: float
+
+
+UNKNOWN = Estimate(float("nan"), float("nan"), float("nan"))
+
+
+def normal_quantile(confidence: float) -> float:
+    """Returns how many standard errors a two-sided normal interval spans.
+
+    Args:
+        confidence: Level between 0 and 1, such as 0.95.
+
+    Returns:
+        The quantile, 1.96 for 0.95.
+
+    Raises:
+        ValueError: If `confidence` is not between 0 and 1.
+    """
+    if not 0 < confidence < 1:
+        raise ValueError(
+            "`confidence` must lie between 0 and 1, both excluded. "
+            f"Received: confidence={confidence}"
+        )
+    return NormalDist().inv_cdf((1 + confidence) / 2)
+
+
+def wilson_interval(successes, n, confidence: float = 0.95):
+    """Computes Wilson's score interval of a binomial proportion.
+
+    Unlike the textbook interval it stays within 0 and 1, and is neither empty
+    nor wildly off for proportions near 0 and 1 or for few trials. Its coverage
+    is near `confidence` on average; for a given proportion and `n` it can be
+    some percent below or above.
+
+    Args:
+        successes: Number of successes; a scalar or array, not necessarily
+            whole (an effective number).
+        n: Number of trials, of a shape that broadcasts with `successes`.
+        confidence: Level of the two-sided interval.
+
+    Returns:
+        Lower and upper ends, `float64`, of the broadcast shape; NaN where `n`
+        is 0.
+
+    Raises:
+        ValueError: If `successes` is not between 0 and `n`, or `confidence`
+            not between 0 and 1.
+
+    Example:
+        >>> low, high = wilson_interval([0, 5], [10, 10])
+        >>> low.round(3), high.round(3)
+        (array([0.   , 0.237]), array([0.278, 0.763]))
+
+    References:
+        Wilson 1927, "Probable inference, the law of succession, and
+        statistical inference"; Brown, Cai and DasGupta 2001, "Interval
+        estimation for a binomial proportion", equation 4.
+    """
+    z = normal_quantile(confidence)
+    successes, n = np.broadcast_arrays(
+        np.asarray(successes, dtype=np.float64), np.asarray(n, dtype=np.float64)
+    )
+    if not np.all((successes >= 0) & (successes <= n)):
+        raise ValueError(
+            "`successes` must lie between 0 and `n`. "
+            f"Received: successes={successes}, n={n}"
+        )
+    trials = np.where(n > 0, n, np.nan)
+    rate = successes / trials
+    center = (rate + z**2 / (2 * trials)) / (1 + z**2 / trials)
+    half = (
+        z
+        / (1 + z**2 / trials)
+        * np.sqrt(rate * (1 - rate) / trials + z**2 / (4 * trials**2))
+    )
+    # At the ends the formula gives 0 and 1 only up to rounding.
+    low = np.where(successes == 0, 0.0 * trials, center - half)
+    high = np.where(successes == n, 1.0 + 0.0 * trials, center + half)
+    return low, high
+
+
+def rate_estimate(
+    hits: np.ndarray, weights: np.ndarray | None, confidence: float
+) -> Estimate:
+    """Estimates how often something holds, with Wilson's interval.
+
+    With weights, the number of trials is Kish's effective sample size,
+    `sum(w)^2 / sum(w^2)`, which supposes that weights and hits are unrelated.
+
+    Args:
+        hits: Boolean array, `[n]`.
+        weights: Non-negative array, `[n]`, not all zero; or `None`.
+        confidence: Level of the interval.
+
+    Returns:
+        The share of hits; NaN if `n` is 0.
+    """
+    if not len(hits):
+        return UNKNOWN
+    if weights is None:
+        rate, n = np.count_nonzero(hits) / len(hits), len(hits)
+    else:
+        rate = min(weights[hits].sum() / weights.sum(), 1.0)
+        n = effective_size(weights)
+    low, high = wilson_interval(rate * n, n, confidence)
+    return Estimate(float(rate), float(low), float(high))
+
+
+def effective_size(weights: np.ndarray) -> float:
+    """Returns Kish's effective sample size of non-negative weights."""
+    total = weights.sum()
+    return float(total * (total / (weights @ weights))) if total else 0.0
+
+
+def mean_estimate(
+    values: np.ndarray,
+    weights: np.ndarray | None,
+    confidence: float,
+    rng: np.random.Generator,
+) -> Estimate:
+    """Estimates a mean, with the percentile bootstrap's interval.
+
+    Up to 1,000 rows the interval is that of 2,000 resamples. From there on it
+    is the Cornish-Fisher expansion of the same bootstrap distribution from its
+    first three cumulants. What it leaves out is of the order of 1/n of the
+    interval's width, far below the noise of 2,000 resamples, some percent.
+
+    Args:
+        values: Array, `[n]`.
+        weights: Non-negative array, `[n]`, not all zero; or `None`. Rows are
+            resampled with their weights.
+        confidence: Level of the interval.
+        rng: Source of the resamples.
+
+    Returns:
+        The mean; NaN if `n` is 0.
+
+    References:
+        Hall 1992, "The Bootstrap and Edgeworth Expansion", section 2.5.
+    """
+    n = len(values)
+    if not n:
+        return UNKNOWN
+    if weights is None:
+        weights = np.ones(1)
+    weights = np.broadcast_to(weights, n)
+    mean = values @ weights / weights.sum()
+    if n <= _RESAMPLED_ROWS:
+        low, high = _resampled(values, weights, confidence, rng)
+    else:
+        # The weighted mean is a ratio; to first order it moves like the mean
+        # of these.
+        influence = (values - mean) * (weights / weights.mean())
+        low, high = np.clip(
+            mean + _expanded(influence, confidence), values.min(), values.max()
+        )
+    return Estimate(float(mean), float(low), float(high))
+
+
+def _resampled(values, weights, confidence, rng) -> np.ndarray:
+    rows = rng.integers(len(values), size=(_RESAMPLES, len(values)))
+    totals = weights[rows].sum(axis=1)
+    # Where zero weights are drawn alone there is no mean.
+    kept = totals > 0
+    means = (values * weights)[rows].sum(axis=1)[kept] / totals[kept]
+    tail = (1 - confidence) / 2
+    return np.quantile(means, [tail, 1 - tail])
+
+
+def _expanded(influence, confidence) -> np.ndarray:
+    n = len(influence)
+    squares = influence * influence
+    deviation = np.sqrt(squares.mean())
+    if deviation == 0:
+        return np.zeros(2)
+    skewness = (squares @ influence) / n / deviation**3 / np.sqrt(n)
+    z = normal_quantile(confidence) * np.array([-1.0, 1.0])
+    return deviation / np.sqrt(n) * (z + skewness * (z**2 - 1) / 6)
