@@ -1,0 +1,1 @@
+"""Concept erasure for Keras models and TensorFlow arrays."""
