@@ -1,0 +1,414 @@
+r"""Exact removal and replacement of terms in string tensors.
+
+The meaning of a match is that of Python's `re`:
+
+    re.compile(r"(?<!\w)(?:longest term|...|shortest)(?!\w)", re.IGNORECASE)
+
+TensorFlow's regular expressions (RE2) have no lookaround, know word
+boundaries between ASCII characters only, and may fold case by the tables of
+another Unicode version. So the classes of characters are taken from the
+running Python and written out, and two patterns share the work:
+
+* The fast one asserts ASCII boundaries. Wherever the exact pattern matches
+  something, it does too, so the rows it leaves alone hold no term. In rows
+  without a non-ASCII word character the two are equal.
+* In the few rows that remain, boundaries are written into the text as control
+  characters (`_AFTER`, `_BEFORE`) that the exact pattern can consume.
+"""
+
+import functools
+import re
+import sys
+from collections.abc import Iterable, Mapping
+
+import tensorflow as tf
+
+_AFTER = "\x01"  # What precedes may be the end of a term.
+_BEFORE = "\x02"  # What follows may be the start of a term.
+_MATCH = "\x03"
+_ESCAPE = "\x04"
+_EDGE = "\x05"  # Around bytes that are not UTF-8, and the text between them.
+# The escape character itself comes first, so that it is unescaped last.
+_ESCAPES = {_ESCAPE: "\x06", _AFTER: "\x07", _BEFORE: "\x08"}
+_ESCAPES |= {_MATCH: "\x0e", _EDGE: "\x0f"}
+_RESERVED = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
+
+
+class TermEditor:
+    r"""Removes or replaces terms in string tensors, exactly and vectorized.
+
+    A term matches literally, as a whole word or phrase: no character of
+    Python's Unicode `\w` stands beside it. Where several terms match, the
+    longest wins. A removed term takes one neighboring space with it, the
+    preceding one if there is one. All replacements happen at once.
+
+    A replacement follows the case of what it replaces, for the term's lower,
+    UPPER, Capitalized and Title spellings; the spelling given for the term
+    and any other mixture of cases get the replacement as given. A term that
+    is given in several cases must have one replacement, up to case.
+
+    Only TensorFlow string operations without resources are used, so that a
+    `tf.data` pipeline that calls the editor stays serializable. Bytes that
+    are not valid UTF-8 are kept and count as non-word characters. Text is not
+    normalized: "é" in one code point does not match "e" and a combining
+    accent. With far more than a thousand terms, RE2 may exceed the memory its
+    fast matcher is allowed: the result is the same, but slow to come.
+
+    Args:
+        sensitive_terms_to_remove: Terms to remove.
+        terms_to_replace: A dict from terms to their replacements. Exactly one
+            of the two must be given.
+        case_sensitive: Whether case must match. By default it is ignored as
+            by Python's `re.IGNORECASE`.
+
+    Raises:
+        TypeError: Terms are not a collection (a dict for `terms_to_replace`)
+            of strings.
+        ValueError: None or both arguments are given; there are no terms; or
+            one is blank, begins or ends with whitespace, holds control
+            characters or cannot be encoded; replacements contradict one
+            another; or there are too many terms for one regular expression.
+
+    Example:
+    >>> remove = TermEditor(["gay"])
+    >>> remove(tf.constant(["I am a gay man", "begayt"])).numpy().tolist()
+    [b'I am a man', b'begayt']
+    >>> swap = TermEditor(terms_to_replace={"he": "she", "she": "he"})
+    >>> swap(tf.constant("He said SHE is here")).numpy()
+    b'She said HE is here'
+    """
+
+    def __init__(
+        self,
+        sensitive_terms_to_remove: Iterable[str] | None = None,
+        terms_to_replace: Mapping[str, str] | None = None,
+        *,
+        case_sensitive: bool = False,
+    ):
+        if (sensitive_terms_to_remove is None) == (terms_to_replace is None):
+            raise ValueError(
+                "Give exactly one of `sensitive_terms_to_remove` and "
+                "`terms_to_replace`. Received: "
+                f"sensitive_terms_to_remove={sensitive_terms_to_remove!r}, "
+                f"terms_to_replace={terms_to_replace!r}"
+            )
+        if terms_to_replace is None:
+            terms = _check_terms(sensitive_terms_to_remove)
+            self._mark, self._replacements = _MATCH, None
+        else:
+            terms = _check_replacements(terms_to_replace)
+            self._mark = _MATCH + r"\0" + _MATCH
+        variants = _variants(terms, case_sensitive)
+        if terms_to_replace is not None:
+            self._replacements = _Replacements(
+                terms_to_replace, variants, case_sensitive
+            )
+        # Terms that can match at the same place are prefixes of one another,
+        # so this puts the longer ones first; and common prefixes together,
+        # which RE2 needs to stay fast with many terms.
+        terms = sorted(set(terms), key=lambda t: _fold(t, variants))[::-1]
+        self._fast = "|".join(_fast_pattern(t, variants) for t in terms)
+        exact = "|".join(_exact_pattern(t, variants) for t in terms)
+        self._exact = f"{_BEFORE}(?:{exact}){_AFTER}"
+        # Bytes that are not UTF-8 match no class: their rows are not sure.
+        unsure = "".join(c for v in variants.values() for c in v if c > "\x7f")
+        self._sure = rf"[^\x01-\x05{_word_class(chr(128))}{_escape(unsure)}]*"
+        self._check_size(len(terms))
+
+    def __call__(self, text: tf.Tensor | tf.RaggedTensor):
+        """Edits `text`.
+
+        Args:
+            text: A string tensor of any shape, dense or ragged, in UTF-8.
+
+        Returns:
+            The edited text, of the same shape; equal to `text` wherever no
+            term occurs.
+        """
+        if isinstance(text, tf.RaggedTensor):
+            return text.with_flat_values(self(text.flat_values))
+        text = tf.convert_to_tensor(text)
+        flat = tf.reshape(text, [-1])
+        marked = tf.strings.regex_replace(flat, self._fast, self._mark)
+        rows = tf.where(marked != flat)
+        marked, hit = tf.gather_nd(marked, rows), tf.gather_nd(flat, rows)
+        unsure = tf.where(~tf.strings.regex_full_match(hit, self._sure))
+        edited = tf.tensor_scatter_nd_update(
+            self._substitute(marked),
+            unsure,
+            self._edit_exactly(tf.gather_nd(hit, unsure)),
+        )
+        edited = tf.tensor_scatter_nd_update(flat, rows, edited)
+        return tf.ensure_shape(tf.reshape(edited, tf.shape(text)), text.shape)
+
+    def _edit_exactly(self, text):
+        clean = tf.strings.regex_full_match(text, r"[^\x01-\x05]*")
+        return tf.cond(
+            tf.reduce_all(clean),
+            lambda: self._edit_clean(text),
+            lambda: _unprotect(self._edit_clean(_protect(text))),
+        )
+
+    def _edit_clean(self, text):
+        bounded = tf.strings.regex_replace(
+            text, f"[^{_word_class()}]", rf"{_AFTER}\0{_BEFORE}"
+        )
+        bounded = tf.strings.join([_BEFORE, bounded, _AFTER])
+        # A term ends before the next one, adjacent to it, begins.
+        bounded = tf.strings.regex_replace(
+            bounded, _BEFORE + _AFTER, _AFTER + _BEFORE
+        )
+        marked = tf.strings.regex_replace(bounded, self._exact, self._mark)
+        rows = tf.where(marked != bounded)
+        marked = tf.strings.regex_replace(
+            tf.gather_nd(marked, rows), f"[{_AFTER}{_BEFORE}]", ""
+        )
+        return tf.tensor_scatter_nd_update(text, rows, self._substitute(marked))
+
+    def _substitute(self, marked):
+        if self._replacements is None:
+            return tf.strings.regex_replace(marked, f" {_MATCH}|{_MATCH} ?", "")
+        return self._replacements(marked)
+
+    def _check_size(self, number_of_terms):
+        try:
+            with tf.init_scope():
+                for pattern in (self._fast, self._exact, self._sure):
+                    tf.strings.regex_full_match("", pattern)
+        except tf.errors.InvalidArgumentError as error:
+            raise ValueError(
+                f"{number_of_terms} terms are too many for one regular "
+                "expression of TensorFlow. Give fewer or shorter terms. "
+                f"TensorFlow says: {error.message[-200:]}"
+            ) from error
+
+
+class _Replacements:
+    """Replaces what stands between pairs of `_MATCH`, keeping case."""
+
+    def __init__(self, terms_to_replace, variants, case_sensitive):
+        spellings = dict(terms_to_replace)
+        folded = {}
+        self._folds = []
+        if not case_sensitive:
+            for term, replacement in terms_to_replace.items():
+                for spelling, value in _spellings(term, replacement):
+                    spellings.setdefault(spelling, value)
+                key = _fold(term, variants)
+                other = folded.setdefault(key, replacement)
+                if other.lower() != replacement.lower():
+                    raise ValueError(
+                        "`terms_to_replace` gives two replacements for terms "
+                        "that differ only in case. Make them agree, or set "
+                        "`case_sensitive=True`. Received: "
+                        f"{term!r} to {replacement!r} and to {other!r}"
+                    )
+            self._folds = [
+                (f"[{_escape(chars)}]", _representative(chars))
+                for chars in sorted(set(variants.values()))
+                if len(chars) > 1 and not chars.isascii()
+            ]
+        self._spellings = _Table(spellings)
+        self._folded = _Table(folded or spellings)
+
+    def __call__(self, marked):
+        pieces = tf.strings.split(marked, _MATCH)
+        rows = pieces.value_rowids()
+        starts = tf.gather(pieces.row_starts(), rows)
+        is_match = (tf.range(tf.size(rows), dtype=tf.int64) - starts) % 2 == 1
+        matches = tf.where(is_match)
+        found = tf.gather_nd(pieces.values, matches)
+        values = tf.tensor_scatter_nd_update(
+            pieces.values, matches, self._replace(found)
+        )
+        return tf.strings.unsorted_segment_join(values, rows, pieces.nrows())
+
+    def _replace(self, found):
+        known, values = self._spellings(found)
+        return tf.cond(
+            tf.reduce_all(known),
+            lambda: values,
+            lambda: tf.where(known, values, self._folded(self._fold(found))[1]),
+        )
+
+    def _fold(self, found):
+        found = tf.strings.lower(found)
+        for pattern, representative in self._folds:
+            found = tf.strings.regex_replace(found, pattern, representative)
+        return found
+
+
+class _Table:
+    """A map from strings to strings without a TensorFlow resource."""
+
+    _BUCKETS = 2**62
+
+    def __init__(self, mapping):
+        keys = list(mapping)
+        with tf.init_scope():
+            hashes = tf.strings.to_hash_bucket_fast(keys, self._BUCKETS).numpy()
+        order = hashes.argsort()
+        self._hashes = hashes[order]
+        self._keys = [keys[i] for i in order]
+        self._values = [mapping[key] for key in self._keys]
+
+    def __call__(self, keys):
+        """Returns whether each key is known, and its value."""
+        hashes = tf.strings.to_hash_bucket_fast(keys, self._BUCKETS)
+        index = tf.searchsorted(self._hashes, hashes)
+        index = tf.minimum(index, len(self._keys) - 1)
+        return tf.gather(self._keys, index) == keys, tf.gather(
+            self._values, index
+        )
+
+
+def _spellings(term, replacement):
+    """Yields the other cases of a term, and of its replacement."""
+    lower = term.lower()
+    base = replacement if term == lower else replacement.lower()
+    if sum(c.upper() != c.lower() for c in term) > 1:
+        yield term.upper(), replacement.upper()
+    yield _title(lower), _title(base)
+    yield _capitalize(lower), _capitalize(base)
+    yield lower, base
+
+
+def _capitalize(text):
+    return re.sub(r"\w", lambda m: m[0].title(), text, count=1)
+
+
+def _title(text):
+    return re.sub(r"[^\s-]+", lambda m: _capitalize(m[0]), text)
+
+
+def _protect(text):
+    """Makes room for the control characters, and shields invalid bytes."""
+    for char, code in _ESCAPES.items():
+        text = tf.strings.regex_replace(text, char, _ESCAPE + code)
+    return tf.strings.regex_replace(
+        text, r"[\x{0}-\x{10FFFF}]+|\C", rf"{_EDGE}\0{_EDGE}"
+    )
+
+
+def _unprotect(text):
+    text = tf.strings.regex_replace(text, _EDGE, "")
+    for char, code in reversed(_ESCAPES.items()):
+        text = tf.strings.regex_replace(text, _ESCAPE + code, char)
+    return text
+
+
+def _fast_pattern(term, variants):
+    last = len(term) - 1
+    return "".join(
+        _fast_class(variants[c], i == 0, i == last) for i, c in enumerate(term)
+    )
+
+
+def _fast_class(chars, first, last):
+    plain = "".join(c for c in chars if c.isascii())
+    other = "".join(c for c in chars if not c.isascii())
+    if not plain or not (first or last):
+        return f"[{_escape(chars)}]"
+    edge = r"\b" if _is_word(plain[0]) else r"\B"
+    pattern = edge * first + f"[{_escape(plain)}]" + edge * last
+    return f"(?:{pattern}|[{_escape(other)}])" if other else pattern
+
+
+def _exact_pattern(term, variants):
+    pattern = previous = ""
+    for char in term:
+        chars = variants[char]
+        if previous:
+            pattern += f"{_AFTER}?" * (not all(map(_is_word, chars)))
+            pattern += f"{_BEFORE}?" * (not all(map(_is_word, previous)))
+        pattern += f"[{_escape(chars)}]"
+        previous = chars
+    return pattern
+
+
+def _is_word(char):
+    return char.isalnum() or char == "_"
+
+
+def _escape(chars):
+    return "".join(f"\\x{{{ord(c):x}}}" for c in chars)
+
+
+@functools.cache
+def _word_class(first="\x00"):
+    r"""The members of Python's `\w` from `first` on, as RE2 writes them."""
+    chars = "".join(map(chr, range(ord(first), sys.maxunicode + 1)))
+    words = re.finditer(r"\w+", chars)
+    return "".join(f"{_escape(w[0][0])}-{_escape(w[0][-1])}" for w in words)
+
+
+@functools.cache
+def _cased():
+    chars = map(chr, range(sys.maxunicode + 1))
+    return "".join(c for c in chars if c.lower() != c or c.upper() != c)
+
+
+def _variants(terms, case_sensitive):
+    """Maps each character of the terms to all that match it."""
+    chars = sorted(set("".join(terms)))
+    if case_sensitive:
+        return {c: c for c in chars}
+    return {
+        c: "".join(re.findall(re.escape(c), _cased(), re.IGNORECASE)) or c
+        for c in chars
+    }
+
+
+def _fold(term, variants):
+    return "".join(_representative(variants[c]) for c in term)
+
+
+def _representative(chars):
+    return min((c.lower() for c in chars if c.isascii()), default=min(chars))
+
+
+def _check_terms(terms, name="sensitive_terms_to_remove"):
+    if isinstance(terms, str | bytes | Mapping) and (
+        name == "sensitive_terms_to_remove"
+    ):
+        raise TypeError(
+            f"`{name}` must be a list of terms. Received: {terms!r}"
+        )
+    terms = list(terms)
+    if not terms:
+        raise ValueError(f"`{name}` must hold at least one term.")
+    for term in terms:
+        _check_string(term, name)
+        if not term.strip() or term != term.strip():
+            raise ValueError(
+                f"A term of `{name}` must not be blank, nor begin or end with "
+                f"whitespace. Received: {term!r}"
+            )
+    return terms
+
+
+def _check_replacements(terms_to_replace):
+    name = "terms_to_replace"
+    if not isinstance(terms_to_replace, Mapping):
+        raise TypeError(
+            f"`{name}` must be a dict from terms to replacements. "
+            f"Received: {terms_to_replace!r}"
+        )
+    for term, replacement in terms_to_replace.items():
+        _check_string(replacement, name)
+        if not replacement:
+            raise ValueError(
+                f"`{name}` must give a replacement. To remove a term use "
+                f"`sensitive_terms_to_remove`. Received: {term!r} to ''"
+            )
+    return _check_terms(terms_to_replace, name)
+
+
+def _check_string(value, name):
+    if not isinstance(value, str):
+        raise TypeError(f"`{name}` must hold strings. Received: {value!r}")
+    if _RESERVED.search(value) or re.search("[\ud800-\udfff]", value):
+        raise ValueError(
+            f"`{name}` must not hold control characters (other than tab and "
+            f"line ends) or unpaired surrogates. Received: {value!r}"
+        )
