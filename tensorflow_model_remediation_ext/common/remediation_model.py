@@ -236,7 +236,8 @@ class RemediationModel(keras.Model):
                 inputs, losses[objective], training
             )
             if weights[objective]:
-                total = total + weights[objective] * penalty
+                # Not `+`: the types may differ under mixed precision.
+                total = ops.add(total, weights[objective] * penalty)
             self._ledger.losses[objective].update_state(
                 _unscaled(penalty), sample_weight=_batch_size(updates[0][0])
             )
@@ -366,7 +367,7 @@ class RemediationModel(keras.Model):
         if isinstance(data, keras.utils.PyDataset):
             return _ConvertedPyDataset(data, convert)
         if isinstance(data, GeneratorType):
-            return map(convert, data)
+            return (convert(batch) for batch in data)
         if required or self.unpack(data) is not None:
             raise self._not_packed(data)
         return data
