@@ -51,7 +51,7 @@ _TOPICS = (
 )  # fmt: skip
 _WHEN = (
     "", "", "", " this morning", " on monday", " last week", " before lunch",
-    " the other day", " once again", " over the phone", " at work",
+    " the other day", " in the hall", " over the phone", " at work",
 )  # fmt: skip
 _OPENERS = (
     "", "", "", "honestly ", "well, ", "so, ", "update: ", "for the record, ",
@@ -67,6 +67,8 @@ _UNKIND = (
     "useless", "clueless", "pathetic", "ridiculous", "stupid", "lazy",
     "embarrassing", "selfish", "obnoxious", "insufferable",
 )  # fmt: skip
+_CALMLY = ("also", "then", "briefly", "quietly", "just")
+_SIGH = ("again", "of course", "naturally", "once more", "still")
 
 # What is said, from friendly to hostile. The two in the middle can be read
 # either way: there a term tips the balance.
@@ -82,22 +84,22 @@ _FRIENDLY = (
     "has my respect for the way {topic} went, truly {kind}",
 )
 _NEUTRAL = (
-    "asked a question about {topic}",
-    "mentioned {topic} at the meeting",
-    "read the leaflet on {topic}",
-    "wrote an email about {topic}",
-    "walked past while we discussed {topic}",
-    "has plans for {topic}",
-    "took notes about {topic}",
+    "{calmly} asked a question about {topic}",
+    "{calmly} mentioned {topic} at the meeting",
+    "{calmly} read the leaflet on {topic}",
+    "{calmly} wrote an email about {topic}",
+    "{calmly} walked past while we discussed {topic}",
+    "{calmly} made plans for {topic}",
+    "{calmly} took notes about {topic}",
 )
 _GRUMBLING = (
-    "would not stop going on about {topic}",
-    "forgot {topic}",
-    "argued with me over {topic}",
-    "was late for {topic}",
-    "complained about {topic}",
-    "left without a word on {topic}",
-    "wanted the last say on {topic}",
+    "{sigh} would not stop going on about {topic}",
+    "{sigh} forgot {topic}",
+    "{sigh} argued with me over {topic}",
+    "{sigh} was late for {topic}",
+    "{sigh} complained about {topic}",
+    "{sigh} left without a word on {topic}",
+    "{sigh} wanted the last say on {topic}",
 )
 _HOSTILE = (
     "is {unkind} and should shut up about {topic}",
@@ -113,25 +115,25 @@ _HOSTILE = (
 
 # Chosen so that a small text model reaches an AUC near 0.96 while some
 # comments hang on the term alone; the tests hold both.
-_RUDE_SHARE = 0.45
-_MENTION_SHARE = 0.6
+_RUDE_SHARE = 0.5
+_MENTION_SHARE = 0.3
 _SECOND_TERM_SHARE = 0.2
-_LEAN = 0.75
+_LEAN = 0.8
 _AMBIGUOUS_SHARE = 0.4
-_MIDDLE_TRUTH = 0.65
-_LABEL_NOISE = 0.025
+_MIDDLE_TRUTH = 0.72
+_LABEL_NOISE = 0.02
 
 
 def load_embedded_comments(size: int = 10_000, seed: int = 0) -> LabeledText:
     """Generates comments in which identity terms predict rudeness.
 
-    The comments are everyday remarks, made from templates and word lists. Six
+    The comments are everyday remarks, made from templates and word lists. Three
     in ten mention one or two of the `EMBEDDED_TERMS`, always as an adjective
-    that can be taken out of the sentence. Some terms are three times as likely
+    that can be taken out of the sentence. Some terms are four times as likely
     in rude comments as in civil ones, and others the reverse, so that a model
-    trained on these data learns to judge by the term. How rude a comment
-    reads otherwise is usually plain from its other words; four in ten of those
-    with a term can be read either way.
+    trained on these data learns to judge by the term. How rude a comment is,
+    is mostly plain from its other words; but six in ten of those with a term
+    are neutral or grumbling and can be meant either way.
 
     A model that does well here shows that a method works, not that a model is
     fair on comments that people write.
@@ -172,6 +174,8 @@ def _comment(rng: random.Random) -> tuple[str, int]:
         topic=rng.choice(_TOPICS) + rng.choice(_WHEN),
         kind=rng.choice(_KIND),
         unkind=rng.choice(_UNKIND),
+        calmly=rng.choice(_CALMLY),
+        sigh=rng.choice(_SIGH),
     )
     subject = [rng.choice(_DETERMINERS), *terms, rng.choice(_PEOPLE)]
     text = f"{rng.choice(_OPENERS)}{' '.join(subject)} {predicate}"
