@@ -7,6 +7,10 @@ import keras
 from tensorflow_model_remediation_ext.common.remediation_model import (
     RemediationModel,
 )
+from tensorflow_model_remediation_ext.common.structures import (
+    by_objective,
+    unwrap,
+)
 from tensorflow_model_remediation_ext.counterfactual import losses
 from tensorflow_model_remediation_ext.counterfactual.keras.utils import (
     CounterfactualPackedInputs,
@@ -32,6 +36,9 @@ class CounterfactualModel(RemediationModel):
     The pairs do not touch the state of the wrapped model: batch statistics
     are learned from the data alone, and both halves of a pair see the same
     dropout mask.
+
+    Callbacks that monitor one of the added figures cannot know which way is
+    better: give them `mode="min"`.
 
     CLP holds for the terms it was trained with, on data like those it was
     trained on. It does not make groups be treated equally, nor does it touch
@@ -84,11 +91,13 @@ class CounterfactualModel(RemediationModel):
         loss_weight: float | dict[str, float] = 1.0,
         **kwargs: Any,
     ):
-        if isinstance(loss, dict):
-            loss = {name: losses.get(each) for name, each in loss.items()}
-        else:
-            loss = losses.get(loss)
-        super().__init__(original_model, loss, loss_weight, **kwargs)
+        resolved = {
+            objective: losses.get(each)
+            for objective, each in by_objective(loss, "loss").items()
+        }
+        super().__init__(
+            original_model, unwrap(resolved), loss_weight, **kwargs
+        )
 
     def compile(
         self, *args: Any, counterfactual_metrics: Any = None, **kwargs: Any

@@ -1,0 +1,262 @@
+"""CounterfactualModel with every kind of model and input, and bad input."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tensorflow_model_remediation_ext.counterfactual import losses
+from tensorflow_model_remediation_ext.counterfactual.keras import (
+    CounterfactualModel,
+    CounterfactualPackedInputs,
+)
+
+TEXTS = ["i am gay", "i am", "you are gay", "you are", "gay", "all are here"]
+CHANGED = ["i am", "i am old", "you are", "you", "", "all are"]
+LABELS = np.array([[1], [0], [1], [0], [1], [0]], "float32")
+
+
+def pack(original_x, counterfactual_x, x=None):
+    rows = len(LABELS)
+    x = original_x if x is None else x
+    return tf.data.Dataset.from_tensor_slices(
+        CounterfactualPackedInputs(
+            (x, LABELS), (original_x, counterfactual_x, tf.ones(rows))
+        )
+    ).batch(3)
+
+
+def numbers(seed=0):
+    rng = np.random.default_rng(seed)
+    return rng.normal(size=(len(LABELS), 4)).astype("float32")
+
+
+def vectorizer():
+    layer = keras.layers.TextVectorization(output_sequence_length=3)
+    layer.adapt(TEXTS)
+    return layer
+
+
+def text_model():
+    """A functional model on strings, with a nested Sequential."""
+    inputs = keras.Input((), dtype="string")
+    tower = keras.Sequential(
+        [
+            keras.layers.Embedding(20, 3),
+            keras.layers.GlobalAveragePooling1D(),
+        ]
+    )
+    hidden = tower(vectorizer()(inputs))
+    return keras.Model(inputs, keras.layers.Dense(1, "sigmoid")(hidden))
+
+
+def dict_model():
+    inputs = {"a": keras.Input((4,), name="a"), "b": keras.Input((4,))}
+    inputs = {name: keras.Input((4,), name=name) for name in inputs}
+    hidden = keras.layers.Concatenate()([inputs["a"], inputs["b"]])
+    return keras.Model(inputs, keras.layers.Dense(1, "sigmoid")(hidden))
+
+
+def tuple_model():
+    inputs = (keras.Input((4,)), keras.Input((4,)))
+    hidden = keras.layers.Concatenate()(inputs)
+    return keras.Model(inputs, keras.layers.Dense(1, "sigmoid")(hidden))
+
+
+class Ragged(keras.Model):
+    """Takes what only TensorFlow layers take: ragged rows."""
+
+    def __init__(self):
+        super().__init__()
+        self.dense = keras.layers.Dense(1, "sigmoid")
+
+    def call(self, inputs):
+        return self.dense(tf.reduce_mean(inputs, axis=1, keepdims=True))
+
+
+class WithoutTraining(keras.Model):
+    """A subclassed model, unbuilt, whose call takes no `training`."""
+
+    def __init__(self):
+        super().__init__()
+        self.dropout = keras.layers.Dropout(0.5)
+        self.dense = keras.layers.Dense(1, "sigmoid")
+
+    def call(self, inputs):
+        return self.dense(self.dropout(inputs))
+
+
+def sparse_model():
+    inputs = keras.Input((4,), sparse=True)
+    return keras.Model(inputs, keras.layers.Dense(1, "sigmoid")(inputs))
+
+
+def ragged(seed):
+    lengths = [1, 2, 1, 3, 2, 1]
+    values = np.random.default_rng(seed).normal(size=sum(lengths))
+    return tf.RaggedTensor.from_row_lengths(
+        values.astype("float32"), lengths
+    )
+
+
+CASES = {
+    "strings": lambda: (text_model(), tf.constant(TEXTS), tf.constant(CHANGED)),
+    "dict": lambda: (
+        dict_model(),
+        {"a": numbers(0), "b": numbers(1)},
+        {"a": numbers(2), "b": numbers(1)},
+    ),
+    "tuple": lambda: (
+        tuple_model(),
+        (numbers(0), numbers(1)),
+        (numbers(2), numbers(1)),
+    ),
+    "ragged": lambda: (Ragged(), ragged(0), ragged(1)),
+    "sparse": lambda: (
+        sparse_model(),
+        tf.sparse.from_dense(numbers(0)),
+        tf.sparse.from_dense(numbers(1)),
+    ),
+    "unbuilt": lambda: (WithoutTraining(), numbers(0), numbers(1)),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_inputs_of_every_kind(case):
+    wrapped, x, counterfactual_x = CASES[case]()
+    packed = pack(x, counterfactual_x)
+    model = CounterfactualModel(wrapped, loss_weight=1.0)
+    model.compile(keras.optimizers.SGD(0.0), "binary_crossentropy")
+    logs = model.fit(packed, verbose=0, shuffle=False).history
+    difference = 0.0
+    for batch in packed:
+        original, counterfactual, _ = batch.counterfactual_data
+        difference += np.mean((wrapped(original) - wrapped(counterfactual)) ** 2)
+    # Rate 0: the weights did not move, so by hand it is the same.
+    assert logs["counterfactual_loss"][0] == pytest.approx(
+        difference / 2, rel=1e-4
+    )
+    assert difference > 0
+    np.testing.assert_allclose(
+        model.predict(packed, verbose=0),
+        np.concatenate([wrapped(b.original_input[0]) for b in packed]),
+        rtol=1e-5,
+    )
+
+
+def test_training_makes_predictions_equal():
+    wrapped = text_model()
+    packed = pack(tf.constant(TEXTS), tf.constant(CHANGED))
+    model = CounterfactualModel(
+        wrapped, losses.PairwiseMSELoss(transform="logit"), loss_weight=10.0
+    )
+    # Wrapping a model that was compiled and trained already.
+    wrapped.compile(keras.optimizers.Adam(0.1), "binary_crossentropy")
+    wrapped.fit(tf.constant(TEXTS), LABELS, epochs=20, verbose=0)
+    model.compile(keras.optimizers.Adam(0.1), "binary_crossentropy")
+    before = model.evaluate(packed, return_dict=True, verbose=0)
+    model.fit(packed, epochs=15, verbose=0, shuffle=False)
+    after = model.evaluate(packed, return_dict=True, verbose=0)
+    assert after["counterfactual_loss"] < 0.1 * before["counterfactual_loss"]
+    # In place: the wrapped model itself predicts the same now.
+    np.testing.assert_array_equal(
+        model(tf.constant(TEXTS)), wrapped(tf.constant(TEXTS))
+    )
+
+
+def dense():
+    return keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        (("not a model",), TypeError, "original_model.*str"),
+        ((None,), TypeError, "original_model.*NoneType"),
+        ((dense(), "no_such_loss"), ValueError, "no_such_loss"),
+        ((dense(), 3), TypeError, "`loss`.*int"),
+        ((dense(), lambda a, b: 0.0), TypeError, "`loss`.*function"),
+        (
+            (dense(), keras.losses.BinaryCrossentropy()),
+            ValueError,
+            "0 for identical",
+        ),
+        ((dense(), "CosineSimilarity"), ValueError, "0 for identical"),
+        ((dense(), None, -1.0), ValueError, "loss_weight.*-1.0"),
+        ((dense(), None, float("nan")), ValueError, "loss_weight.*nan"),
+        ((dense(), None, float("inf")), ValueError, "loss_weight.*inf"),
+        ((dense(), None, "1"), ValueError, "loss_weight.*'1'"),
+        ((dense(), None, True), ValueError, "loss_weight.*True"),
+        ((dense(), {}), ValueError, "`loss`.*objectives"),
+        (
+            (dense(), {"a": None}, {"b": 1.0}),
+            ValueError,
+            "`loss_weight`.*'a'.*'b'",
+        ),
+        ((dense(), None, {"a": -2.0}), ValueError, "a_loss_weight=-2.0"),
+    ],
+)
+def test_bad_arguments(arguments, error, message):
+    with pytest.raises(error, match=message):
+        CounterfactualModel(*arguments)
+
+
+def test_losses_that_make_sense_are_accepted():
+    for loss in (
+        "pairwise_mse_loss",
+        "pairwise_cosine_loss",
+        "MeanSquaredError",
+        keras.losses.Huber(),
+        {"a": None, "b": "pairwise_absolute_difference_loss"},
+    ):
+        CounterfactualModel(dense(), loss)
+
+
+def test_unpacked_data():
+    model = CounterfactualModel(dense())
+    model.compile("sgd", "mse")
+    x = numbers()
+    dataset = tf.data.Dataset.from_tensor_slices((x, LABELS)).batch(3)
+    packed_arrays = CounterfactualPackedInputs(
+        (x, LABELS), (x, x, np.ones(len(x)))
+    )
+    for data in (dataset, x, None, packed_arrays):
+        with pytest.raises(ValueError, match="pack_counterfactual_data"):
+            model.fit(data, verbose=0, shuffle=False)
+
+
+def test_labels_of_the_wrong_length():
+    x = numbers()
+    packed = tf.data.Dataset.from_tensors(
+        CounterfactualPackedInputs((x, LABELS[:3]), (x, x, np.ones(len(x))))
+    )
+    model = CounterfactualModel(dense())
+    model.compile("sgd", "mse")
+    with pytest.raises((ValueError, tf.errors.InvalidArgumentError)):
+        model.fit(packed, verbose=0, shuffle=False)
+
+
+def test_nan_losses_are_seen():
+    x = numbers()
+    x[0, 0] = np.nan
+    model = CounterfactualModel(dense())
+    model.compile("sgd", "mse")
+    stopper = keras.callbacks.TerminateOnNaN()
+    # The callback says what it saw on standard output.
+    history = model.fit(
+        pack(x, x), epochs=5, callbacks=[stopper], verbose=0, shuffle=False
+    )
+    assert len(history.epoch) == 1
+    assert np.isnan(history.history["loss"][0])
+
+
+def test_fit_before_compile():
+    model = CounterfactualModel(dense())
+    with pytest.raises(ValueError, match="compile"):
+        model.fit(pack(numbers(), numbers(1)), verbose=0, shuffle=False)
+
+
+def test_metrics_by_objective_must_be_known():
+    model = CounterfactualModel(dense(), {"a": None, "b": None})
+    with pytest.raises(ValueError, match="'c'"):
+        model.compile(counterfactual_metrics={"c": []})
