@@ -140,7 +140,7 @@ def ot_barycenter(
         `[d, d]` float64 covariance.
 
     Raises:
-        ValueError: On wrong shapes or weights.
+        ValueError: On wrong shapes, weights or `max_iter`.
 
     Example:
         >>> ot_barycenter([[[1.0]], [[4.0]], [[9.0]]])
@@ -179,7 +179,7 @@ def barycenter_maps(
         `maps[i] @ Ks[i] @ maps[i].T` is the barycenter for every `i`.
 
     Raises:
-        ValueError: On wrong shapes or weights.
+        ValueError: On wrong shapes, weights or `max_iter`.
 
     Warns:
         BarycenterWarning: If `tol` is not reached in `max_iter` iterations, or
@@ -194,6 +194,10 @@ def barycenter_maps(
     if Ks.ndim != 3 or not len(Ks):
         raise ValueError(
             f"`Ks` must be of shape [k, d, d], k > 0. Received: {Ks.shape}"
+        )
+    if max_iter < 1:
+        raise ValueError(
+            f"`max_iter` must be positive. Received: max_iter={max_iter}"
         )
     weights = (
         np.ones(len(Ks)) if weights is None else np.asarray(weights, float)
