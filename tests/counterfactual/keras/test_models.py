@@ -113,9 +113,7 @@ def test_trains_as_by_hand(packed, options):
 
     wrapped = plain_model()
     model = CounterfactualModel(wrapped, loss_weight=3.0)
-    model.compile(
-        keras.optimizers.Adam(0.05), "binary_crossentropy", **options
-    )
+    model.compile(keras.optimizers.Adam(0.05), "binary_crossentropy", **options)
     history = model.fit(packed, verbose=0, shuffle=False).history
 
     assert_same_weights(wrapped, reference)
@@ -260,9 +258,7 @@ def test_gradient_accumulation_equals_a_larger_batch(arrays):
     for batch, steps in ((4, 2), (8, None)):
         wrapped = plain_model()
         model = CounterfactualModel(wrapped, loss_weight=3.0)
-        optimizer = keras.optimizers.SGD(
-            0.5, gradient_accumulation_steps=steps
-        )
+        optimizer = keras.optimizers.SGD(0.5, gradient_accumulation_steps=steps)
         model.compile(optimizer, "binary_crossentropy")
         model.fit(pack(*arrays, batch), verbose=0, shuffle=False)
         trained.append(wrapped)

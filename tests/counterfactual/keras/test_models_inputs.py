@@ -94,9 +94,7 @@ def sparse_model():
 def ragged(seed):
     lengths = [1, 2, 1, 3, 2, 1]
     values = np.random.default_rng(seed).normal(size=sum(lengths))
-    return tf.RaggedTensor.from_row_lengths(
-        values.astype("float32"), lengths
-    )
+    return tf.RaggedTensor.from_row_lengths(values.astype("float32"), lengths)
 
 
 CASES = {
@@ -131,7 +129,9 @@ def test_inputs_of_every_kind(case):
     difference = 0.0
     for batch in packed:
         original, counterfactual, _ = batch.counterfactual_data
-        difference += np.mean((wrapped(original) - wrapped(counterfactual)) ** 2)
+        difference += np.mean(
+            (wrapped(original) - wrapped(counterfactual)) ** 2
+        )
     # Rate 0: the weights did not move, so by hand it is the same.
     assert logs["counterfactual_loss"][0] == pytest.approx(
         difference / 2, rel=1e-4

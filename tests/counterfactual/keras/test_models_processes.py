@@ -1,0 +1,170 @@
+"""CounterfactualModel where it needs a process of its own.
+
+Two replicas need two logical devices before TensorFlow starts; Keras' other
+backends need `KERAS_BACKEND` before Keras is imported.
+"""
+
+import importlib.util
+import os
+import subprocess
+import sys
+
+import pytest
+
+COMMON = """
+import json, sys
+import keras, numpy as np, tensorflow as tf
+from tensorflow_model_remediation_ext.counterfactual.keras import (
+    CounterfactualModel, CounterfactualPackedInputs, metrics)
+from tensorflow_model_remediation_ext.counterfactual.losses import (
+    PairwiseAbsoluteDifferenceLoss, PairwiseCosineLoss, PairwiseMSELoss)
+
+rows = 16
+rng = np.random.default_rng(0)
+x = rng.normal(size=(rows, 4)).astype("float32")
+y = (x[:, :1] > 0).astype("float32")
+other = x * np.array([-1, 1, 1, 1], "float32")
+pair_weight = rng.uniform(0.5, 2, rows).astype("float32")
+weight = rng.uniform(0.5, 2, rows).astype("float32")
+
+def make_wrapped(noise=False):
+    noisy = [keras.layers.BatchNormalization(),
+             keras.layers.Dropout(0.5, seed=1)]
+    return keras.Sequential([
+        keras.Input((4,)),
+        keras.layers.Dense(3, "tanh", kernel_regularizer="l2",
+                           kernel_initializer=keras.initializers.Constant(0.3)),
+        *(noisy if noise else []),
+        keras.layers.Dense(1, "sigmoid", kernel_initializer="ones")])
+
+def pack(batch):
+    return tf.data.Dataset.from_tensor_slices(CounterfactualPackedInputs(
+        (x, y, weight), (x, other, pair_weight))).batch(batch)
+
+def compile_wrapped(loss_weight, noise=False, loss=None, optimizer="adam"):
+    wrapped = make_wrapped(noise)
+    model = CounterfactualModel(wrapped, loss, loss_weight)
+    model.compile(optimizer, "binary_crossentropy", metrics=["accuracy"],
+                  counterfactual_metrics=[
+                      metrics.FlipRate(), metrics.CounterfactualGap()])
+    return wrapped, model
+"""
+
+TWO_REPLICAS = (
+    """
+import tensorflow as tf
+cpus = tf.config.list_physical_devices("CPU")
+tf.config.set_logical_device_configuration(
+    cpus[0], [tf.config.LogicalDeviceConfiguration()] * 2)
+"""
+    + COMMON
+    + """
+def train(scope):
+    with scope:
+        wrapped, model = compile_wrapped(
+            3.0, optimizer=keras.optimizers.SGD(0.5))
+    # Global batches of 8: 4 rows for each of two replicas.
+    logs = model.fit(pack(8), epochs=2, validation_data=pack(8),
+                     verbose=0, shuffle=False).history
+    return wrapped.get_weights(), logs, model.evaluate(
+        x, y, batch_size=8, return_dict=True, verbose=0)
+
+import contextlib
+one, one_logs, one_plain = train(contextlib.nullcontext())
+strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+assert strategy.num_replicas_in_sync == 2
+two, two_logs, two_plain = train(strategy.scope())
+for a, b in zip(one, two):
+    np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+assert set(one_logs) == set(two_logs)
+for name, values in one_logs.items():
+    np.testing.assert_allclose(
+        two_logs[name], values, rtol=1e-4, atol=1e-5, err_msg=name)
+assert set(one_plain) == set(two_plain) == {
+    "loss", "original_loss", "accuracy"}
+"""
+)
+
+BACKEND = (
+    COMMON
+    + """
+assert keras.backend.backend() == sys.argv[1]
+# With weight 0, dropout and batch statistics: as without the wrapper.
+alone = make_wrapped(noise=True)
+alone.compile("adam", "binary_crossentropy")
+plain = tf.data.Dataset.from_tensor_slices((x, y, weight)).batch(8)
+alone.fit(plain, verbose=0, shuffle=False)
+wrapped, model = compile_wrapped(0.0, noise=True)
+logs = model.fit(pack(8), verbose=0, shuffle=False).history
+assert logs["counterfactual_loss"][0] > 0
+for a, b in zip(alone.get_weights(), wrapped.get_weights()):
+    np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+
+# One step by hand, in NumPy.
+def sigmoid(v):
+    return 1 / (1 + np.exp(-v))
+kernel, bias = np.full((4, 3), 0.3), np.zeros(3)
+def forward(k, b, inputs):
+    return sigmoid(np.tanh(inputs @ k + b).sum(-1))
+def total(k, b):
+    p = forward(k, b, x)
+    task = -(y[:, 0] * np.log(p) + (1 - y[:, 0]) * np.log(1 - p))
+    pairs = (forward(k, b, x) - forward(k, b, other)) ** 2
+    return (np.mean(weight * task) + 0.01 * np.sum(k ** 2)
+            + 3.0 * np.mean(pair_weight * pairs))
+numeric = np.zeros_like(kernel)
+for index in np.ndindex(kernel.shape):
+    step = np.zeros_like(kernel); step[index] = 1e-5
+    numeric[index] = (total(kernel + step, bias)
+                      - total(kernel - step, bias)) / 2e-5
+wrapped, model = compile_wrapped(3.0, optimizer=keras.optimizers.SGD(1.0))
+logs = model.fit(pack(rows), verbose=0, shuffle=False).history
+np.testing.assert_allclose(logs["loss"][0], total(kernel, bias), rtol=1e-4)
+np.testing.assert_allclose(
+    wrapped.get_weights()[0], kernel - numeric, rtol=1e-3, atol=1e-4)
+
+# Evaluation, saving, losses.
+for loss in (PairwiseAbsoluteDifferenceLoss("logit"), PairwiseMSELoss("logit")):
+    wrapped, model = compile_wrapped(1.0, loss=loss)
+    model.fit(pack(8), validation_data=pack(8), verbose=0, shuffle=False)
+scores = model.evaluate(x, y, return_dict=True, verbose=0)
+assert set(scores) == {"loss", "original_loss", "accuracy"}
+model.save(sys.argv[2] + "/m.keras")
+loaded = keras.models.load_model(sys.argv[2] + "/m.keras")
+np.testing.assert_allclose(loaded.predict(x, verbose=0),
+                           model.predict(x, verbose=0), rtol=1e-5)
+a = loaded.evaluate(pack(8), return_dict=True, verbose=0)
+b = model.evaluate(pack(8), return_dict=True, verbose=0)
+for name in b:
+    np.testing.assert_allclose(a[name], b[name], rtol=1e-5, err_msg=name)
+assert "flip_rate" in a
+distance = PairwiseCosineLoss()([[1.0, 0.0]], [[0.0, 1.0]])
+np.testing.assert_allclose(float(distance), 1.0, rtol=1e-6)
+"""
+)
+
+
+def run(script, *arguments, **environment):
+    result = subprocess.run(
+        [sys.executable, "-c", script, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, **environment},
+    )
+    assert result.returncode == 0, result.stderr[-4000:]
+
+
+def test_two_replicas_equal_one():
+    run(TWO_REPLICAS)
+
+
+@pytest.mark.parametrize(
+    ("backend", "module"), [("jax", "jax"), ("torch",) * 2]
+)
+def test_other_backends(backend, module, tmp_path):
+    if importlib.util.find_spec(module) is None:
+        # CI installs both and sets this, so that a skip cannot hide there.
+        assert not os.environ.get("REQUIRE_BACKENDS")
+        pytest.skip(f"{module} is not installed (extra [backends])")
+    run(BACKEND, backend, tmp_path, KERAS_BACKEND=backend)

@@ -1,0 +1,170 @@
+"""Losses on pairs of predictions."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tensorflow_model_remediation_ext import counterfactual
+from tensorflow_model_remediation_ext.counterfactual.losses import (
+    CounterfactualLoss,
+    PairwiseAbsoluteDifferenceLoss,
+    PairwiseCosineLoss,
+    PairwiseMSELoss,
+)
+
+LOSSES = [PairwiseMSELoss, PairwiseAbsoluteDifferenceLoss, PairwiseCosineLoss]
+RNG = np.random.default_rng(0)
+A = RNG.uniform(size=(6, 3)).astype("float32")
+B = RNG.uniform(size=(6, 3)).astype("float32")
+
+
+def logit(p):
+    return np.log(p) - np.log1p(-p)
+
+
+def softmax(x):
+    e = np.exp(x - x.max(-1, keepdims=True))
+    return e / e.sum(-1, keepdims=True)
+
+
+def cosine_distance(a, b):
+    norms = np.linalg.norm(a, axis=-1) * np.linalg.norm(b, axis=-1)
+    return 1 - (a * b).sum(-1) / norms
+
+
+EXPECTED = {
+    PairwiseMSELoss: lambda a, b: np.mean((a - b) ** 2, axis=-1),
+    PairwiseAbsoluteDifferenceLoss: lambda a, b: np.mean(np.abs(a - b), -1),
+    PairwiseCosineLoss: cosine_distance,
+}
+TRANSFORMS = {
+    None: lambda x: x,
+    "logit": logit,
+    "sigmoid": lambda x: 1 / (1 + np.exp(-x)),
+    "softmax": softmax,
+}
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("transform", TRANSFORMS)
+def test_values(loss, transform):
+    change = TRANSFORMS[transform]
+    expected = EXPECTED[loss](change(A), change(B))
+    instance = loss(transform=transform)
+    np.testing.assert_allclose(instance(A, B), expected.mean(), rtol=1e-4)
+    # Sum over pairs, weighted, divided by the number of pairs.
+    weight = np.arange(6, dtype="float32")
+    np.testing.assert_allclose(
+        instance(A, B, weight), np.mean(weight * expected), rtol=1e-4
+    )
+    np.testing.assert_allclose(
+        instance(original=A, counterfactual=B, sample_weight=weight[:, None]),
+        np.mean(weight * expected),
+        rtol=1e-4,
+    )
+    np.testing.assert_allclose(
+        loss(transform=transform, reduction=None)(A, B), expected, rtol=1e-4
+    )
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("transform", TRANSFORMS)
+def test_zero_for_identical_predictions(loss, transform):
+    extremes = np.array([[0.0, 1.0], [0.0, 0.0], [1.0, 1e-9]], "float32")
+    assert float(loss(transform=transform)(extremes, extremes)) == 0.0
+    assert float(loss(transform=transform)(A, A)) == 0.0
+
+
+def test_logit_is_finite_and_has_a_gradient_inside():
+    loss = PairwiseMSELoss(transform="logit")
+    assert np.isfinite(float(loss([[0.0], [1.0]], [[1.0], [0.0]])))
+    p = tf.Variable([[0.999], [0.5]])
+    with tf.GradientTape() as tape:
+        value = loss(p, tf.constant([[0.5], [0.4]]))
+    assert np.all(tape.gradient(value, p).numpy() > 0)
+
+
+def test_gradients_of_cosine_at_zero_vectors_are_finite():
+    v = tf.Variable([[0.0, 0.0], [1.0, 0.0]])
+    with tf.GradientTape() as tape:
+        value = PairwiseCosineLoss()(v, tf.constant([[1.0, 0.0], [0.0, 1.0]]))
+    assert np.all(np.isfinite(tape.gradient(value, v).numpy()))
+
+
+@pytest.mark.parametrize("loss", LOSSES[:2])
+def test_rank_one_predictions_are_one_column(loss):
+    weight = [1.0, 2.0]
+    np.testing.assert_allclose(
+        loss()([0.1, 0.5], [0.2, 0.9], weight),
+        loss()([[0.1], [0.5]], [[0.2], [0.9]], weight),
+    )
+
+
+def test_sparse_predictions_are_densified():
+    np.testing.assert_allclose(
+        PairwiseMSELoss()(tf.sparse.from_dense(A), tf.sparse.from_dense(B)),
+        PairwiseMSELoss()(A, B),
+    )
+
+
+def test_masked_positions_do_not_count():
+    def masked(x):
+        x = tf.constant(x)
+        x._keras_mask = tf.constant([[True, True, False], [True, False, False]])
+        return x
+
+    a, b = RNG.uniform(size=(2, 2, 3, 2)).astype("float32")
+    first = float(PairwiseMSELoss("sigmoid")(masked(a), masked(b)))
+    a[0, 2], a[1, 1:] = 9.0, -9.0
+    assert float(
+        PairwiseMSELoss("sigmoid")(masked(a), masked(b))
+    ) == pytest.approx(first)
+
+
+def test_bad_predictions():
+    with pytest.raises(ValueError, match=r"\(6, 3\).*\(6, 2\)"):
+        PairwiseMSELoss()(A, B[:, :2])
+    with pytest.raises(ValueError, match=r"\(6, 3\).*\(5, 3\)"):
+        PairwiseMSELoss()(A, B[:5])
+    for one_column in (A[:, :1], A[:, 0]):
+        with pytest.raises(ValueError, match="cosine of two numbers"):
+            PairwiseCosineLoss()(one_column, one_column)
+    with pytest.raises(ValueError, match="transform='nonsense'"):
+        PairwiseMSELoss(transform="nonsense")
+    with pytest.raises(NotImplementedError, match="call"):
+        CounterfactualLoss()(A, B)
+
+
+@keras.saving.register_keras_serializable("test_losses")
+def double(x):
+    return 2.0 * x
+
+
+@keras.saving.register_keras_serializable("test_losses")
+class PairwiseMaxLoss(CounterfactualLoss):
+    def call(self, original, counterfactual):
+        return keras.ops.max(keras.ops.abs(original - counterfactual), axis=-1)
+
+
+@pytest.mark.parametrize("loss", [*LOSSES, PairwiseMaxLoss])
+@pytest.mark.parametrize("transform", [None, "logit", double])
+def test_serialization(loss, transform):
+    instance = loss(transform=transform, name="mine", reduction="sum")
+    config = keras.saving.serialize_keras_object(instance)
+    restored = keras.saving.deserialize_keras_object(config)
+    assert type(restored) is loss
+    assert (restored.name, restored.reduction) == ("mine", "sum")
+    np.testing.assert_allclose(restored(A, B), instance(A, B))
+    # And once more from what was restored.
+    again = keras.saving.serialize_keras_object(restored)
+    assert again == config
+
+
+def test_public_paths():
+    assert counterfactual.keras.PairwiseMSELoss is PairwiseMSELoss
+    assert PairwiseMSELoss().name == "pairwise_mse_loss"
+    assert (
+        counterfactual.keras.CounterfactualModel
+        is counterfactual.keras.models.CounterfactualModel
+    )
