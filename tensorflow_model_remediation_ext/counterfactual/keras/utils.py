@@ -1,21 +1,70 @@
-"""Datasets of counterfactual pairs, and packing them for training."""
+"""Helpers to prepare counterfactual data, under their public names."""
 
-from typing import Any, NamedTuple
+from typing import Any
+
+import tensorflow as tf
+
+from tensorflow_model_remediation_ext.counterfactual.keras.packing import (
+    CounterfactualPackedInputs,
+    pack_counterfactual_data,
+)
+from tensorflow_model_remediation_ext.counterfactual.keras.pairs import (
+    build_counterfactual_data,
+)
+
+__all__ = [
+    "CounterfactualPackedInputs",
+    "build_counterfactual_data",
+    "pack_counterfactual_data",
+    "validate_counterfactual_structure",
+]
 
 
-class CounterfactualPackedInputs(NamedTuple):
-    """One element of training data with its counterfactual pairs beside it.
+def validate_counterfactual_structure(
+    struct: Any, struct_name: str = "struct", element_type: type | None = None
+) -> None:
+    """Checks that `struct` is a single element or a dict of them.
 
-    Being a NamedTuple, it survives `tf.data.Dataset` transformations such as
-    `map`, `batch`, `shuffle` and `prefetch`.
+    Args:
+        struct: What to check. Tuples count as single elements.
+        struct_name: How error messages call it.
+        element_type: The type that elements must have; `None` for any.
 
-    Attributes:
-        original_input: The `(x, y, sample_weight)` of the task; `y` and
-            `sample_weight` may be `None`.
-        counterfactual_data: `(original_x, counterfactual_x,
-            counterfactual_sample_weight)`, or a dict of such triples by
-            objective.
+    Raises:
+        TypeError: `struct` is neither an element nor a dict, or
+            `element_type` is no type.
+        ValueError: A key of the dict is no string, or a value no element.
+
+    Example:
+    >>> validate_counterfactual_structure({"a": 1.0, "b": 2.0})
     """
+    if element_type is not None and not isinstance(element_type, type):
+        raise TypeError(
+            f"`element_type` must be a type. Received: {element_type!r}"
+        )
 
-    original_input: Any
-    counterfactual_data: Any
+    def is_element(value):
+        single = isinstance(value, tuple) or not tf.nest.is_nested(value)
+        return single and isinstance(value, element_type or object)
+
+    wanted = "an element" + (
+        f" of type {element_type.__name__}" if element_type else ""
+    )
+    if is_element(struct):
+        return
+    if not isinstance(struct, dict):
+        raise TypeError(
+            f"`{struct_name}` must be {wanted}, or a dict of those. "
+            f"Received: {struct!r} of type {type(struct).__name__}"
+        )
+    if not all(isinstance(key, str) for key in struct):
+        raise ValueError(
+            f"The keys of `{struct_name}` must be strings. "
+            f"Received: {list(struct)}"
+        )
+    for key, value in struct.items():
+        if not is_element(value):
+            raise ValueError(
+                f"Each value of `{struct_name}` must be {wanted}. "
+                f"Received: {value!r} for {key!r}"
+            )

@@ -1,0 +1,119 @@
+"""What the elements of a dataset hold: features, text, labels, weights."""
+
+from collections.abc import Mapping
+
+import tensorflow as tf
+
+from tensorflow_model_remediation_ext.common import batching
+from tensorflow_model_remediation_ext.counterfactual.terms import TermEditor
+
+
+def check_dataset(dataset, name):
+    """Raises `TypeError` unless given a `tf.data.Dataset`."""
+    if not isinstance(dataset, tf.data.Dataset):
+        raise TypeError(
+            f"`{name}` must be a `tf.data.Dataset`. "
+            f"Received: {dataset!r} of type {type(dataset).__name__}"
+        )
+
+
+def whole(dataset):
+    """Returns the dataset whose `map` passes each element as one argument."""
+    return tf.data.Dataset.zip((dataset,))
+
+
+def unpack(element):
+    """Returns an element, or its spec, as `(x, y, sample_weight)`."""
+    if not isinstance(element, tuple):
+        element = (element,)
+    if not 1 <= len(element) <= 3:
+        raise ValueError(
+            "Elements must be `x`, `(x,)`, `(x, y)` or `(x, y, "
+            f"sample_weight)`. Received: {len(element)} components, {element}"
+        )
+    absent = None, None
+    return (*element, *absent)[:3]
+
+
+class TextFeature:
+    """The text among the features `x` of an element, and its editor.
+
+    Args:
+        x_spec: The spec of `x`: a string tensor, or a dict or tuple with one.
+        text_key: Its key or index there; by default the only string feature.
+        editor: A `TermEditor`.
+    """
+
+    def __init__(self, x_spec, text_key, editor: TermEditor):
+        self._editor = editor
+        self._key = _find_text(x_spec, text_key)
+        spec = self._text(x_spec)
+        self.rank = spec.shape.rank
+        if self.rank is None:
+            raise ValueError(
+                "The rank of the text must be known: 0 for one example, more "
+                f"for a batch. Received: {spec}"
+            )
+
+    def edit(self, x):
+        """Returns `x` with its text edited."""
+        edited = self._editor(self._text(x))
+        if self._key is None:
+            return edited
+        if isinstance(x, Mapping):
+            return {**x, self._key: edited}
+        return (*x[: self._key], edited, *x[self._key + 1 :])
+
+    def changes(self, x):
+        """Returns which rows would change (a scalar for one example)."""
+        text = self._text(x)
+        edited = self._editor(text)
+        return (
+            batching.changed_rows(text, edited)
+            if self.rank
+            else (text != edited)
+        )
+
+    def _text(self, x):
+        return x if self._key is None else x[self._key]
+
+
+def _find_text(spec, text_key):
+    if not isinstance(spec, Mapping | tuple):
+        if text_key is not None:
+            raise ValueError(
+                "`text_key` is for features that are a dict or a tuple. "
+                f"Received: text_key={text_key!r} for {spec}"
+            )
+        _check_text(spec)
+        return None
+    keys = list(spec) if isinstance(spec, Mapping) else list(range(len(spec)))
+    if text_key is None:
+        texts = [key for key in keys if _is_text(spec[key])]
+        if len(texts) != 1:
+            raise ValueError(
+                "`text_key` must say which feature is the text. String "
+                f"features: {texts}; all features: {keys}"
+            )
+        return texts[0]
+    if text_key not in keys:
+        raise ValueError(
+            f"`text_key` must be one of {keys}. Received: {text_key!r}"
+        )
+    _check_text(spec[text_key])
+    return text_key
+
+
+def _is_text(spec):
+    kinds = tf.TensorSpec | tf.RaggedTensorSpec
+    return isinstance(spec, kinds) and spec.dtype == tf.string
+
+
+def _check_text(spec):
+    if not _is_text(spec):
+        dtype = getattr(spec, "dtype", None)
+        raise TypeError(
+            "Terms are edited in dense or ragged string tensors. For other "
+            "features give a `custom_counterfactual_function`. Received: "
+            f"dtype={getattr(dtype, 'name', None)}, {spec}"
+        )

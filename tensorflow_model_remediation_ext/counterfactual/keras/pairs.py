@@ -1,0 +1,230 @@
+"""Datasets of counterfactual pairs."""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import tensorflow as tf
+
+from tensorflow_model_remediation_ext.common import batching
+from tensorflow_model_remediation_ext.counterfactual.keras import elements
+from tensorflow_model_remediation_ext.counterfactual.terms import TermEditor
+
+_CHUNK_ROWS = 1024
+_CHUNK_BYTES = 16 * 2**20
+_STRING_BYTES = 256  # A guess; the length of text is not known beforehand.
+_PARALLEL = {"num_parallel_calls": tf.data.AUTOTUNE, "deterministic": True}
+
+
+def build_counterfactual_data(
+    original_input: tf.data.Dataset,
+    sensitive_terms_to_remove: Iterable[str] | None = None,
+    custom_counterfactual_function: Callable[[Any], tuple] | None = None,
+    *,
+    terms_to_replace: Mapping[str, str] | None = None,
+    text_key: str | int | None = None,
+    case_sensitive: bool = False,
+) -> tf.data.Dataset:
+    r"""Pairs each example that terms change with its counterfactual.
+
+    A term matches literally, as a whole word or phrase of any script: no
+    character of Python's Unicode `\w` stands beside it, and case is ignored
+    as by `re.IGNORECASE`. Longer terms win over shorter ones. A removed term
+    takes one neighboring space with it. Replacements happen all at once, so a
+    swap swaps, and keep lower, Capitalized and UPPER case.
+
+    The dataset is read once per iteration and lazily, so that it may be
+    endless or a generator; unbatched examples are edited in chunks. A text
+    without its terms need not hide the identity they name: other words may
+    tell it. Nor need it be grammatical.
+
+    Args:
+        original_input: A dataset of `x`, `(x,)`, `(x, y)` or
+            `(x, y, sample_weight)`, batched or not, where `x` is a string
+            tensor or a dict or tuple with one. `y` and `sample_weight` may be
+            `None`. Text of rank 0 is one example; the first axis of any other
+            is that of the batch.
+        sensitive_terms_to_remove: Terms to remove.
+        custom_counterfactual_function: Called with each element as
+            `original_input` yields it. Returns `(original_x,
+            counterfactual_x)` or these and a weight: a scalar for an example,
+            `[batch]` for a batch. Without a weight, elements count as batches
+            if all their tensors have an axis, and text is among them, or the
+            first axis is of unknown size, or the dataset knows its batch
+            size. With `sensitive_terms_to_remove`, the function sees only the
+            examples (of a batch: the rows) that hold a term.
+        terms_to_replace: A dict from terms to replacements.
+        text_key: Key or index of the text where `x` is a dict or a tuple.
+            By default, its only string feature.
+        case_sensitive: Whether the case of terms must match.
+
+    Returns:
+        A dataset of `(original_x, counterfactual_x, weight)` of exactly the
+        examples that change, in order. Weights are float32 ones, unless the
+        function gives others. Batches are regrouped to the size of the first
+        one of `original_input`; where sizes of features vary between batches,
+        each batch keeps those of its rows that change.
+
+    Raises:
+        TypeError: `original_input` is no dataset, the text is no string
+            tensor, or terms or the function are of the wrong type.
+        ValueError: Neither terms nor a function are given, or ones that do
+            not go together or cannot be used; or the text is not to be found.
+
+    Example:
+    >>> data = tf.data.Dataset.from_tensor_slices(["a gay man", "a man"])
+    >>> for original, counterfactual, weight in build_counterfactual_data(
+    ...     data, sensitive_terms_to_remove=["gay"]
+    ... ):
+    ...     print(original.numpy(), counterfactual.numpy(), weight.numpy())
+    b'a gay man' b'a man' 1.0
+
+    References:
+        Garg et al., "Counterfactual Fairness in Text Classification through
+        Robustness", 2018 (https://arxiv.org/abs/1809.10610), section 3.
+    """
+    elements.check_dataset(original_input, "original_input")
+    function = custom_counterfactual_function
+    if function is not None and not callable(function):
+        raise TypeError(
+            "`custom_counterfactual_function` must be callable. "
+            f"Received: {function!r}"
+        )
+    if function is not None and terms_to_replace is not None:
+        raise ValueError(
+            "`terms_to_replace` has no meaning beside "
+            "`custom_counterfactual_function`. To restrict the function to "
+            "examples with a term, use `sensitive_terms_to_remove`."
+        )
+    text = None
+    if sensitive_terms_to_remove is not None or terms_to_replace is not None:
+        text = elements.TextFeature(
+            elements.unpack(original_input.element_spec)[0],
+            text_key,
+            TermEditor(
+                sensitive_terms_to_remove,
+                terms_to_replace,
+                case_sensitive=case_sensitive,
+            ),
+        )
+    elif function is None:
+        raise ValueError(
+            "Give `sensitive_terms_to_remove`, `terms_to_replace` or "
+            "`custom_counterfactual_function`."
+        )
+    if function is None:
+        pairs = _pairs_by_terms(original_input, text)
+    else:
+        pairs = _pairs_by_function(original_input, function, text)
+    return pairs.prefetch(tf.data.AUTOTUNE)
+
+
+def _pairs_by_terms(dataset, text):
+    def pair(element):
+        x = elements.unpack(element)[0]
+        return x, text.edit(x), tf.ones([])
+
+    def pair_batch(element):
+        x, edited, _ = pair(element)
+        rows = batching.row_count(x)
+        return rows, _changed((x, edited, tf.ones([rows])))
+
+    if text.rank:
+        return batching.regroup(
+            elements.whole(dataset).map(pair_batch, **_PARALLEL),
+            batching.batch_size(dataset),
+        )
+    rows = _chunk_rows(dataset.element_spec)
+    if rows is None:
+        pairs = elements.whole(dataset).map(pair, **_PARALLEL)
+        return pairs.filter(_differs)
+    chunks = elements.whole(dataset.batch(rows)).map(pair_batch, **_PARALLEL)
+    return chunks.map(lambda _, pairs: pairs).unbatch()
+
+
+def _pairs_by_function(dataset, function, text):
+    def size(element):
+        x = elements.unpack(element)[0]
+        ranked = tf.nest.flatten(x)[0].shape.rank
+        rows = batching.row_count(x) if ranked else tf.constant(1, tf.int64)
+        return rows, element
+
+    def has_term(_, element):
+        return text.changes(elements.unpack(element)[0])
+
+    def keep_terms(rows, element):
+        return rows, batching.keep_rows(element, has_term(rows, element))
+
+    def pair(rows, element):
+        return rows, _check_pair(function(element))
+
+    examples = elements.whole(dataset).map(size)
+    if text is not None and text.rank == 0:
+        examples = examples.filter(has_term)
+    elif text is not None:
+        examples = examples.map(keep_terms, **_PARALLEL)
+        examples = examples.filter(lambda _, e: batching.row_count(e) > 0)
+    pairs = examples.map(pair, **_PARALLEL)
+    if not _yields_batches(dataset, pairs.element_spec[1]):
+        return pairs.map(lambda _, pair: _weighted(pair, [])).filter(_differs)
+
+    def changed(rows, pair):
+        ones = [batching.row_count(pair[0])]
+        return rows, _changed(_weighted(pair, ones))
+
+    return batching.regroup(
+        pairs.map(changed, **_PARALLEL), batching.batch_size(dataset)
+    )
+
+
+def _check_pair(result):
+    if not isinstance(result, tuple) or len(result) not in (2, 3):
+        raise ValueError(
+            "`custom_counterfactual_function` must return `(original_x, "
+            "counterfactual_x)` or `(original_x, counterfactual_x, weight)`. "
+            f"Received: {result!r}"
+        )
+    return (*result, None)[:3]
+
+
+def _yields_batches(dataset, pair_spec):
+    weight = pair_spec[2]
+    if isinstance(weight, tf.TensorSpec) and weight.shape.rank is not None:
+        return weight.shape.rank > 0
+    specs = batching.tensor_specs(pair_spec)
+    return batching.is_batched(dataset) and all(s.shape.rank for s in specs)
+
+
+def _weighted(pair, shape):
+    original, counterfactual, weight = pair
+    if weight is None:
+        weight = tf.ones(shape)
+    return original, counterfactual, weight
+
+
+def _changed(pairs):
+    return batching.keep_rows(pairs, batching.changed_rows(pairs[0], pairs[1]))
+
+
+def _differs(original, counterfactual, _):
+    def batch_of_one(tensor):
+        if isinstance(tensor, tf.SparseTensor):
+            return tf.sparse.expand_dims(tensor, 0)
+        return tf.expand_dims(tensor, 0)
+
+    original, counterfactual = tf.nest.map_structure(
+        batch_of_one, (original, counterfactual)
+    )
+    return batching.changed_rows(original, counterfactual)[0]
+
+
+def _chunk_rows(spec):
+    """Returns how many examples to edit at once, or `None` for one by one."""
+    size = 0
+    for tensor in batching.tensor_specs(spec):
+        dense = isinstance(tensor, tf.TensorSpec)
+        if not dense or not tensor.shape.is_fully_defined():
+            return None
+        size += tensor.shape.num_elements() * (
+            _STRING_BYTES if tensor.dtype == tf.string else tensor.dtype.size
+        )
+    return min(_CHUNK_ROWS, max(1, _CHUNK_BYTES // size))
