@@ -422,7 +422,7 @@ def test_objectives_known_from_the_data_alone(arrays):
 
 def test_output_structures(arrays):
     """The penalty is the sum over outputs."""
-    (x, y, weight), pairs = arrays
+    (x, y, _), pairs = arrays
     inputs = keras.Input((COLUMNS,))
     hidden = keras.layers.Dense(5, "tanh")(inputs)
     label = keras.layers.Dense(1, "sigmoid", name="label")(hidden)
