@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from tensorflow_model_remediation_ext.leace.keras import fitting
+
 # Columns of a block row of the symmetric product: narrow enough to skip nearly
 # half of it, wide enough to run at the full speed of a matrix product.
 BLOCK = 256
@@ -95,8 +97,8 @@ def batch_sums(
 
     Args:
         x: `[n, x_dim]`, float32 or float64; products are taken in its dtype.
-        z: `[n, z_dim]` of the same dtype, or `[n]` int64 class ids.
-        weight: `[n]` of the same dtype, or `None`.
+        z: `[n, z_dim]` of dtype `dtype`, or `[n]` int64 class ids.
+        weight: `[n]` of dtype `dtype`, or `None`.
         center_x: `[x_dim]` float32.
         center_z: `[z_dim]` float32.
         dtype: That of the sums returned.
@@ -107,52 +109,46 @@ def batch_sums(
         class ids out of range and of weights that are not positive or zero.
     """
     z_dim = center_z.shape[0]
-    ids = z.dtype == tf.int64
-    root = None if weight is None else tf.sqrt(weight)[:, None]
-    ones = tf.ones_like(x[:, 0]) if weight is None else weight
-
-    def scaled(rows):
-        return rows if root is None else rows * root
-
-    def total(rows):
-        return tf.cast(tf.reduce_sum(rows, axis=0), dtype)
-
-    delta = scaled(x - tf.cast(center_x, x.dtype))
-    n, sum_x = total(ones), total(scaled(delta))
-    center = tf.cast(center_z, dtype)
     faults = [tf.zeros([], tf.int64), tf.zeros([], tf.int64)]
-    if weight is not None:
+    delta = x - tf.cast(center_x, x.dtype)
+    if weight is None:
+        weight = root = tf.ones(tf.shape(delta)[:1], dtype)
+    else:
         faults[1] = tf.math.count_nonzero(~(weight >= 0.0))
-    if ids:
+        root = tf.sqrt(weight)
+        delta *= tf.cast(root, x.dtype)[:, None]
+    center = tf.cast(center_z, dtype)
+    if z.dtype == tf.int64:
         # Per-class sums in place of a product with the one-hot matrix.
         valid = (z >= 0) & (z < z_dim)
         faults[0] = tf.math.count_nonzero(~valid)
         z = tf.where(valid, z, -1)
-        per_class = tf.cast(
-            tf.math.unsorted_segment_sum(scaled(delta), z, z_dim), dtype
+        rows = (
+            delta if weight is root else delta * tf.cast(root, x.dtype)[:, None]
         )
-        counts = tf.cast(tf.math.unsorted_segment_sum(ones, z, z_dim), dtype)
-        raw = Sums(
-            n,
-            sum_x,
-            counts,
-            tf.transpose(per_class),
-            [],
-            tf.linalg.diag(counts),
+        per_class, counts = (
+            tf.cast(tf.math.unsorted_segment_sum(values, z, z_dim), dtype)
+            for values in (rows, weight)
         )
-        sums = shift(raw, tf.zeros_like(sum_x), -center)
+        sum_x, n = tf.reduce_sum(per_class, 0), tf.reduce_sum(weight)
+        xz, zz = tf.transpose(per_class), tf.linalg.diag(counts)
+        sums = Sums(n, sum_x, counts, xz, [], zz)
+        sums = shift(sums, tf.zeros_like(sum_x), -center)
     else:
-        # Few columns: float64 costs nothing here, and sums of z stay exact.
-        epsilon = tf.cast(z, dtype) - center
-        if root is not None:
-            epsilon *= tf.cast(root, dtype)
-        narrow = tf.cast(epsilon, x.dtype)
-        xz = tf.cast(tf.matmul(delta, narrow, transpose_a=True), dtype)
-        weights = tf.ones_like(epsilon[:, :1]) if root is None else root
-        sum_z = tf.matmul(epsilon, tf.cast(weights, dtype), transpose_a=True)
-        sum_z = sum_z[:, 0]
-        zz = tf.matmul(epsilon, epsilon, transpose_a=True)
-        sums = Sums(n, sum_x, sum_z, xz, [], zz)
+        # Few columns: in float64 they cost nothing, and stay exact.
+        root = root[:, None]
+        right = tf.concat([root, (z - center) * root], 1)
+        with_x = tf.matmul(delta, tf.cast(right, x.dtype), transpose_a=True)
+        with_x = tf.cast(with_x, dtype)
+        with_z = tf.matmul(right, right, transpose_a=True)
+        sums = Sums(
+            n=tf.reduce_sum(weight),
+            x=with_x[:, 0],
+            z=with_z[0, 1:],
+            xz=with_x[:, 1:],
+            xx=[],
+            zz=with_z[1:, 1:],
+        )
     return sums, delta, tf.stack(faults)
 
 
@@ -199,8 +195,8 @@ def _compiled(x_dim, z_dim, x_dtype, ids, weighted, dtype, xx):
     spec = tf.TensorSpec
     return tf.function(step, autograph=False).get_concrete_function(
         spec([None, x_dim], x_dtype),
-        spec([None], tf.int64) if ids else spec([None, z_dim], x_dtype),
-        spec([None], x_dtype) if weighted else None,
+        spec([None], tf.int64) if ids else spec([None, z_dim], dtype),
+        spec([None], dtype) if weighted else None,
         spec([x_dim], tf.float32),
         spec([z_dim], tf.float32),
     )
@@ -209,6 +205,7 @@ def _compiled(x_dim, z_dim, x_dtype, ids, weighted, dtype, xx):
 def _center(rows, weight, reduce_sum):
     """Weighted mean of `rows` in float32: exact enough for a center."""
     ones = tf.ones_like(rows[:, 0]) if weight is None else weight
+    ones = tf.cast(ones, rows.dtype)
     total = tf.linalg.matvec(rows, ones, transpose_a=True)
     total, n = reduce_sum([total, tf.reduce_sum(ones)])
     return tf.cast(tf.math.divide_no_nan(total, n), tf.float32)
@@ -230,6 +227,37 @@ def _tensor(name, value):
             f"{value.dtype.name}"
         )
     return value
+
+
+def columns_or_ids(name, value, size, leading, dtype) -> tf.Tensor:
+    """A concept or label as rows, checked as far as its shape is known.
+
+    Args:
+        name: What to call the argument in an error.
+        value: `[..., size]`; `[...]` where `size == 1`; integer class ids
+            `[...]` where `size > 1`.
+        size: Number of columns or classes.
+        leading: The shape `[...]`, that of `x` without its last axis.
+        dtype: To cast columns to.
+
+    Returns:
+        `[n, size]` of dtype `dtype`, or `[n]` int64 class ids.
+    """
+    value = _tensor(name, value)
+    shape, columns = value.shape, leading.concatenate(size)
+    if shape.rank == columns.rank and shape.is_compatible_with(columns):
+        return tf.reshape(tf.cast(value, dtype), [-1, size])
+    if shape.rank == leading.rank and shape.is_compatible_with(leading):
+        if size == 1:
+            return tf.reshape(tf.cast(value, dtype), [-1, 1])
+        if value.dtype.is_integer:
+            return tf.reshape(tf.cast(value, tf.int64), [-1])
+    or_else = "" if size == 1 else " of integer class ids"
+    raise ValueError(
+        f"`{name}` must be of shape {columns}, or {leading}{or_else}, as x and "
+        f"{name}_dim={size} say. Received: {name} of shape {shape} and dtype "
+        f"{value.dtype.name}"
+    )
 
 
 class Moments(tf.Module):
@@ -279,6 +307,7 @@ class Moments(tf.Module):
                     f"Received: {argument}={size!r}"
                 )
         self.x_dim, self.z_dim = int(x_dim), int(z_dim)
+        self.z_name = "z"  # What to call z in an error.
 
         def zeros(shape, variable_name, dtype=self.dtype):
             # Every replica adds the same, already reduced sums.
@@ -403,28 +432,15 @@ class Moments(tf.Module):
 
     def _as_rows(self, x, z, weight):
         """Rows of `x`, `z`, weights in one dtype, checked as far as known."""
-        x = _tensor("x", x)
-        if x.shape.rank is None or x.shape.rank < 2:
-            raise ValueError(
-                f"`x` must be of shape [..., {self.x_dim}]. Received: x of "
-                f"shape {x.shape}"
-            )
-        if x.shape[-1] != self.x_dim:
-            raise ValueError(
-                f"The last axis of `x` must be of size x_dim={self.x_dim}. "
-                f"Received: x of shape {x.shape}"
-            )
-        dtype = x.dtype if x.dtype == tf.float64 else tf.float32
-        if x.dtype.is_integer or x.dtype.is_bool:
-            dtype = tf.float64
-        leading = x.shape[:-1]
+        x = fitting.features(_tensor("x", x), self.x_dim)
+        leading, dtype = x.shape[:-1], fitting.working_dtype(x)
         x = tf.reshape(tf.cast(x, dtype), [-1, self.x_dim])
         if self.z_dim == 0:
             if z is not None:
                 raise ValueError("`z` is given, but z_dim is 0.")
-            z = tf.zeros([tf.shape(x)[0], 0], dtype)
+            z = tf.zeros([tf.shape(x)[0], 0], self.dtype)
         else:
-            z = self._rows_of_z(z, leading, dtype)
+            z = columns_or_ids("z", z, self.z_dim, leading, self.dtype)
         if weight is not None:
             weight = _tensor("sample_weight", weight)
             if not weight.shape.is_compatible_with(leading):
@@ -433,39 +449,27 @@ class Moments(tf.Module):
                     "without its last axis. Received: sample_weight of shape "
                     f"{weight.shape}"
                 )
-            weight = tf.reshape(tf.cast(weight, dtype), [-1])
+            weight = tf.reshape(tf.cast(weight, self.dtype), [-1])
         return x, z, weight
-
-    def _rows_of_z(self, z, leading, dtype):
-        if z is None:
-            raise ValueError("`z` is missing.")
-        z = _tensor("z", z)
-        columns = leading.concatenate(self.z_dim)
-        integer = z.dtype.is_integer
-        if z.shape.rank == columns.rank and z.shape.is_compatible_with(columns):
-            return tf.reshape(tf.cast(z, dtype), [-1, self.z_dim])
-        if z.shape.rank == leading.rank and z.shape.is_compatible_with(leading):
-            if self.z_dim == 1:
-                return tf.reshape(tf.cast(z, dtype), [-1, 1])
-            if integer:
-                return tf.reshape(tf.cast(z, tf.int64), [-1])
-        ids = f" or integer class ids of shape {leading}"
-        raise ValueError(
-            f"`z` must be of shape {columns}"
-            f"{ids if self.z_dim > 1 else f' or {leading}'}, as x and "
-            f"z_dim={self.z_dim} say. Received: z of shape {z.shape} and dtype "
-            f"{z.dtype.name}"
-        )
 
     def _messages(self) -> list[str]:
         bound = "or values whose squares overflow"
         return [
             "`sample_weight` must be finite and not negative.",
-            f"`z` holds class ids outside of [0, {self.z_dim}).",
+            f"`{self.z_name}` holds class ids outside of [0, {self.z_dim}).",
             f"`x` holds NaN, infinity {bound}.",
-            f"`z` holds NaN, infinity {bound}.",
-            "The products of `x` and `z` overflow.",
+            f"`{self.z_name}` holds NaN, infinity {bound}.",
+            f"The products of `x` and `{self.z_name}` overflow.",
         ]
+
+    def fingerprint(self) -> bytes:
+        """Changes with the statistics, however they came to change.
+
+        An update may run inside a graph and a checkpoint be restored without
+        any Python of ours.
+        """
+        parts = [*self._sums()[:4], self._zz, self._center_x, self._center_z]
+        return b"".join(part.numpy().tobytes() for part in parts)
 
     def _sums(self) -> Sums:
         return Sums(

@@ -1,0 +1,339 @@
+"""A Keras layer that erases a concept from what passes through it."""
+
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import ops
+
+from tensorflow_model_remediation_ext.leace.keras.linear import (
+    LeaceEraser,
+    LeaceFitter,
+    width,
+)
+
+# Rows of an array to adapt to at once: enough for a fast product, few enough
+# for the temporary not to matter.
+_ROWS = 4096
+
+
+@keras.saving.register_keras_serializable(
+    package="tensorflow_model_remediation_ext"
+)
+class LeaceLayer(keras.layers.Layer):
+    """Erases a concept, linearly, from the last axis of its inputs.
+
+    The layer learns in `adapt`, or comes with a fitted `eraser`; it has no
+    trainable weights, and before it has learned it refuses to run. It guards
+    against linear readers of its outputs on the data it was adapted to:
+    nonlinear readers, and layers trained after it that are nonlinear, may still
+    find the concept. Adapt anew after changing the layers before it.
+
+    Args:
+        z_dim: Number of columns or classes of the concept. May be left out
+            where `adapt` or `eraser` say it before the layer is first called.
+        eraser: A fitted `LeaceEraser`.
+        method: `"leace"` or `"orth"`, see `LeaceFitter`.
+        affine: Whether erasure keeps the mean of the inputs.
+        shrinkage: Whether to shrink the covariance of the inputs.
+        svd_tol: Singular values up to this are not erased, see `LeaceFitter`.
+        **kwargs: Of `keras.layers.Layer`.
+
+    Input shape: `[..., x_dim]`, of rank two or more.
+
+    Output shape: the same.
+
+    Raises:
+        ValueError: On options out of range.
+        RuntimeError: When run before it was adapted.
+
+    Example:
+        A concept `z` is kept from the head of a classifier:
+
+        >>> x = np.random.randn(256, 16).astype("float32")
+        >>> z = np.random.randint(0, 2, 256)
+        >>> y = np.random.randint(0, 2, 256)
+        >>> body = keras.Sequential([keras.layers.Dense(8, "relu")])
+        >>> erase = LeaceLayer(z_dim=2)
+        >>> erase.adapt(body(x), z)
+        >>> body.trainable = False
+        >>> model = keras.Sequential(
+        ...     [body, erase, keras.layers.Dense(1, "sigmoid")]
+        ... )
+        >>> model.compile("adam", "binary_crossentropy")
+        >>> history = model.fit(x, y, verbose=0)
+
+        The same in the functional API, adapting last:
+
+        >>> inputs = keras.Input((16,))
+        >>> hidden = body(inputs)
+        >>> erase = LeaceLayer(z_dim=2)
+        >>> outputs = keras.layers.Dense(1, "sigmoid")(erase(hidden))
+        >>> model = keras.Model(inputs, outputs)
+        >>> erase.adapt(body(x), z)
+        >>> model(x).shape
+        TensorShape([256, 1])
+
+    References:
+        - [Belrose et al., LEACE: Perfect linear concept erasure in closed
+          form, 2023](https://arxiv.org/abs/2306.03819), theorem 4.3.
+    """
+
+    def __init__(
+        self,
+        z_dim: int | None = None,
+        *,
+        eraser: LeaceEraser | None = None,
+        method: str = "leace",
+        affine: bool = True,
+        shrinkage: bool = True,
+        svd_tol: float = 0.01,
+        **kwargs: Any,
+    ):
+        super().__init__(**kwargs)
+        self.supports_masking = True
+        # A trial run of the checks that the fitter makes.
+        LeaceFitter(1, 1 if z_dim is None else z_dim, method, svd_tol=svd_tol)
+        self.z_dim, self.method, self.affine = z_dim, method, affine
+        self.shrinkage, self.svd_tol = shrinkage, svd_tol
+        self._has_learned = False
+        self._initial = None
+        if eraser is not None:
+            if not isinstance(eraser, LeaceEraser):
+                raise TypeError(
+                    "`eraser` must be a LeaceEraser. Received: "
+                    f"eraser={eraser!r}"
+                )
+            if self.z_dim is None:
+                self.z_dim = max(eraser.proj_left.shape[1], 1)
+            self.affine = eraser.bias is not None
+            self._initial = self._values(eraser)
+            self._has_learned = True
+
+    def _values(self, eraser: LeaceEraser) -> dict[str, np.ndarray]:
+        """Weight values, filled up by zeros to a rank known beforehand."""
+        left, right = eraser.proj_left.numpy(), eraser.proj_right.numpy()
+        more = self.z_dim - left.shape[1]
+        if more < 0:
+            raise ValueError(
+                f"`eraser` is of rank {left.shape[1]}, more than z_dim="
+                f"{self.z_dim}"
+            )
+        values = {
+            "proj_left": np.pad(left, ((0, 0), (0, more))),
+            "proj_right": np.pad(right, ((0, more), (0, 0))),
+            "adapted": np.ones([]),
+        }
+        if self.affine:
+            values["bias"] = eraser.bias.numpy()
+        return values
+
+    def build(self, input_shape):
+        """Creates the weights for inputs of this shape."""
+        x_dim = input_shape[-1]
+        if len(input_shape) < 2 or x_dim is None:
+            raise ValueError(
+                "Inputs must be of shape [..., x_dim] with x_dim known. "
+                f"Received: input_shape={input_shape}"
+            )
+        if self.z_dim is None:
+            raise ValueError(
+                "`z_dim` is not known yet: give it to LeaceLayer, or adapt the "
+                "layer before it is first called."
+            )
+        initial = self._initial or {}
+        if initial and len(initial["proj_left"]) != x_dim:
+            raise ValueError(
+                f"The eraser is for x_dim={len(initial['proj_left'])}. "
+                f"Received: input_shape={input_shape}"
+            )
+
+        def weight(name, shape):
+            def initializer(shape, dtype=None):
+                value = initial.get(name)
+                if value is None:
+                    return ops.zeros(shape, dtype)
+                return ops.convert_to_tensor(value, dtype)
+
+            # Half precision would leave traces of the concept.
+            return self.add_weight(
+                name=name,
+                shape=shape,
+                initializer=initializer,
+                trainable=False,
+                autocast=False,
+            )
+
+        self.proj_left = weight("proj_left", (x_dim, self.z_dim))
+        self.proj_right = weight("proj_right", (self.z_dim, x_dim))
+        self.bias = weight("bias", (x_dim,)) if self.affine else None
+        self.adapted = weight("adapted", ())
+        self.built = True
+
+    def adapt(
+        self,
+        data: Any,
+        z: Any = None,
+        *,
+        sample_weight: Any = None,
+        verbose: int | str = 0,
+    ) -> None:
+        """Learns what to erase; what was learned before is forgotten.
+
+        Args:
+            data: `[..., x_dim]` inputs of this layer, as an array or tensor,
+                with `z` beside it. Or batches `(x, z)` or
+                `(x, z, sample_weight)`: a `tf.data.Dataset`, a
+                `keras.utils.PyDataset` or an iterable.
+            z: `[..., z_dim]`, or class ids `[...]`; only beside an array.
+            sample_weight: `[...]`; only beside an array.
+            verbose: `0` for silence, otherwise as in `keras.Model.fit`.
+
+        Raises:
+            TypeError: If `data` is of another type.
+            ValueError: On wrong shapes or values, or no data.
+        """
+        if z is None:
+            batches = _batches(data)
+            if sample_weight is not None:
+                raise ValueError(
+                    "`sample_weight` is given without `z`: let `data` yield "
+                    "(x, z, sample_weight)."
+                )
+        else:
+            batches = _slices(data, z, sample_weight)
+        fitter = None
+        progress = keras.utils.Progbar(
+            None, verbose=1 if verbose == "auto" else verbose
+        )
+        seen = 0
+        for seen, (x, labels, weight) in enumerate(batches, 1):
+            if fitter is None:
+                fitter = self._fitter(x, labels, whole=z)
+            fitter.update(x, labels, sample_weight=weight)
+            progress.update(seen, finalize=False)
+        progress.update(seen, finalize=True)
+        if fitter is None:
+            raise ValueError("`data` is empty.")
+        eraser = fitter.eraser
+        self.z_dim = fitter.z_dim
+        if not self.built:
+            self.build((None, fitter.x_dim))
+        for name, value in self._values(eraser).items():
+            getattr(self, name).assign(value)
+        self._has_learned = True
+
+    def _fitter(self, x, z, whole):
+        z_dim = self.z_dim
+        if z_dim is None:
+            ids = z.dtype.is_integer and z.shape.rank < x.shape.rank
+            if ids and whole is None:
+                raise ValueError(
+                    "`z_dim`, the number of classes, must be given to "
+                    "LeaceLayer to adapt to batches of class ids."
+                )
+            z_dim = width(x, z if whole is None else _tensor(whole))
+        x_dim = self.proj_left.shape[0] if self.built else x.shape[-1]
+        return LeaceFitter(
+            x_dim,
+            z_dim,
+            self.method,
+            affine=self.affine,
+            shrinkage=self.shrinkage,
+            svd_tol=self.svd_tol,
+        )
+
+    def call(self, inputs):
+        """Erases the concept from `inputs`."""
+        self._require_learned(inputs)
+        # The bias is subtracted where it is small: after the projection.
+        wide = ops.cast(inputs, self.variable_dtype)
+        inner = ops.matmul(wide, ops.transpose(self.proj_right))
+        if self.bias is not None:
+            inner = inner - ops.matmul(self.proj_right, self.bias)
+        erased = wide - ops.matmul(inner, ops.transpose(self.proj_left))
+        return ops.cast(erased, self.compute_dtype)
+
+    def _require_learned(self, inputs):
+        if self._has_learned or isinstance(inputs, keras.KerasTensor):
+            return
+        # Weights may have been set without our knowing. While tracing, only
+        # TensorFlow has a way to look at the value of a weight.
+        if keras.backend.backend() == "tensorflow":
+            with tf.init_scope():
+                self._has_learned = bool(self.adapted.numpy())
+        elif keras.backend.backend() == "torch":
+            self._has_learned = bool(self.adapted)
+        if not self._has_learned:
+            raise RuntimeError(
+                f"The layer {self.name!r} does not know yet what to erase. "
+                "Call its `adapt(x, z)`, or construct it with a fitted "
+                "`eraser`, before running it."
+            )
+
+    def compute_output_shape(self, input_shape):
+        """The shape of the inputs."""
+        return input_shape
+
+    def load_own_variables(self, store):
+        """Loads the weights, and with them whether they were learned."""
+        super().load_own_variables(store)
+        self._has_learned = bool(ops.convert_to_numpy(self.adapted))
+
+    def get_config(self) -> dict[str, Any]:
+        """Constructor arguments; what was learned is in the weights."""
+        return {
+            **super().get_config(),
+            "z_dim": self.z_dim,
+            "method": self.method,
+            "affine": self.affine,
+            "shrinkage": self.shrinkage,
+            "svd_tol": self.svd_tol,
+        }
+
+
+def _tensor(value):
+    if tf.is_tensor(value):
+        return value
+    return tf.convert_to_tensor(ops.convert_to_numpy(value))
+
+
+def _slices(x, z, weight):
+    """Batches of arrays."""
+    x, z = _tensor(x), _tensor(z)
+    weight = None if weight is None else _tensor(weight)
+    for name, value in (("z", z), ("sample_weight", weight)):
+        if value is not None and value.shape[:1] != x.shape[:1]:
+            raise ValueError(
+                f"`{name}` must have as many rows as `data`. Received: data "
+                f"of shape {x.shape}, {name} of shape {value.shape}"
+            )
+    for i in range(0, x.shape[0], _ROWS):
+        rows = slice(i, i + _ROWS)
+        yield x[rows], z[rows], None if weight is None else weight[rows]
+
+
+def _batches(data):
+    """Batches of a dataset, as `(x, z, sample_weight or None)` tensors."""
+    if isinstance(data, tf.data.Dataset):
+        if data.cardinality() == tf.data.INFINITE_CARDINALITY:
+            raise ValueError("`data` must be finite: take(n) some of it.")
+    elif isinstance(data, keras.utils.PyDataset):
+        if data.num_batches is None:
+            raise ValueError("`data` must be finite: it has no num_batches.")
+        data = (data[i] for i in range(data.num_batches))
+    elif hasattr(data, "shape") or not hasattr(data, "__iter__"):
+        raise TypeError(
+            "`data` must be an array with `z` beside it, or a tf.data.Dataset, "
+            "PyDataset or iterable of (x, z) batches. Received: "
+            f"{type(data).__name__} without z"
+        )
+    for batch in data:
+        if not isinstance(batch, (tuple, list)) or len(batch) not in (2, 3):
+            raise ValueError(
+                "`data` must yield (x, z) or (x, z, sample_weight). Received: "
+                f"{type(batch).__name__}"
+            )
+        x, z, *weight = (None if v is None else _tensor(v) for v in batch)
+        yield x, z, weight[0] if weight else None

@@ -1,0 +1,501 @@
+"""Least-squares concept erasure: LEACE, its orthogonal variant, SPLINCE."""
+
+import warnings
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tensorflow_model_remediation_ext.leace.keras import fitting
+from tensorflow_model_remediation_ext.leace.keras.moments import (
+    Moments,
+    columns_or_ids,
+)
+from tensorflow_model_remediation_ext.leace.keras.projections import (
+    projections,
+)
+from tensorflow_model_remediation_ext.leace.keras.shrinkage import (
+    optimal_linear_shrinkage,
+)
+
+METHODS = ("leace", "orth")
+
+
+class LeaceEraser(tf.Module):
+    """The affine map `x - (x - bias) proj_right^T proj_left^T`.
+
+    On the data it was fitted on, no linear reader of the result does better
+    than one that ignores it. That says nothing about nonlinear readers, nor,
+    beyond sampling error, about other data.
+
+    Args:
+        proj_left: `[x_dim, r]`.
+        proj_right: `[r, x_dim]`.
+        bias: `[x_dim]`, the mean that erasure keeps, or `None`.
+        name: Name of the module.
+
+    Raises:
+        ValueError: If the shapes do not match.
+
+    Example:
+    >>> x, z = np.random.randn(100, 8), np.random.randint(0, 2, 100)
+    >>> eraser = LeaceEraser.fit(x, z)
+    >>> eraser(x).shape
+    TensorShape([100, 8])
+
+    To export it, name the inputs it will get:
+
+    >>> tf.saved_model.save(
+    ...     eraser,
+    ...     "/tmp/eraser",
+    ...     signatures=eraser.__call__.get_concrete_function(
+    ...         tf.TensorSpec([None, 8], tf.float32)
+    ...     ),
+    ... )
+
+    References:
+        - [Belrose et al., LEACE: Perfect linear concept erasure in closed
+          form, 2023](https://arxiv.org/abs/2306.03819), theorem 4.3.
+    """
+
+    def __init__(
+        self,
+        proj_left: Any,
+        proj_right: Any,
+        bias: Any = None,
+        name: str | None = None,
+    ):
+        super().__init__(name=name)
+        proj_left = tf.convert_to_tensor(proj_left)
+        proj_right = tf.convert_to_tensor(proj_right, proj_left.dtype)
+        if proj_left.shape.rank != 2 or (
+            proj_right.shape != proj_left.shape[::-1]
+        ):
+            raise ValueError(
+                "`proj_left` and `proj_right` must be of shapes [x_dim, r] and "
+                f"[r, x_dim]. Received: {proj_left.shape}, {proj_right.shape}"
+            )
+        self.proj_left = tf.Variable(
+            proj_left, trainable=False, name="proj_left"
+        )
+        self.proj_right = tf.Variable(
+            proj_right, trainable=False, name="proj_right"
+        )
+        self.bias = None
+        if bias is not None:
+            bias = tf.convert_to_tensor(bias, proj_left.dtype)
+            if bias.shape != proj_left.shape[:1]:
+                raise ValueError(
+                    f"`bias` must be of shape {proj_left.shape[:1]}. Received: "
+                    f"bias of shape {bias.shape}"
+                )
+            self.bias = tf.Variable(bias, trainable=False, name="bias")
+
+    @classmethod
+    def fit(cls, x: Any, z: Any, **options) -> "LeaceEraser":
+        """Fits to data at once, see `LeaceFitter.fit`."""
+        return LeaceFitter.fit(x, z, **options).eraser
+
+    @tf.function(reduce_retracing=True, autograph=False)
+    def __call__(self, x: Any) -> tf.Tensor:
+        """Erases the concept.
+
+        Args:
+            x: `[..., x_dim]` of any floating dtype.
+
+        Returns:
+            A tensor of the shape and dtype of `x`.
+
+        Raises:
+            ValueError: On a wrong shape or dtype.
+        """
+        x = fitting.features(x, self.proj_left.shape[0])
+        dtype = fitting.working_dtype(x)
+        wide = tf.cast(x, dtype)
+        # The bias is subtracted where it is small: after the projection.
+        inner = tf.tensordot(
+            wide, tf.cast(tf.transpose(self.proj_right), dtype), 1
+        )
+        if self.bias is not None:
+            inner -= tf.cast(
+                tf.linalg.matvec(self.proj_right, self.bias), dtype
+            )
+        left = tf.cast(tf.transpose(self.proj_left), dtype)
+        return tf.cast(wide - tf.tensordot(inner, left, 1), x.dtype)
+
+    @property
+    def P(self) -> tf.Tensor:  # noqa: N802, the paper's name
+        """`[x_dim, x_dim]`: the dense matrix `I - proj_left proj_right`."""
+        eye = tf.eye(self.proj_left.shape[0], dtype=self.proj_left.dtype)
+        return eye - self.proj_left @ self.proj_right
+
+    def fold_into(self, dense: keras.layers.Dense) -> keras.layers.Dense:
+        """A Dense layer that does what erasing and then `dense` would do.
+
+        Args:
+            dense: A built layer over `x_dim` inputs; it is left as it is.
+
+        Returns:
+            A new, built layer, with a bias if `dense` or the eraser has one.
+
+        Raises:
+            TypeError: If `dense` is not a plain `keras.layers.Dense`.
+            ValueError: If it is not built or takes another number of inputs.
+        """
+        if type(dense) is not keras.layers.Dense:
+            raise TypeError(
+                "`dense` must be a keras.layers.Dense. Received: "
+                f"{type(dense).__name__}"
+            )
+        x_dim = self.proj_left.shape[0]
+        if not dense.built or dense.kernel.shape[0] != x_dim:
+            shape = dense.kernel.shape if dense.built else "not built"
+            raise ValueError(
+                f"`dense` must be built with {x_dim} inputs. Received: dense "
+                f"with kernel: {shape}"
+            )
+        config = dense.get_config()
+        config["use_bias"] = dense.use_bias or self.bias is not None
+        folded = keras.layers.Dense.from_config(config)
+        folded.build((None, x_dim))
+        to_numpy = keras.ops.convert_to_numpy
+        kernel = np.asarray(to_numpy(dense.kernel), np.float64)
+        # K' = P^T K and b' = b + ((I - P) mean)^T K.
+        left, right = self.proj_left.numpy(), self.proj_right.numpy()
+        inner = left.T @ kernel
+        weights = [kernel - right.T @ inner]
+        if config["use_bias"]:
+            bias = np.zeros(kernel.shape[1])
+            if dense.use_bias:
+                bias = bias + np.asarray(to_numpy(dense.bias), np.float64)
+            if self.bias is not None:
+                bias = bias + (right @ self.bias.numpy()) @ inner
+            weights.append(bias)
+        folded.set_weights(weights)
+        folded.trainable = dense.trainable
+        return folded
+
+
+class LeaceFitter(tf.Module):
+    """Streams the statistics that a `LeaceEraser` is computed from.
+
+    Sample weights count rows: weight two is the row twice, weight zero the row
+    left out. Covariances are divided by the sum of the weights less one, or
+    with shrinkage by the sum itself.
+
+    Args:
+        x_dim: Size of the last axis of `x`.
+        z_dim: Size of the last axis of `z`, or the number of classes.
+        method: `"leace"` moves the data least, in every inner product at
+            once; `"orth"` projects orthogonally and needs no covariance of
+            `x`.
+        affine: Whether erasure keeps the mean of `x`.
+        shrinkage: Whether to shrink the covariance of `x`, see
+            `optimal_linear_shrinkage`. Erasure is exact with and without it.
+        svd_tol: Singular values of the whitened cross-covariance of `x` and
+            `z` up to this are not erased. They are in the units of `z`; for a
+            one-hot concept at most 0.5. What they carry is left in the data.
+        dtype: Of the accumulators, `"float32"` or `"float64"`.
+        preserve_dim: If positive, the number of columns or classes of
+            `preserve`, task labels whose covariance with `x` erasure keeps
+            (SPLINCE). The variance of the data may then grow, see
+            `trace_ratio`.
+        name: Name of the module.
+
+    Raises:
+        ValueError: On sizes or tolerances out of range.
+
+    Example:
+    >>> fitter = LeaceFitter(x_dim=8, z_dim=3)
+    >>> for _ in range(10):
+    ...     x, z = np.random.randn(32, 8), np.random.randint(0, 3, 32)
+    ...     fitter = fitter.update(x, z)
+    >>> erased = fitter.eraser(x)
+
+    References:
+        - [Belrose et al., LEACE: Perfect linear concept erasure in closed
+          form, 2023](https://arxiv.org/abs/2306.03819), theorem 4.3.
+        - [Holstege, Ravfogel and Wouters, Preserving Task-Relevant Information
+          Under Linear Concept Removal,
+          2025](https://arxiv.org/abs/2506.10703), for `preserve_dim`.
+    """
+
+    def __init__(
+        self,
+        x_dim: int,
+        z_dim: int,
+        method: str = "leace",
+        *,
+        affine: bool = True,
+        shrinkage: bool = True,
+        svd_tol: float = 0.01,
+        dtype: str = "float64",
+        preserve_dim: int = 0,
+        name: str | None = None,
+    ):
+        super().__init__(name=name)
+        if method not in METHODS:
+            raise ValueError(
+                f"`method` must be one of {METHODS}. Received: "
+                f"method={method!r}"
+            )
+        if not svd_tol >= 0:
+            raise ValueError(
+                f"`svd_tol` must not be negative. Received: svd_tol={svd_tol}"
+            )
+        if z_dim < 1 or preserve_dim < 0:
+            raise ValueError(
+                "`z_dim` must be positive and `preserve_dim` not negative. "
+                f"Received: z_dim={z_dim}, preserve_dim={preserve_dim}"
+            )
+        self.x_dim, self.z_dim, self.preserve_dim = x_dim, z_dim, preserve_dim
+        self.method, self.affine = method, affine
+        self.shrinkage, self.svd_tol = shrinkage, svd_tol
+        self._moments = Moments(
+            x_dim, z_dim + preserve_dim, xx=method == "leace", dtype=dtype
+        )
+        if preserve_dim:
+            self._moments.z_name = "z` or `preserve"
+        self._eraser, self._eraser_of = None, None
+
+    @classmethod
+    def fit(
+        cls,
+        x: Any,
+        z: Any,
+        *,
+        preserve: Any = None,
+        sample_weight: Any = None,
+        **options,
+    ) -> "LeaceFitter":
+        """A fitter that has seen these data, its sizes inferred from them.
+
+        Args:
+            x: `[..., x_dim]`.
+            z: `[..., z_dim]`, or `[...]`: integers above one are class ids,
+                anything else is one column.
+            preserve: Task labels like `z`, or `None`.
+            sample_weight: `[...]` or `None`.
+            **options: Of the constructor.
+
+        Returns:
+            The fitter.
+
+        Raises:
+            ValueError: As from `update`.
+        """
+        x, z = tf.convert_to_tensor(x), tf.convert_to_tensor(z)
+        if preserve is not None:
+            preserve = tf.convert_to_tensor(preserve)
+            options["preserve_dim"] = width(x, preserve)
+        fitter = cls(x.shape[-1], width(x, z), **options)
+        return fitter.update(x, z, preserve, sample_weight)
+
+    def update(
+        self, x: Any, z: Any, preserve: Any = None, sample_weight: Any = None
+    ) -> "LeaceFitter":
+        """Adds a batch; either all of it or, on an error, nothing.
+
+        Args:
+            x: `[..., x_dim]` of any floating dtype; products are taken in its
+                precision, but at least in float32.
+            z: `[..., z_dim]`, or integer class ids `[...]` where `z_dim > 1`,
+                or `[...]` where `z_dim == 1`.
+            preserve: Task labels, likewise with `preserve_dim`.
+            sample_weight: `[...]`, not negative, or `None` for ones.
+
+        Returns:
+            The fitter itself.
+
+        Raises:
+            ValueError: On wrong shapes, dtypes or class ids, negative weights,
+                NaN or infinity.
+            tf.errors.InvalidArgumentError: On such values in graph mode.
+        """
+        if preserve is None and self.preserve_dim and isinstance(z, tuple):
+            z, preserve = z
+        if (preserve is None) != (self.preserve_dim == 0):
+            raise ValueError(
+                "`preserve` must be given exactly if preserve_dim is positive. "
+                f"Received: preserve={preserve!r} with preserve_dim="
+                f"{self.preserve_dim}"
+            )
+        if preserve is not None:
+            x = fitting.features(x, self.x_dim)
+            z = tf.concat(
+                [
+                    self._columns("z", z, self.z_dim, x),
+                    self._columns("preserve", preserve, self.preserve_dim, x),
+                ],
+                axis=-1,
+            )
+            z = tf.reshape(z, tf.concat([tf.shape(x)[:-1], [-1]], 0))
+            z = tf.ensure_shape(z, x.shape[:-1] + [z.shape[-1]])
+        self._moments.update(x, z, sample_weight)
+        return self
+
+    def _columns(self, name, value, size, x):
+        dtype = self._moments.dtype
+        rows = columns_or_ids(name, value, size, x.shape[:-1], dtype)
+        if rows.dtype == tf.int64:
+            ids, check = fitting.class_ids(name, rows, rows.shape, size)
+            with fitting.require(check):
+                rows = tf.one_hot(ids, size, dtype=dtype)
+        return rows
+
+    def fit_dataset(self, dataset: Any, verbose: Any = "auto") -> "LeaceFitter":
+        """Updates with every batch of a dataset.
+
+        Args:
+            dataset: A `tf.data.Dataset` or another iterable of `(x, z)` or
+                `(x, z, sample_weight)`; with `preserve_dim`, `z` is a tuple
+                `(z, preserve)`.
+            verbose: `0` for silence, otherwise as in `keras.Model.fit`.
+
+        Returns:
+            The fitter itself.
+
+        Raises:
+            ValueError: As from `update`; the batches before have been added.
+        """
+        return fitting.fit_dataset(self, dataset, verbose)
+
+    def merge(self, other: "LeaceFitter") -> "LeaceFitter":
+        """Adds what `other` has seen; the options stay those of this fitter.
+
+        Merging is associative: replicas, shards and processes may each have
+        their own fitter.
+
+        Args:
+            other: A fitter of the same sizes and method.
+
+        Returns:
+            The fitter itself.
+
+        Raises:
+            TypeError: If `other` is not a `LeaceFitter`.
+            ValueError: If it differs in sizes or method.
+        """
+        if not isinstance(other, LeaceFitter):
+            raise TypeError(
+                f"`other` must be a LeaceFitter. Received: other={other!r}"
+            )
+        mine, theirs = (
+            (f.x_dim, f.z_dim, f.preserve_dim, f.method) for f in (self, other)
+        )
+        if mine != theirs:
+            raise ValueError(
+                "`other` must have the same x_dim, z_dim, preserve_dim and "
+                f"method {mine}. Received: {theirs}"
+            )
+        self._moments.merge(other._moments)
+        return self
+
+    @property
+    def n(self) -> float:
+        """Sum of the weights of all rows so far."""
+        return self._moments.n
+
+    @property
+    def mean_x(self) -> np.ndarray:
+        """`[x_dim]` weighted mean."""
+        return self._moments.mean_x
+
+    @property
+    def mean_z(self) -> np.ndarray:
+        """`[z_dim]` weighted mean."""
+        return self._moments.mean_z[: self.z_dim]
+
+    @property
+    def sigma_xx(self) -> np.ndarray:
+        """`[x_dim, x_dim]` covariance, shrunk if `shrinkage` is set.
+
+        Raises:
+            ValueError: If it is not tracked, or there are fewer than two
+                samples.
+        """
+        self._require_samples()
+        if self.method != "leace":
+            raise ValueError(
+                "`sigma_xx` is tracked only with method='leace'. Received: "
+                f"method={self.method!r}"
+            )
+        sigma = self._moments.scatter_xx
+        if not self.shrinkage:
+            sigma /= self.n - 1
+            return sigma
+        sigma /= self.n
+        return optimal_linear_shrinkage(sigma, self.n)
+
+    @property
+    def sigma_xz(self) -> np.ndarray:
+        """`[x_dim, z_dim]` cross-covariance."""
+        return self._sigma_x_targets()[:, : self.z_dim]
+
+    def _sigma_x_targets(self):
+        self._require_samples()
+        return self._moments.scatter_xz / (self.n - 1)
+
+    def _require_samples(self):
+        if not self.n > 1:
+            raise ValueError(
+                "At least two samples, counted by their weights, are needed: "
+                f"call update() first. Received: n={self.n}"
+            )
+
+    @property
+    def eraser(self) -> LeaceEraser:
+        """The eraser for the statistics so far, computed when they changed.
+
+        A concept without linear trace in `x` beyond `svd_tol`, as one that
+        never varies, gives an eraser of rank zero, and a warning.
+
+        Raises:
+            ValueError: If there are fewer than two samples.
+        """
+        fingerprint = self._moments.fingerprint()
+        if self._eraser_of != fingerprint:
+            self._eraser = self._compute_eraser()
+            self._eraser_of = fingerprint
+        return self._eraser
+
+    def _compute_eraser(self):
+        targets = self._sigma_x_targets()
+        proj_left, proj_right = projections(
+            self.sigma_xx if self.method == "leace" else None,
+            targets[:, : self.z_dim],
+            targets[:, self.z_dim :] if self.preserve_dim else None,
+            self.svd_tol,
+        )
+        if not proj_left.shape[1]:
+            warnings.warn(
+                "The concept does not vary with `x` by more than "
+                f"svd_tol={self.svd_tol}: the eraser changes nothing.",
+                stacklevel=3,
+            )
+        bias = self.mean_x if self.affine else None
+        return LeaceEraser(proj_left, proj_right, bias)
+
+    @property
+    def trace_ratio(self) -> float:
+        """Total variance of `x` after erasure, as a share of that before.
+
+        At most one for LEACE; with `preserve_dim` it can be larger.
+        """
+        sigma, eraser = self.sigma_xx, self.eraser
+        left, right = eraser.proj_left.numpy(), eraser.proj_right.numpy()
+        right_sigma = right @ sigma
+        lost = 2 * np.trace(right_sigma @ left)
+        lost -= np.trace(right_sigma @ right.T @ (left.T @ left))
+        return float(1 - lost / np.trace(sigma))
+
+
+def width(x: tf.Tensor, values: tf.Tensor) -> int:
+    """Columns or classes of a concept or task label."""
+    if values.shape.rank == x.shape.rank:
+        return int(values.shape[-1])
+    if not values.dtype.is_integer or tf.size(values) == 0:
+        return 1
+    highest = int(tf.reduce_max(values))
+    return highest + 1 if highest > 1 else 1

@@ -1,0 +1,109 @@
+"""The projections of LEACE, computed from covariances in NumPy."""
+
+import warnings
+
+import numpy as np
+import tensorflow as tf
+
+# Below this share of a feature's variance unexplained by the features before
+# it, the covariance is treated as singular.
+_UNEXPLAINED = 1e-9
+
+
+def _whiten(sigma: np.ndarray, columns: np.ndarray):
+    """`Y` and `back` with `Y^T Y = C^T sigma^+ C` and `back(Y) = sigma^+ C`.
+
+    Cholesky where `sigma` is positive definite; where its factor shows it to be
+    numerically singular, or does not exist, an eigendecomposition with the
+    usual threshold of a pseudo-inverse.
+    """
+    size, variance = len(sigma), np.diagonal(sigma)
+    noise = size * np.finfo(np.float64).eps
+    try:
+        factor = np.linalg.cholesky(sigma)
+        left = np.diagonal(factor) ** 2
+        singular = (left <= _UNEXPLAINED * variance).any() or (
+            left.min() <= noise * variance.max()
+        )
+    except np.linalg.LinAlgError:
+        singular = True
+    if singular:
+        values, vectors = np.linalg.eigh(sigma)
+        keep = values > max(values[-1], 0.0) * noise
+        root = vectors[:, keep] / np.sqrt(values[keep])
+        return root.T @ columns, lambda whitened: root @ whitened
+    # NumPy has no triangular solver, and a general one takes a cubic time.
+    factor = tf.constant(factor)
+    whitened = tf.linalg.triangular_solve(factor, columns).numpy()
+
+    def back(whitened):
+        return tf.linalg.triangular_solve(
+            factor, whitened, adjoint=True
+        ).numpy()
+
+    return whitened, back
+
+
+def _deflate(concept: np.ndarray, task: np.ndarray, svd_tol: float):
+    """The whitened concept without its part in the span of the whitened task.
+
+    A direction of the concept that lies in that span altogether cannot be
+    erased and kept: it is taken out of what is kept.
+    """
+    u, s, _ = np.linalg.svd(task, full_matrices=False)
+    kept = u[:, s > s.max(initial=0.0) * 1e-10]
+    rest = concept - kept @ (kept.T @ concept)
+    _, s, vt = np.linalg.svd(rest, full_matrices=True)
+    lost = concept @ vt[np.count_nonzero(s > svd_tol) :].T
+    u, s, _ = np.linalg.svd(lost, full_matrices=False)
+    conflict = u[:, s > svd_tol]
+    if not conflict.shape[1]:
+        return rest
+    warnings.warn(
+        "The concept and the task that `preserve` names share "
+        f"{conflict.shape[1]} direction(s). Erasure wins: the covariance of "
+        "`x` with the task is not kept there.",
+        stacklevel=2,
+    )
+    # Orthonormal columns lose length only along the conflict: drop what is
+    # left of those inside of it.
+    u, s, _ = np.linalg.svd(
+        kept - conflict @ (conflict.T @ kept), full_matrices=False
+    )
+    kept = u[:, s > 1e-6]
+    return concept - kept @ (kept.T @ concept)
+
+
+def projections(
+    sigma: np.ndarray | None,
+    sigma_xz: np.ndarray,
+    sigma_xy: np.ndarray | None,
+    svd_tol: float,
+) -> tuple[np.ndarray, np.ndarray]:
+    """`proj_left` and `proj_right`, with `P = I - proj_left proj_right`.
+
+    Args:
+        sigma: `[x_dim, x_dim]` covariance of `x`, `None` for the identity.
+        sigma_xz: `[x_dim, z_dim]` covariance with the concept.
+        sigma_xy: `[x_dim, m]` covariance with the task to keep, or `None`.
+        svd_tol: Singular values up to this are not erased.
+
+    Returns:
+        `[x_dim, r]` and `[r, x_dim]`; `r` may be zero.
+    """
+    columns = sigma_xz
+    if sigma_xy is not None:
+        columns = np.concatenate([sigma_xz, sigma_xy], axis=1)
+    if sigma is None:
+        whitened, back = columns, lambda whitened: whitened
+    else:
+        whitened, back = _whiten(sigma, columns)
+    z_dim = sigma_xz.shape[1]
+    concept = whitened[:, :z_dim]
+    if sigma_xy is not None:
+        concept = _deflate(concept, whitened[:, z_dim:], svd_tol)
+    # With svd_tol=0, rounding is still no direction of its own.
+    u, s, vt = np.linalg.svd(concept, full_matrices=False)
+    keep = s > max(svd_tol, 1e-12 * s.max(initial=0.0))
+    proj_left = sigma_xz @ (vt[keep].T / s[keep])
+    return proj_left, back(u[:, keep]).T
