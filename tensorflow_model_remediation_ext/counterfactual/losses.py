@@ -244,7 +244,7 @@ def get(loss: str | keras.losses.Loss | None) -> keras.losses.Loss:
             "`loss` must be a CounterfactualLoss, a keras.losses.Loss or the "
             f"name of one. Received: {loss!r} of type {type(loss).__name__}"
         )
-    same = [[0.3, 0.7], [0.6, 0.4]]
+    same = ops.convert_to_tensor([[0.3, 0.7], [0.6, 0.4]])
     value = float(ops.max(ops.abs(loss(same, same))))
     if value > 1e-5:
         raise ValueError(

@@ -132,24 +132,25 @@ class TermEditor:
         marked = tf.strings.regex_replace(flat, self._fast, self._mark)
         rows = tf.where(marked != flat)
         marked, hit = tf.gather_nd(marked, rows), tf.gather_nd(flat, rows)
-        unsure = tf.where(~tf.strings.regex_full_match(hit, self._sure))
-        edited = tf.tensor_scatter_nd_update(
-            self._substitute(marked),
-            unsure,
-            self._edit_exactly(tf.gather_nd(hit, unsure)),
-        )
+        edited = self._edit(hit, marked)
         edited = tf.tensor_scatter_nd_update(flat, rows, edited)
         return tf.ensure_shape(tf.reshape(edited, tf.shape(text)), text.shape)
 
-    def _edit_exactly(self, text):
-        clean = tf.strings.regex_full_match(text, r"[^\x01-\x05]*")
-        return tf.cond(
-            tf.reduce_all(clean),
-            lambda: self._edit_clean(text),
-            lambda: _unprotect(self._edit_clean(_protect(text))),
+    def _edit(self, text, marked):
+        """Edits texts, of which `marked` is what the fast pattern marks."""
+        rows = tf.where(~tf.strings.regex_full_match(text, self._sure))
+        unsure = tf.gather_nd(text, rows)
+        clean = tf.reduce_all(
+            tf.strings.regex_full_match(unsure, r"[^\x01-\x05]*")
         )
+        unsure = tf.cond(clean, lambda: unsure, lambda: _protect(unsure))
+        exact = self._mark_exactly(unsure)
+        marked = tf.tensor_scatter_nd_update(marked, rows, exact)
+        edited = self._substitute(marked)
+        # Sure rows hold none of the characters that this touches.
+        return tf.cond(clean, lambda: edited, lambda: _unprotect(edited))
 
-    def _edit_clean(self, text):
+    def _mark_exactly(self, text):
         bounded = tf.strings.regex_replace(
             text, f"[^{_word_class()}]", rf"{_AFTER}\0{_BEFORE}"
         )
@@ -163,7 +164,7 @@ class TermEditor:
         marked = tf.strings.regex_replace(
             tf.gather_nd(marked, rows), f"[{_AFTER}{_BEFORE}]", ""
         )
-        return tf.tensor_scatter_nd_update(text, rows, self._substitute(marked))
+        return tf.tensor_scatter_nd_update(text, rows, marked)
 
     def _substitute(self, marked):
         if self._replacements is None:

@@ -10,6 +10,8 @@ from tensorflow_model_remediation_ext.counterfactual.keras.models import (
 )
 from tensorflow_model_remediation_ext.counterfactual.keras.utils import (
     CounterfactualPackedInputs,
+    build_counterfactual_data,
+    pack_counterfactual_data,
 )
 from tensorflow_model_remediation_ext.counterfactual.losses import (
     PairwiseMSELoss,
@@ -19,7 +21,9 @@ __all__ = [
     "CounterfactualModel",
     "CounterfactualPackedInputs",
     "PairwiseMSELoss",
+    "build_counterfactual_data",
     "metrics",
     "models",
+    "pack_counterfactual_data",
     "utils",
 ]

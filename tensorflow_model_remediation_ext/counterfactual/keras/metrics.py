@@ -147,7 +147,7 @@ class FlipCount(_FlipMetric):
 
     def result(self) -> Any:
         """Returns the sum of the weights of the flipped pairs."""
-        return ops.convert_to_tensor(self.total)
+        return ops.cast(self.total, self.dtype)
 
 
 @keras.saving.register_keras_serializable(package=PACKAGE)

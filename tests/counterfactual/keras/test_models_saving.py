@@ -125,7 +125,7 @@ def test_fresh_process_loads_model_and_export(tmp_path):
     model = make_model()
     model.fit(packed(), **FIT)
     model.save(tmp_path / "model.keras")
-    model.export(str(tmp_path / "exported"), verbose=False)
+    model.export(str(tmp_path / "exported"))
     np.save(tmp_path / "x.npy", X)
     np.save(tmp_path / "expected.npy", model.predict(X, verbose=0))
     script = """
