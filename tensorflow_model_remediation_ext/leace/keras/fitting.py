@@ -1,0 +1,135 @@
+"""What fitters share beside their moments: checks, streaming and caching."""
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+
+def require(*checks: tuple[Any, str]) -> Any:
+    """Context manager: its body runs only if all conditions hold.
+
+    Args:
+        *checks: Pairs of a boolean scalar tensor and a message.
+
+    Raises:
+        ValueError: With the first message that applies, in eager mode.
+        tf.errors.InvalidArgumentError: The same in graph mode.
+    """
+    if tf.executing_eagerly():
+        for fine, message in checks:
+            if not fine:
+                raise ValueError(message)
+        return tf.control_dependencies(None)
+    return tf.control_dependencies(
+        [tf.debugging.Assert(fine, [message]) for fine, message in checks]
+    )
+
+
+def working_dtype(x: tf.Tensor) -> tf.DType:
+    """The precision to erase in: that of `x`, but at least float32."""
+    return x.dtype if x.dtype == tf.float64 else tf.float32
+
+
+def class_ids(
+    name: str, ids: Any, leading: tf.TensorShape, num_classes: int
+) -> tuple[tf.Tensor, tuple[tf.Tensor, str]]:
+    """Flat int64 class ids, and the check for `require` that all exist.
+
+    Args:
+        name: What to call the argument in an error.
+        ids: Integer array or tensor.
+        leading: The shape wanted.
+        num_classes: Ids are below this.
+
+    Raises:
+        ValueError: If the dtype or the shape is wrong.
+    """
+    ids = tf.convert_to_tensor(ids)
+    if not ids.dtype.is_integer or not ids.shape.is_compatible_with(leading):
+        raise ValueError(
+            f"`{name}` must be integer class ids of shape {leading}, that of x "
+            f"without its last axis. Received: {name} of shape {ids.shape} and "
+            f"dtype {ids.dtype.name}"
+        )
+    ids = tf.reshape(tf.cast(ids, tf.int64), [-1])
+    fine = tf.reduce_all((ids >= 0) & (ids < num_classes))
+    message = f"`{name}` holds class ids outside of [0, {num_classes})."
+    if tf.executing_eagerly() and not fine:
+        low, high = int(tf.reduce_min(ids)), int(tf.reduce_max(ids))
+        message += f" Received: {name} from {low} to {high}"
+    return ids, (fine, message)
+
+
+def features(x: Any, x_dim: int) -> tf.Tensor:
+    """`x` as a tensor, checked to be of shape `[..., x_dim]`.
+
+    Raises:
+        ValueError: If it is not, or not numeric.
+    """
+    x = tf.convert_to_tensor(x)
+    rank = x.shape.rank
+    if rank is None or rank < 2 or x.shape[-1] != x_dim:
+        raise ValueError(
+            f"`x` must be of shape [..., {x_dim}]. Received: x of shape "
+            f"{x.shape}"
+        )
+    if not x.dtype.is_floating:
+        raise ValueError(
+            "`x` must be of a floating dtype. Received: x of dtype "
+            f"{x.dtype.name}"
+        )
+    return x
+
+
+def fit_dataset(fitter: Any, dataset: Any, verbose: Any = "auto") -> Any:
+    """Updates a fitter with every batch of a dataset.
+
+    Args:
+        fitter: Has `update(x, z, sample_weight=None)`.
+        dataset: Iterable of batches `(x, z)` or `(x, z, sample_weight)`.
+        verbose: `0` for silence, otherwise as in `keras.Model.fit`.
+
+    Returns:
+        The fitter.
+
+    Raises:
+        ValueError: If a batch is no such tuple.
+    """
+    target = None
+    if isinstance(dataset, tf.data.Dataset):
+        cardinality = int(dataset.cardinality())
+        target = cardinality if cardinality >= 0 else None
+    verbose = 1 if verbose == "auto" else int(verbose)
+    progress = keras.utils.Progbar(target, verbose=verbose, unit_name="batch")
+    seen = 0
+    for seen, batch in enumerate(dataset, 1):
+        if not isinstance(batch, (tuple, list)) or len(batch) not in (2, 3):
+            raise ValueError(
+                "`dataset` must yield (x, z) or (x, z, sample_weight). "
+                f"Received: {type(batch).__name__}"
+            )
+        x, z, *weight = batch
+        fitter.update(x, z, sample_weight=weight[0] if weight else None)
+        progress.update(seen, finalize=False)
+    progress.update(seen, finalize=True)
+    return fitter
+
+
+class Cache:
+    """A value computed from a module's variables, until one of them changes.
+
+    The variables decide, not the calls of `update`: those traced into a graph,
+    and restored checkpoints, run no Python of ours.
+    """
+
+    def __init__(self):
+        self._key = self._value = None
+
+    def get(self, module: tf.Module, compute: Callable[[], Any]) -> Any:
+        """The cached value, or that of `compute()`."""
+        key = [hash(v.numpy().tobytes()) for v in module.variables]
+        if key != self._key:
+            self._value, self._key = compute(), key
+        return self._value
