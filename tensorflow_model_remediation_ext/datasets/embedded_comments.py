@@ -118,10 +118,10 @@ _HOSTILE = (
 _RUDE_SHARE = 0.5
 _MENTION_SHARE = 0.3
 _SECOND_TERM_SHARE = 0.2
-_LEAN = 0.8
-_AMBIGUOUS_SHARE = 0.4
+_LEAN = 0.82
+_AMBIGUOUS_SHARE = 0.6
 _MIDDLE_TRUTH = 0.72
-_LABEL_NOISE = 0.02
+_LABEL_NOISE = 0.025
 
 
 def load_embedded_comments(size: int = 10_000, seed: int = 0) -> LabeledText:
@@ -129,7 +129,7 @@ def load_embedded_comments(size: int = 10_000, seed: int = 0) -> LabeledText:
 
     The comments are everyday remarks, made from templates and word lists. Three
     in ten mention one or two of the `EMBEDDED_TERMS`, always as an adjective
-    that can be taken out of the sentence. Some terms are four times as likely
+    that can be taken out of the sentence. Some terms are over four times as likely
     in rude comments as in civil ones, and others the reverse, so that a model
     trained on these data learns to judge by the term. How rude a comment is,
     is mostly plain from its other words; but six in ten of those with a term
