@@ -129,11 +129,11 @@ def load_embedded_comments(size: int = 10_000, seed: int = 0) -> LabeledText:
 
     The comments are everyday remarks, made from templates and word lists. Three
     in ten mention one or two of the `EMBEDDED_TERMS`, always as an adjective
-    that can be taken out of the sentence. Some terms are over four times as likely
-    in rude comments as in civil ones, and others the reverse, so that a model
-    trained on these data learns to judge by the term. How rude a comment is,
-    is mostly plain from its other words; but six in ten of those with a term
-    are neutral or grumbling and can be meant either way.
+    that can be taken out of the sentence. Some terms are over four times as
+    likely in rude comments as in civil ones, and others the reverse, so that a
+    model trained on these data learns to judge by the term. How rude a comment
+    is, is mostly plain from its other words; but six in ten of those with a
+    term are neutral or grumbling and can be meant either way.
 
     A model that does well here shows that a method works, not that a model is
     fair on comments that people write.
