@@ -1,0 +1,162 @@
+"""The demo, from its command line to its files."""
+
+import json
+import re
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tensorflow_model_remediation_ext import demo
+
+
+@pytest.fixture(scope="module")
+def comments(tmp_path_factory):
+    """A CSV file in which a term predicts the label, and its terms."""
+    folder = tmp_path_factory.mktemp("comments")
+    rng = np.random.default_rng(0)
+    lines = ["body,rude"]
+    for _ in range(600):
+        rude = rng.random() < 0.5
+        term = "purple " if rng.random() < (0.8 if rude else 0.2) else ""
+        word = "awful" if rng.random() < (0.7 if rude else 0.3) else "lovely"
+        lines.append(f'"my {term}neighbor, he was {word}",{int(rude)}')
+    (folder / "comments.csv").write_text("\n".join(lines))
+    (folder / "terms.txt").write_text("purple\nteal\n")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def ran(comments):
+    output = comments / "output"
+    status = demo.main(
+        [
+            f"--csv={comments / 'comments.csv'}",
+            "--text-column=body",
+            "--label-column=rude",
+            f"--terms-file={comments / 'terms.txt'}",
+            "--epochs=20",
+            "--clp-epochs=20",
+            "--batch-size=32",
+            f"--output-dir={output}",
+        ]
+    )
+    assert status == 0
+    return output
+
+
+def test_flip_rate_falls(ran):
+    models = json.loads((ran / "figures.json").read_text())["models"]
+    rates = {
+        name: figures["flips"]["overall"]["flip_rate"]
+        for name, figures in models.items()
+    }
+    assert rates["baseline"] > 0.1
+    assert rates["remediated"] < 0.2 * rates["baseline"]
+    for figures in models.values():
+        for name in ("auc", "accuracy"):
+            low, value, high = (
+                figures[name][key] for key in ("low", "value", "high")
+            )
+            assert 0 <= low <= value <= high <= 1
+
+
+def test_files(ran):
+    assert (ran / "flips.png").read_bytes().startswith(b"\x89PNG")
+    model = keras.models.load_model(ran / "remediated.keras")
+    texts = tf.constant(["my purple neighbor", "my neighbor"])
+    with_term, without = model.predict(texts, verbose=0)[:, 0]
+    assert abs(with_term - without) < 0.2
+
+
+def test_embedded_comments_have_groups(tmp_path, capsys):
+    assert (
+        demo.main(
+            [
+                "--limit=500",
+                "--epochs=1",
+                "--clp-epochs=1",
+                f"--output-dir={tmp_path}",
+            ]
+        )
+        == 0
+    )
+    printed = capsys.readouterr().out
+    for expected in ("baseline", "remediated", "AUC", "flip count", "religion"):
+        assert expected in printed
+    figures = json.loads((tmp_path / "figures.json").read_text())
+    # A group that no pair mentions has a row and no rate, as null.
+    assert "gender" in figures["models"]["baseline"]["flips"]
+
+
+def arguments_for(comments, **changes):
+    values = {
+        "csv": comments / "comments.csv",
+        "text-column": "body",
+        "label-column": "rude",
+        "terms-file": comments / "terms.txt",
+        "output-dir": comments / "unused",
+        **changes,
+    }
+    return [f"--{name}={value}" for name, value in values.items()]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"csv": "no_such_file.csv"}, "no_such_file.csv"),
+        ({"text-column": "txt"}, "'txt'.*body"),
+        ({"label-column": "body"}, "comments.csv"),
+        ({"terms-file": "no_such_terms.txt"}, "no_such_terms.txt"),
+        ({"terms-file": "EMPTY"}, "empty.txt"),
+        ({"terms-file": "OTHER"}, "no held-out comment"),
+        ({"limit": "3"}, "label"),
+    ],
+)
+def test_bad_input_is_one_line_and_status_2(comments, changes, message, capsys):
+    (comments / "empty.txt").write_text("\n\n")
+    (comments / "other.txt").write_text("zebra\n")
+    files = {"EMPTY": "empty.txt", "OTHER": "other.txt"}
+    changes = {
+        name: comments / files[value] if value in files else value
+        for name, value in changes.items()
+    }
+    assert demo.main(arguments_for(comments, **changes)) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert len(error.splitlines()) == 1
+    assert re.search(message, error)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--csv=a.csv"],
+        ["--csv=a.csv", "--civil-comments"],
+        ["--epochs=0"],
+        ["--loss-weight=-1"],
+        ["--loss-weight=nan"],
+        ["--batch-size=x"],
+        ["--no-such-option"],
+    ],
+)
+def test_bad_arguments_have_status_2(arguments, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        demo.main(arguments)
+    assert stopped.value.code == 2
+    assert "error: " in capsys.readouterr().err
+
+
+def test_help_names_every_option(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        demo.main(["--help"])
+    assert stopped.value.code == 0
+    text = capsys.readouterr().out
+    for option in (
+        "--csv", "--text-column", "--label-column", "--terms-file",
+        "--civil-comments", "--data-dir", "--limit", "--epochs",
+        "--clp-epochs", "--loss-weight", "--batch-size", "--seed",
+        "--output-dir",
+    ):  # fmt: skip
+        assert option in text
