@@ -19,8 +19,8 @@ class LabeledText:
 
     Example:
         >>> data = LabeledText(["thanks", "shut up"], [0, 1])
-        >>> len(data), data.labels.mean()
-        (2, 0.5)
+        >>> len(data), data.labels
+        (2, array([0, 1], dtype=int32))
     """
 
     texts: np.ndarray
@@ -60,6 +60,7 @@ class LabeledText:
                 are fewer than two rows.
 
         Example:
+            >>> data = LabeledText(["thanks", "shut up"], [0, 1])
             >>> train, test = data.split(0.5)
             >>> len(train), len(test)
             (1, 1)
