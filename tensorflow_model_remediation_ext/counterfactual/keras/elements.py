@@ -85,7 +85,7 @@ def _find_text(spec, text_key):
                 "`text_key` is for features that are a dict or a tuple. "
                 f"Received: text_key={text_key!r} for {spec}"
             )
-        _check_text(spec)
+        _check_text(spec, "x")
         return None
     keys = list(spec) if isinstance(spec, Mapping) else list(range(len(spec)))
     if text_key is None:
@@ -100,7 +100,7 @@ def _find_text(spec, text_key):
         raise ValueError(
             f"`text_key` must be one of {keys}. Received: {text_key!r}"
         )
-    _check_text(spec[text_key])
+    _check_text(spec[text_key], repr(text_key))
     return text_key
 
 
@@ -109,11 +109,11 @@ def _is_text(spec):
     return isinstance(spec, kinds) and spec.dtype == tf.string
 
 
-def _check_text(spec):
+def _check_text(spec, name):
     if not _is_text(spec):
         dtype = getattr(spec, "dtype", None)
         raise TypeError(
             "Terms are edited in dense or ragged string tensors. For other "
             "features give a `custom_counterfactual_function`. Received: "
-            f"dtype={getattr(dtype, 'name', None)}, {spec}"
+            f"dtype={getattr(dtype, 'name', None)}, {name}={spec}"
         )

@@ -166,21 +166,17 @@ def _endless_rows(source, x_spec, name):
 
 def _repeat(rows, name):
     """Repeats rows without end; raises if there are none."""
+    message = (
+        f"`{name}` is empty: no example holds a term, or it can be read only "
+        "once and has been."
+    )
 
-    def fail(rows):
-        message = (
-            f"`{name}` is empty: no example holds a term, or it can be read "
-            "only once and has been."
-        )
-        with tf.control_dependencies(
-            [tf.debugging.Assert(rows > 0, [message])]
-        ):
-            missing = tf.experimental.Optional.empty(spec)
-            return missing.get_value()
+    def fail(never):
+        with tf.control_dependencies([tf.debugging.Assert(never, [message])]):
+            return rows
 
     # Repeating an empty dataset ends at once.
-    spec = rows.element_spec
-    fallback = tf.data.Dataset.from_tensors(0).map(fail)
+    fallback = tf.data.Dataset.from_tensors(False).flat_map(fail)
     return rows.repeat().concatenate(fallback)
 
 

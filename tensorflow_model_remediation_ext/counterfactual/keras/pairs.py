@@ -11,7 +11,8 @@ from tensorflow_model_remediation_ext.counterfactual.terms import TermEditor
 
 _CHUNK_ROWS = 1024
 _CHUNK_BYTES = 16 * 2**20
-_STRING_BYTES = 256  # A guess; the length of text is not known beforehand.
+_STRING_BYTES = 256  # Guesses; these sizes are not known beforehand.
+_SPARSE_BYTES = 4096
 _PARALLEL = {"num_parallel_calls": tf.data.AUTOTUNE, "deterministic": True}
 
 
@@ -221,10 +222,14 @@ def _chunk_rows(spec):
     """Returns how many examples to edit at once, or `None` for one by one."""
     size = 0
     for tensor in batching.tensor_specs(spec):
-        dense = isinstance(tensor, tf.TensorSpec)
-        if not dense or not tensor.shape.is_fully_defined():
+        if isinstance(tensor, tf.RaggedTensorSpec):
+            size += _SPARSE_BYTES
+        elif not tensor.shape.is_fully_defined():
             return None
-        size += tensor.shape.num_elements() * (
-            _STRING_BYTES if tensor.dtype == tf.string else tensor.dtype.size
-        )
+        elif isinstance(tensor, tf.SparseTensorSpec):
+            size += _SPARSE_BYTES
+        else:
+            string = tensor.dtype == tf.string
+            item = _STRING_BYTES if string else tensor.dtype.size
+            size += item * tensor.shape.num_elements()
     return min(_CHUNK_ROWS, max(1, _CHUNK_BYTES // size))

@@ -1,0 +1,1 @@
+"""Benchmarks, each runnable alone, against peers in their own environments."""
