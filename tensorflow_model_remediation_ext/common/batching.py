@@ -45,7 +45,7 @@ def keep_rows(structure, mask):
 
 def take_rows(structure, count):
     """Returns the first `count` rows of a structure of batched tensors."""
-    total = row_count(structure)
+    count, total = tf.cast(count, tf.int64), row_count(structure)
     with tf.control_dependencies(
         [tf.debugging.assert_less_equal(count, total, "Rows are missing.")]
     ):
@@ -235,4 +235,5 @@ def _key_itself(size):
 
 
 def _batch_window(size, window):
-    return window.map(_second).batch(size)
+    # In this order: a ragged row that is not in a batch would become dense.
+    return window.batch(size).map(_second)

@@ -131,11 +131,12 @@ def _zip_by_rows(task, pairs):
 
     def gather(key, window):
         element = window.take(1).map(lambda keyed, _: keyed[1])
-        rows = window.map(lambda _, pair: pair)
-        return tf.data.Dataset.zip((element, rows.batch(rows_of(key))))
+        rows = window.map(lambda _, pair: pair).rebatch(rows_of(key))
+        return tf.data.Dataset.zip((element, rows))
 
     keyed = task.enumerate().flat_map(lambda i, e: spread(i, *e))
-    return tf.data.Dataset.zip((keyed, pairs)).group_by_window(
+    # Batches of one, as a ragged row on its own would become dense.
+    return tf.data.Dataset.zip((keyed, pairs.batch(1))).group_by_window(
         key, gather, window_size_func=rows_of
     )
 

@@ -368,9 +368,14 @@ def test_pack_by_objective():
     assert two[0].numpy().tolist() == [b"none"] * 3
 
 
-def test_pack_ragged_and_sparse_features():
+@pytest.mark.parametrize("known", [True, False])
+def test_pack_ragged_and_sparse_features(known):
     x = features(len(TEXTS))
     data = Dataset.from_tensor_slices((x, [0] * len(TEXTS))).batch(3)
+    if not known:
+        data = data.filter(lambda *_: True).map(
+            lambda x, y: ({**x, "text": tf.strings.lower(x["text"])}, y)
+        )
     source = utils.build_counterfactual_data(data, TERMS, text_key="text")
     packed = utils.pack_counterfactual_data(data, source)
     numbers = []
