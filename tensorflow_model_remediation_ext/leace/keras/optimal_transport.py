@@ -44,7 +44,8 @@ def ot_map(K1: np.ndarray, K2: np.ndarray) -> np.ndarray:
 
     References:
         Dowson and Landau 1982, "The Fréchet distance between multivariate
-        normal distributions", and Peyré and Cuturi 2019, equation 2.40.
+        normal distributions", and Peyré and Cuturi 2019, "Computational
+        Optimal Transport" (arXiv 1803.00567), remark 2.31.
     """
     K1, K2 = _covariances(K1=K1), _covariances(K2=K2)
     batch = np.broadcast_shapes(K1.shape[:-2], K2.shape[:-2])
@@ -224,15 +225,19 @@ def _barycenter(Ks, weights, tol, max_iter):
         return center, ot_map(Ks, center)
     center = np.tensordot(weights, Ks, 1)
     accelerate = _Anderson()
+    # BLAS takes half the time for a product of a matrix with its own transpose.
+    uppers = [np.linalg.cholesky(K).T for K in Ks]
     for _ in range(max_iter):
         factor = np.linalg.cholesky(center)
         # The map from the center L L^T to K is L^-T (L^T K L)^(1/2) L^-1, that
         # from K to the center L (L^T K L)^(-1/2) L^T: one decomposition.
-        roots = [_root(factor.T @ K @ factor) for K in Ks]
-        mean = sum(
-            w * (basis * root) @ basis.T
+        products = (upper @ factor for upper in uppers)
+        roots = [_root(product.T @ product) for product in products]
+        halves = (
+            basis * np.sqrt(w * root)
             for w, (root, basis) in zip(weights, roots, strict=True)
         )
+        mean = sum(half @ half.T for half in halves)
         gram = factor.T @ factor
         scale = np.linalg.norm(gram)
         residual = np.linalg.norm(mean - gram) / scale

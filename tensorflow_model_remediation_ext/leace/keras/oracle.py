@@ -30,7 +30,7 @@ class OracleEraser(tf.Module):
 
     References:
         Belrose et al. 2023, "LEACE: Perfect linear concept erasure in closed
-        form" (arXiv 2306.03819), theorem 4.1 and appendix on oracle erasure.
+        form" (arXiv 2306.03819), on erasure with oracle labels.
     """
 
     def __init__(self, coef: Any, mean_z: Any, name: str | None = None):

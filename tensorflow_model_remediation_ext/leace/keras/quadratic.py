@@ -37,8 +37,8 @@ class QuadraticEraser(tf.Module):
         >>> erased = QuadraticEraser.fit(x, z)(x, z)
 
     References:
-        Belrose et al. 2023 (arXiv 2306.03819), section on quadratic erasure
-        (QLEACE).
+        Álvarez-Esteban et al. 2016 (arXiv 1511.05355), for the barycenter;
+        the least movement that equalizes means and covariances.
     """
 
     def __init__(
