@@ -26,6 +26,7 @@ from tensorflow_model_remediation_ext.counterfactual.losses import (
 from tensorflow_model_remediation_ext.counterfactual.terms import TermEditor
 
 EXIT_BAD_INPUT = 2
+LEARNING_RATE = 3e-3
 
 
 class Task(NamedTuple):
@@ -103,21 +104,21 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     training.add_argument(
         "--epochs",
         type=positive(int),
-        default=4,
+        default=6,
         metavar="N",
         help="epochs before remediation (default: %(default)s)",
     )
     training.add_argument(
         "--clp-epochs",
         type=positive(int),
-        default=3,
+        default=6,
         metavar="N",
         help="epochs of counterfactual logit pairing (default: %(default)s)",
     )
     training.add_argument(
         "--loss-weight",
         type=positive(float),
-        default=1.0,
+        default=3.0,
         metavar="W",
         help="weight of the pairing penalty (default: %(default)s)",
     )
@@ -272,7 +273,8 @@ def remediate(
     clp = CounterfactualModel(
         model, PairwiseMSELoss(transform="logit"), loss_weight
     )
-    clp.compile("adam", "binary_crossentropy", metrics=["accuracy"])
+    optimizer = keras.optimizers.Adam(LEARNING_RATE)
+    clp.compile(optimizer, "binary_crossentropy", metrics=["accuracy"])
     clp.fit(packed, epochs=epochs, shuffle=False)
 
 
@@ -297,7 +299,8 @@ def run(arguments: argparse.Namespace) -> dict[str, dict]:
 
     print("\nTraining the baseline")
     model = build_model(task.train.texts)
-    model.compile("adam", "binary_crossentropy", metrics=["accuracy"])
+    optimizer = keras.optimizers.Adam(LEARNING_RATE)
+    model.compile(optimizer, "binary_crossentropy", metrics=["accuracy"])
     model.fit(data, epochs=arguments.epochs, shuffle=False)
     results = {"baseline": measure(model, task, pairs)}
 

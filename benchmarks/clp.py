@@ -1,0 +1,309 @@
+"""Flip rate and AUC after counterfactual logit pairing, beside the peer's.
+
+Run as `python -m benchmarks.clp` or `python benchmarks/clp.py`, with the
+package installed. Each model is trained from scratch for the same number of
+epochs on the same rows: plain, with our wrapper, and, in its own environment,
+with the wrapper and the helpers of `tensorflow_model_remediation`. All are
+judged on the same held-out pairs.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from benchmarks import common
+from tensorflow_model_remediation_ext import datasets, evaluation
+from tensorflow_model_remediation_ext.counterfactual.keras import (
+    CounterfactualModel,
+    build_counterfactual_data,
+    pack_counterfactual_data,
+)
+from tensorflow_model_remediation_ext.counterfactual.losses import (
+    PairwiseMSELoss,
+)
+
+BATCH = 64
+WEIGHTS = (1.0, 3.0, 10.0, 30.0, 100.0)
+# What may be lost of the AUC when each side takes its best weight.
+ALLOWED_LOSS = 0.003
+
+PEER = """
+import json, sys
+import numpy as np
+import tensorflow as tf
+from tensorflow_model_remediation import counterfactual
+
+job = json.load(sys.stdin)
+
+def network(seed):
+    tf.keras.utils.set_random_seed(seed)
+    vectorize = tf.keras.layers.TextVectorization(
+        output_sequence_length=50, vocabulary=job["vocabulary"])
+    inputs = tf.keras.Input((), dtype="string")
+    x = tf.keras.layers.Embedding(vectorize.vocabulary_size(), 32)(
+        vectorize(inputs))
+    x = tf.keras.layers.GlobalAveragePooling1D()(x)
+    x = tf.keras.layers.Dense(32, "relu")(x)
+    return tf.keras.Model(
+        inputs, tf.keras.layers.Dense(1, "sigmoid")(x))
+
+data = tf.data.Dataset.from_tensor_slices(
+    (job["texts"], np.array(job["labels"], "float32")[:, None]))
+pairs = counterfactual.keras.utils.build_counterfactual_data(
+    data, job["terms"]).cache()
+shuffled = data.shuffle(20_000, seed=job["seed"]).batch(job["batch"])
+packed = counterfactual.keras.utils.pack_counterfactual_data(
+    shuffled, pairs.shuffle(20_000, seed=job["seed"]).batch(job["batch"]))
+results = {}
+for weight in job["weights"]:
+    model = network(job["seed"])
+    if weight is None:
+        model.compile("adam", "binary_crossentropy")
+        model.fit(shuffled, epochs=job["epochs"], verbose=0)
+    else:
+        wrapped = counterfactual.keras.CounterfactualModel(
+            model, counterfactual.losses.PairwiseMSELoss(), weight)
+        wrapped.compile("adam", "binary_crossentropy")
+        wrapped.fit(packed, epochs=job["epochs"], verbose=0)
+    results[str(weight)] = [
+        model.predict(tf.constant(job[key]), batch_size=1024, verbose=0)[
+            :, 0].tolist()
+        for key in ("test_texts", "original", "counterfactual")]
+print(json.dumps(results))
+"""
+
+
+class Split:
+    """One split of the tweets, with its held-out pairs."""
+
+    def __init__(self, data, terms, seed):
+        self.seed = seed
+        self.terms = list(terms)
+        self.train, self.test = data.split(0.2, seed=seed)
+        vectorize = keras.layers.TextVectorization(
+            max_tokens=10_000, output_sequence_length=50
+        )
+        vectorize.adapt(tf.constant(self.train.texts))
+        self.vocabulary = vectorize.get_vocabulary()[2:]
+        texts = tf.data.Dataset.from_tensor_slices(self.test.texts).batch(1024)
+        pairs = list(build_counterfactual_data(texts, self.terms))
+        self.original = tf.concat([p[0] for p in pairs], axis=0)
+        self.counterfactual = tf.concat([p[1] for p in pairs], axis=0)
+
+    def dataset(self):
+        """Returns the rows to train on, one by one."""
+        return tf.data.Dataset.from_tensor_slices(
+            (
+                self.train.texts,
+                self.train.labels.astype("float32")[:, None],
+            )
+        )
+
+    def judge(self, test, original, counterfactual):
+        """Returns the figures of predictions for the held-out texts."""
+        flips = evaluation.flips(original, counterfactual, seed=0)
+        return {
+            "auc": evaluation.auc(self.test.labels, test).value,
+            "flip_rate": flips["overall"].flip_rate.value,
+            "gap": flips["overall"].counterfactual_gap.value,
+        }
+
+
+def network(split):
+    keras.utils.set_random_seed(split.seed)
+    vectorize = keras.layers.TextVectorization(
+        output_sequence_length=50, vocabulary=split.vocabulary
+    )
+    inputs = keras.Input((), dtype="string")
+    x = keras.layers.Embedding(vectorize.vocabulary_size(), 32)(
+        vectorize(inputs)
+    )
+    x = keras.layers.GlobalAveragePooling1D()(x)
+    x = keras.layers.Dense(32, "relu")(x)
+    return keras.Model(inputs, keras.layers.Dense(1, "sigmoid")(x))
+
+
+def judge(model, split):
+    def predict(texts):
+        texts = tf.convert_to_tensor(texts)
+        return model.predict(texts, batch_size=1024, verbose=0)[:, 0]
+
+    return split.judge(
+        *map(predict, (split.test.texts, split.original, split.counterfactual))
+    )
+
+
+def train(split, epochs, weight=None, transform=None, swaps=None):
+    """Trains from scratch; with a weight, with our wrapper."""
+    model = network(split)
+    data = split.dataset()
+    shuffled = data.shuffle(20_000, seed=split.seed).batch(BATCH)
+    if weight is None:
+        model.compile("adam", "binary_crossentropy")
+        model.fit(shuffled, epochs=epochs, verbose=0, shuffle=False)
+        return judge(model, split)
+    pairs = build_counterfactual_data(data, split.terms)
+    if swaps:
+        pairs = pairs.concatenate(
+            build_counterfactual_data(data, terms_to_replace=swaps)
+        )
+    pairs = pairs.cache().shuffle(20_000, seed=split.seed)
+    packed = pack_counterfactual_data(shuffled, pairs.batch(BATCH))
+    wrapped = CounterfactualModel(model, PairwiseMSELoss(transform), weight)
+    wrapped.compile("adam", "binary_crossentropy")
+    wrapped.fit(packed, epochs=epochs, verbose=0, shuffle=False)
+    return judge(model, split)
+
+
+def train_peer(split, epochs, weights, python):
+    """Trains the same with the peer, plain and with each weight."""
+    results = common.run_peer(
+        python,
+        PEER,
+        texts=list(split.train.texts),
+        labels=split.train.labels.tolist(),
+        terms=split.terms,
+        vocabulary=split.vocabulary,
+        test_texts=list(split.test.texts),
+        original=[t.decode() for t in split.original.numpy()],
+        counterfactual=[t.decode() for t in split.counterfactual.numpy()],
+        seed=split.seed,
+        batch=BATCH,
+        epochs=epochs,
+        weights=[None, *weights],
+    )
+    return {name: split.judge(*p) for name, p in results.items()}
+
+
+def mean(results):
+    return {
+        key: float(np.mean([result[key] for result in results]))
+        for key in results[0]
+    }
+
+
+def best(plain, by_weight):
+    """Returns the weight with the lowest flip rate at little loss of AUC."""
+    allowed = {
+        weight: figures
+        for weight, figures in by_weight.items()
+        if plain["auc"] - figures["auc"] <= ALLOWED_LOSS
+    } or by_weight
+    return min(allowed, key=lambda weight: allowed[weight]["flip_rate"])
+
+
+def run(options):
+    data = datasets.load_csv(options.csv, "text", "offensive")
+    terms = datasets.load_terms(options.csv.with_name("identity_terms.txt"))
+    pairs_of_terms = list(zip(terms[:50:2], terms[1:50:2], strict=True))
+    swaps = dict([*pairs_of_terms, *((b, a) for a, b in pairs_of_terms)])
+    ours = {
+        "probabilities": {},
+        "logits": {"transform": "logit"},
+        "logits, removal and swaps": {"transform": "logit", "swaps": swaps},
+    }
+    python = common.peer_python("tfmr", common.TFMR, options.peer_python)
+    found = {"plain": [], "peer plain": []}
+    for seed in range(options.seeds):
+        split = Split(data, terms, seed)
+        found["plain"].append(train(split, options.epochs))
+        for name, settings in ours.items():
+            for weight in options.weights:
+                figures = train(split, options.epochs, weight, **settings)
+                found.setdefault((name, weight), []).append(figures)
+                sys.stderr.write(f"{seed} {name} {weight} {figures}\n")
+        for name, figures in train_peer(
+            split, options.epochs, options.weights, python
+        ).items():
+            key = "peer plain" if name == "None" else ("peer", float(name))
+            found.setdefault(key, []).append(figures)
+            sys.stderr.write(f"{seed} {key} {figures}\n")
+    return {key: mean(results) for key, results in found.items()}
+
+
+def main():
+    parser = common.parser(__doc__.partition("\n")[0])
+    parser.add_argument("csv", type=Path, nargs="?", default=common.TWEETS)
+    parser.add_argument(
+        "--peer-python",
+        help="Python of an environment with tensorflow_model_remediation; "
+        "by default one is made under .benchmarks/",
+    )
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--epochs", type=int, default=4)
+    parser.add_argument(
+        "--weights", type=float, nargs="+", default=list(WEIGHTS)
+    )
+    options = parser.parse_args()
+    found = run(options)
+    rows, figures = [], {}
+    for key, result in found.items():
+        name, weight = key if isinstance(key, tuple) else (key, None)
+        plain = found["peer plain" if "peer" in name else "plain"]
+        cut = 1 - result["flip_rate"] / plain["flip_rate"]
+        loss = plain["auc"] - result["auc"]
+        rows.append(
+            [
+                name,
+                "-" if weight is None else f"{weight:g}",
+                f"{result['flip_rate']:.4f}",
+                f"{cut:.1%}",
+                f"{result['gap']:.4f}",
+                f"{result['auc']:.4f}",
+                f"{loss:+.4f}",
+            ]
+        )
+        figures[f"{name} {weight or ''}".strip()] = {
+            **result,
+            "cut": cut,
+            "auc_loss": loss,
+        }
+    for name in dict.fromkeys(k[0] for k in found if isinstance(k, tuple)):
+        by_weight = {
+            weight: result
+            for (other, weight), result in (
+                (k, v) for k, v in found.items() if isinstance(k, tuple)
+            )
+            if other == name
+        }
+        plain = found["peer plain" if name == "peer" else "plain"]
+        weight = best(plain, by_weight)
+        figures[f"best {name}"] = {"weight": weight, **by_weight[weight]}
+        rows.append(
+            [
+                f"best of {name}",
+                f"{weight:g}",
+                f"{by_weight[weight]['flip_rate']:.4f}",
+                *[""] * 4,
+            ]
+        )
+    table = common.markdown(
+        [
+            "model",
+            "weight",
+            "flip rate",
+            "cut",
+            "gap",
+            "AUC",
+            "AUC lost",
+        ],
+        rows,
+    )
+    common.report(
+        f"CLP on {len(found)} settings, mean of {options.seeds} seeds",
+        table,
+        figures,
+        options.json,
+    )
+    return figures
+
+
+if __name__ == "__main__":
+    main()
