@@ -7,6 +7,9 @@ import tensorflow as tf
 
 from tensorflow_model_remediation_ext.leace.keras import fitting
 from tensorflow_model_remediation_ext.leace.keras.moments import Moments
+from tensorflow_model_remediation_ext.leace.keras.shrinkage import (
+    optimal_linear_shrinkage,
+)
 
 
 class OracleEraser(tf.Module):
@@ -232,12 +235,8 @@ class OracleFitter(tf.Module):
         freedom = self._degrees_of_freedom()
         if not self.shrinkage:
             return self._moments.scatter_zz / freedom
-        from tensorflow_model_remediation_ext.leace.keras import shrinkage
-
-        return np.asarray(
-            shrinkage.optimal_linear_shrinkage(
-                self._moments.scatter_zz / self.n, self.n
-            )
+        return optimal_linear_shrinkage(
+            self._moments.scatter_zz / self.n, self.n
         )
 
     @property

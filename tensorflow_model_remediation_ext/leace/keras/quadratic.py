@@ -10,6 +10,9 @@ from tensorflow_model_remediation_ext.leace.keras import (
     optimal_transport,
 )
 from tensorflow_model_remediation_ext.leace.keras.moments import Moments
+from tensorflow_model_remediation_ext.leace.keras.shrinkage import (
+    optimal_linear_shrinkage,
+)
 
 # Far enough from the end of float64 for any weighted sum of squares.
 LARGEST = 1e100
@@ -344,10 +347,7 @@ class QuadraticFitter(tf.Module):
         scatter = np.stack([moments.scatter_xx for moments in self._moments])
         if not self.shrinkage:
             return scatter / (n - 1)[:, None, None]
-        from tensorflow_model_remediation_ext.leace.keras import shrinkage
-
-        n = n[:, None, None]
-        return np.asarray(shrinkage.optimal_linear_shrinkage(scatter / n, n))
+        return optimal_linear_shrinkage(scatter / n[:, None, None], n)
 
     @property
     def eraser(self) -> QuadraticEraser:

@@ -142,6 +142,13 @@ def test_weights_count_rows():
     )
 
 
+def test_shrinkage_spares_a_part_of_the_concept():
+    x, z = data(3)
+    erased = OracleEraser.fit(x, z, shrinkage=True)(x, z)
+    before, after = (np.abs(cross(a, z)).max() for a in (x, erased))
+    assert 0 < after < before / 2
+
+
 def test_eraser_is_cached_until_the_statistics_change():
     x, z = data(3)
     fitter = OracleFitter.fit(x, z)

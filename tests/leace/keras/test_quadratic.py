@@ -82,6 +82,16 @@ def test_fewer_samples_than_features_warns_and_still_equalizes():
     assert_equal_classes(erased, z)
 
 
+def test_shrinkage_makes_few_samples_definite():
+    rng = np.random.default_rng(0)
+    z = np.repeat(np.arange(3), 10)
+    x = rng.standard_normal((30, 14)) + z[:, None]
+    fitter = QuadraticFitter.fit(x, z, shrinkage=True)
+    assert np.linalg.eigvalsh(fitter.sigma_xx).min() > 0.01
+    means, _ = moments(fitter.eraser(x, z), z)
+    np.testing.assert_allclose(means, means[[0, 0, 0]], atol=1e-10)
+
+
 def test_moves_gaussians_less_than_whitening_does():
     x, z = classes(3)
     erased = QuadraticEraser.fit(x, z)(x, z).numpy()
