@@ -16,21 +16,24 @@ running Python and written out, and two patterns share the work:
   characters (`_AFTER`, `_BEFORE`) that the exact pattern can consume.
 """
 
-import functools
 import re
-import sys
 from collections.abc import Iterable, Mapping
 
 import tensorflow as tf
 
+from tensorflow_model_remediation_ext.counterfactual import characters
+from tensorflow_model_remediation_ext.counterfactual.replacements import (
+    MATCH,
+    Replacements,
+)
+
 _AFTER = "\x01"  # What precedes may be the end of a term.
 _BEFORE = "\x02"  # What follows may be the start of a term.
-_MATCH = "\x03"
 _ESCAPE = "\x04"
 _EDGE = "\x05"  # Around bytes that are not UTF-8, and the text between them.
 # The escape character itself comes first, so that it is unescaped last.
 _ESCAPES = {_ESCAPE: "\x06", _AFTER: "\x07", _BEFORE: "\x08"}
-_ESCAPES |= {_MATCH: "\x0e", _EDGE: "\x0f"}
+_ESCAPES |= {MATCH: "\x0e", _EDGE: "\x0f"}
 _RESERVED = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
 
 
@@ -94,25 +97,30 @@ class TermEditor:
             )
         if terms_to_replace is None:
             terms = _check_terms(sensitive_terms_to_remove)
-            self._mark, self._replacements = _MATCH, None
+            self._mark, self._replacements = MATCH, None
         else:
             terms = _check_replacements(terms_to_replace)
-            self._mark = _MATCH + r"\0" + _MATCH
-        variants = _variants(terms, case_sensitive)
+            self._mark = MATCH + r"\0" + MATCH
+        variants = characters.variants_of(terms, case_sensitive)
         if terms_to_replace is not None:
-            self._replacements = _Replacements(
+            self._replacements = Replacements(
                 terms_to_replace, variants, case_sensitive
             )
         # Terms that can match at the same place are prefixes of one another,
         # so this puts the longer ones first; and common prefixes together,
         # which RE2 needs to stay fast with many terms.
-        terms = sorted(set(terms), key=lambda t: _fold(t, variants))[::-1]
+        terms = sorted(
+            set(terms),
+            key=lambda term: characters.fold(term, variants),
+            reverse=True,
+        )
         self._fast = "|".join(_fast_pattern(t, variants) for t in terms)
         exact = "|".join(_exact_pattern(t, variants) for t in terms)
         self._exact = f"{_BEFORE}(?:{exact}){_AFTER}"
         # Bytes that are not UTF-8 match no class: their rows are not sure.
         unsure = "".join(c for v in variants.values() for c in v if c > "\x7f")
-        self._sure = rf"[^\x01-\x05{_word_class(chr(128))}{_escape(unsure)}]*"
+        unsure = characters.word_class("\x80") + characters.escape(unsure)
+        self._sure = rf"[^\x01-\x05{unsure}]*"
         self._check_size(len(terms))
 
     def __call__(self, text: tf.Tensor | tf.RaggedTensor):
@@ -152,7 +160,7 @@ class TermEditor:
 
     def _mark_exactly(self, text):
         bounded = tf.strings.regex_replace(
-            text, f"[^{_word_class()}]", rf"{_AFTER}\0{_BEFORE}"
+            text, f"[^{characters.word_class()}]", rf"{_AFTER}\0{_BEFORE}"
         )
         bounded = tf.strings.join([_BEFORE, bounded, _AFTER])
         # A term ends before the next one, adjacent to it, begins.
@@ -168,7 +176,7 @@ class TermEditor:
 
     def _substitute(self, marked):
         if self._replacements is None:
-            return tf.strings.regex_replace(marked, f" {_MATCH}|{_MATCH} ?", "")
+            return tf.strings.regex_replace(marked, f" {MATCH}|{MATCH} ?", "")
         return self._replacements(marked)
 
     def _check_size(self, number_of_terms):
@@ -182,104 +190,6 @@ class TermEditor:
                 "expression of TensorFlow. Give fewer or shorter terms. "
                 f"TensorFlow says: {error.message[-200:]}"
             ) from error
-
-
-class _Replacements:
-    """Replaces what stands between pairs of `_MATCH`, keeping case."""
-
-    def __init__(self, terms_to_replace, variants, case_sensitive):
-        spellings = dict(terms_to_replace)
-        folded = {}
-        self._folds = []
-        if not case_sensitive:
-            for term, replacement in terms_to_replace.items():
-                for spelling, value in _spellings(term, replacement):
-                    spellings.setdefault(spelling, value)
-                key = _fold(term, variants)
-                other = folded.setdefault(key, replacement)
-                if other.lower() != replacement.lower():
-                    raise ValueError(
-                        "`terms_to_replace` gives two replacements for terms "
-                        "that differ only in case. Make them agree, or set "
-                        "`case_sensitive=True`. Received: "
-                        f"{term!r} to {replacement!r} and to {other!r}"
-                    )
-            self._folds = [
-                (f"[{_escape(chars)}]", _representative(chars))
-                for chars in sorted(set(variants.values()))
-                if len(chars) > 1 and not chars.isascii()
-            ]
-        self._spellings = _Table(spellings)
-        self._folded = _Table(folded or spellings)
-
-    def __call__(self, marked):
-        pieces = tf.strings.split(marked, _MATCH)
-        rows = pieces.value_rowids()
-        starts = tf.gather(pieces.row_starts(), rows)
-        is_match = (tf.range(tf.size(rows), dtype=tf.int64) - starts) % 2 == 1
-        matches = tf.where(is_match)
-        found = tf.gather_nd(pieces.values, matches)
-        values = tf.tensor_scatter_nd_update(
-            pieces.values, matches, self._replace(found)
-        )
-        return tf.strings.unsorted_segment_join(values, rows, pieces.nrows())
-
-    def _replace(self, found):
-        known, values = self._spellings(found)
-        return tf.cond(
-            tf.reduce_all(known),
-            lambda: values,
-            lambda: tf.where(known, values, self._folded(self._fold(found))[1]),
-        )
-
-    def _fold(self, found):
-        found = tf.strings.lower(found)
-        for pattern, representative in self._folds:
-            found = tf.strings.regex_replace(found, pattern, representative)
-        return found
-
-
-class _Table:
-    """A map from strings to strings without a TensorFlow resource."""
-
-    _BUCKETS = 2**62
-
-    def __init__(self, mapping):
-        keys = list(mapping)
-        with tf.init_scope():
-            hashes = tf.strings.to_hash_bucket_fast(keys, self._BUCKETS).numpy()
-        order = hashes.argsort()
-        self._hashes = hashes[order]
-        self._keys = [keys[i] for i in order]
-        self._values = [mapping[key] for key in self._keys]
-
-    def __call__(self, keys):
-        """Returns whether each key is known, and its value."""
-        hashes = tf.strings.to_hash_bucket_fast(keys, self._BUCKETS)
-        index = tf.searchsorted(self._hashes, hashes)
-        index = tf.minimum(index, len(self._keys) - 1)
-        return tf.gather(self._keys, index) == keys, tf.gather(
-            self._values, index
-        )
-
-
-def _spellings(term, replacement):
-    """Yields the other cases of a term, and of its replacement."""
-    lower = term.lower()
-    base = replacement if term == lower else replacement.lower()
-    if sum(c.upper() != c.lower() for c in term) > 1:
-        yield term.upper(), replacement.upper()
-    yield _title(lower), _title(base)
-    yield _capitalize(lower), _capitalize(base)
-    yield lower, base
-
-
-def _capitalize(text):
-    return re.sub(r"\w", lambda m: m[0].title(), text, count=1)
-
-
-def _title(text):
-    return re.sub(r"[^\s-]+", lambda m: _capitalize(m[0]), text)
 
 
 def _protect(text):
@@ -309,10 +219,10 @@ def _fast_class(chars, first, last):
     plain = "".join(c for c in chars if c.isascii())
     other = "".join(c for c in chars if not c.isascii())
     if not plain or not (first or last):
-        return f"[{_escape(chars)}]"
-    edge = r"\b" if _is_word(plain[0]) else r"\B"
-    pattern = edge * first + f"[{_escape(plain)}]" + edge * last
-    return f"(?:{pattern}|[{_escape(other)}])" if other else pattern
+        return f"[{characters.escape(chars)}]"
+    edge = r"\b" if characters.is_word(plain[0]) else r"\B"
+    pattern = edge * first + f"[{characters.escape(plain)}]" + edge * last
+    return f"(?:{pattern}|[{characters.escape(other)}])" if other else pattern
 
 
 def _exact_pattern(term, variants):
@@ -320,52 +230,13 @@ def _exact_pattern(term, variants):
     for char in term:
         chars = variants[char]
         if previous:
-            pattern += f"{_AFTER}?" * (not all(map(_is_word, chars)))
-            pattern += f"{_BEFORE}?" * (not all(map(_is_word, previous)))
-        pattern += f"[{_escape(chars)}]"
+            pattern += f"{_AFTER}?" * (not all(map(characters.is_word, chars)))
+            pattern += f"{_BEFORE}?" * (
+                not all(map(characters.is_word, previous))
+            )
+        pattern += f"[{characters.escape(chars)}]"
         previous = chars
     return pattern
-
-
-def _is_word(char):
-    return char.isalnum() or char == "_"
-
-
-def _escape(chars):
-    return "".join(f"\\x{{{ord(c):x}}}" for c in chars)
-
-
-@functools.cache
-def _word_class(first="\x00"):
-    r"""The members of Python's `\w` from `first` on, as RE2 writes them."""
-    chars = "".join(map(chr, range(ord(first), sys.maxunicode + 1)))
-    words = re.finditer(r"\w+", chars)
-    return "".join(f"{_escape(w[0][0])}-{_escape(w[0][-1])}" for w in words)
-
-
-@functools.cache
-def _cased():
-    chars = map(chr, range(sys.maxunicode + 1))
-    return "".join(c for c in chars if c.lower() != c or c.upper() != c)
-
-
-def _variants(terms, case_sensitive):
-    """Maps each character of the terms to all that match it."""
-    chars = sorted(set("".join(terms)))
-    if case_sensitive:
-        return {c: c for c in chars}
-    return {
-        c: "".join(re.findall(re.escape(c), _cased(), re.IGNORECASE)) or c
-        for c in chars
-    }
-
-
-def _fold(term, variants):
-    return "".join(_representative(variants[c]) for c in term)
-
-
-def _representative(chars):
-    return min((c.lower() for c in chars if c.isascii()), default=min(chars))
 
 
 def _check_terms(terms, name="sensitive_terms_to_remove"):
