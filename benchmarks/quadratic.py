@@ -19,7 +19,7 @@ PEER = """
 import json, sys, time
 import numpy as np, torch
 from concept_erasure import QuadraticFitter
-arguments = json.loads(sys.argv[1])
+arguments = json.load(sys.stdin)
 torch.set_num_threads(arguments["threads"])
 data = np.load(arguments["data"])
 x, z = torch.from_numpy(data["x"]), torch.from_numpy(data["z"])
