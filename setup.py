@@ -45,7 +45,7 @@ setup(
     packages=find_packages(include=["tensorflow_model_remediation_ext*"]),
     package_data={"tensorflow_model_remediation_ext": ["py.typed"]},
     python_requires=">=3.10",
-    install_requires=["tensorflow>=2.16", "keras>=3.3", "numpy>=1.26"],
+    install_requires=["tensorflow>=2.16", "keras>=3.10", "numpy>=1.26"],
     extras_require=EXTRAS,
     classifiers=[
         "Development Status :: 4 - Beta",

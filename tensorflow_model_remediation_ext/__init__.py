@@ -4,7 +4,17 @@ Importing the package registers its Keras classes, so that
 `keras.models.load_model` finds them without `custom_objects`.
 """
 
-from tensorflow_model_remediation_ext import counterfactual
+from typing import Any
 
-__all__ = ["counterfactual"]
-__version__ = "0.1.0"
+from tensorflow_model_remediation_ext import counterfactual, leace
+
+__all__ = ["counterfactual", "leace"]
+
+
+def __getattr__(name: str) -> Any:
+    """Looks up `__version__`, which `setup.py` alone says."""
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("tensorflow-model-remediation-ext")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
