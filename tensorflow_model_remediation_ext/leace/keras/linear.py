@@ -392,6 +392,14 @@ class LeaceFitter(tf.Module):
         self._moments.merge(other._moments)
         return self
 
+    def get_state(self) -> list[np.ndarray]:
+        """The statistics as arrays, to send to another process."""
+        return self._moments.get_state()
+
+    def set_state(self, state: list[np.ndarray]) -> None:
+        """Replaces the statistics by those from a fitter of the same sizes."""
+        self._moments.set_state(state)
+
     @property
     def n(self) -> float:
         """Sum of the weights of all rows so far."""

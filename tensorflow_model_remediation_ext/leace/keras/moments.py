@@ -1,205 +1,19 @@
 """Streamed first and second moments, the statistics under every fitter."""
 
-import functools
-from typing import Any, NamedTuple
-
 import numpy as np
 import tensorflow as tf
 
 from tensorflow_model_remediation_ext.leace.keras import fitting
+from tensorflow_model_remediation_ext.leace.keras.sums import (
+    Blocks,
+    Sums,
+    batch_sums,
+    checks,
+    compiled_batch_sums,
+    shift,
+)
 
-# Columns of a block row of the symmetric product: narrow enough to skip nearly
-# half of it, wide enough to run at the full speed of a matrix product.
-BLOCK = 256
-
-
-class Sums(NamedTuple):
-    """Weighted sums of `x - center_x` and `z - center_z` over some rows.
-
-    The fields are NumPy arrays or tensors. Sums around the same centers add up
-    field by field; `shift` moves them to other centers. `xx` holds the upper
-    block rows of the symmetric `[x_dim, x_dim]` product, see `assemble`.
-
-    Attributes:
-        n: `[]`, the weight total.
-        x: `[x_dim]`.
-        z: `[z_dim]`.
-        xz: `[x_dim, z_dim]`.
-        xx: Block rows, an empty list where they are not tracked.
-        zz: `[z_dim, z_dim]`.
-    """
-
-    n: Any
-    x: Any
-    z: Any
-    xz: Any
-    xx: list
-    zz: Any
-
-
-def block_rows(size: int) -> list[tuple[int, int]]:
-    """Start and end of each block row of a `[size, size]` matrix."""
-    return [(i, min(i + BLOCK, size)) for i in range(0, size, BLOCK)]
-
-
-def assemble(blocks: list) -> np.ndarray:
-    """The full symmetric matrix of which `blocks` are the upper block rows."""
-    blocks = [np.asarray(block) for block in blocks]
-    size = blocks[0].shape[1]
-    full = np.empty((size, size), blocks[0].dtype)
-    for (start, stop), block in zip(block_rows(size), blocks, strict=True):
-        full[start:stop, start:] = block
-        full[stop:, start:stop] = block[:, stop - start :].T
-    return full
-
-
-def shift(sums: Sums, dx, dz) -> Sums:
-    """The same rows' sums around `center_x - dx` and `center_z - dz`.
-
-    With `x - (c - d) = (x - c) + d` every product gains rank-one terms. This is
-    the pairwise update of Chan, Golub and LeVeque (1979), written for any
-    centers instead of for the means.
-    """
-    x = sums.x + sums.n * dx
-    z = sums.z + sums.n * dz
-
-    def outer(a, b):
-        return a[:, None] * b[None, :]
-
-    xx = [
-        block + outer(sums.x[i:j], dx[i:]) + outer(dx[i:j], x[i:])
-        for block, (i, j) in zip(sums.xx, block_rows(dx.shape[0]), strict=False)
-    ]
-    zz = sums.zz + outer(sums.z, dz) + outer(dz, z)
-    xz = sums.xz + outer(sums.x, dz) + outer(dx, z)
-    return Sums(sums.n, x, z, xz, xx, zz)
-
-
-def gram(delta) -> list:
-    """Upper block rows of `delta^T delta`, for an array or a tensor.
-
-    NumPy's BLAS multiplies float64 two to three times as fast as TensorFlow on
-    a CPU; in float32 they are equals.
-    """
-    rows = block_rows(delta.shape[1])
-    if isinstance(delta, np.ndarray):
-        return [delta[:, i:j].T @ delta[:, i:] for i, j in rows]
-    return [
-        tf.matmul(delta[:, i:j], delta[:, i:], transpose_a=True)
-        for i, j in rows
-    ]
-
-
-def batch_sums(
-    x, z, weight, center_x, center_z, *, dtype="float64"
-) -> tuple[Sums, tf.Tensor, tf.Tensor]:
-    """Sums of one batch around given centers, without the product `xx`.
-
-    Args:
-        x: `[n, x_dim]`, float32 or float64; products are taken in its dtype.
-        z: `[n, z_dim]` of dtype `dtype`, or `[n]` int64 class ids.
-        weight: `[n]` of dtype `dtype`, or `None`.
-        center_x: `[x_dim]` float32.
-        center_z: `[z_dim]` float32.
-        dtype: That of the sums returned.
-
-    Returns:
-        The sums with an empty `xx`; the centered rows, scaled by the square
-        root of their weight, whose `gram` is `xx`; and `[2]`, the number of
-        class ids out of range and of weights that are not positive or zero.
-    """
-    z_dim = center_z.shape[0]
-    faults = [tf.zeros([], tf.int64), tf.zeros([], tf.int64)]
-    delta = x - tf.cast(center_x, x.dtype)
-    if weight is None:
-        weight = root = tf.ones(tf.shape(delta)[:1], dtype)
-    else:
-        faults[1] = tf.math.count_nonzero(~(weight >= 0.0))
-        root = tf.sqrt(weight)
-        delta *= tf.cast(root, x.dtype)[:, None]
-    center = tf.cast(center_z, dtype)
-    if z.dtype == tf.int64:
-        # Per-class sums in place of a product with the one-hot matrix.
-        valid = (z >= 0) & (z < z_dim)
-        faults[0] = tf.math.count_nonzero(~valid)
-        z = tf.where(valid, z, -1)
-        rows = (
-            delta if weight is root else delta * tf.cast(root, x.dtype)[:, None]
-        )
-        per_class, counts = (
-            tf.cast(tf.math.unsorted_segment_sum(values, z, z_dim), dtype)
-            for values in (rows, weight)
-        )
-        sum_x, n = tf.reduce_sum(per_class, 0), tf.reduce_sum(weight)
-        xz, zz = tf.transpose(per_class), tf.linalg.diag(counts)
-        sums = Sums(n, sum_x, counts, xz, [], zz)
-        sums = shift(sums, tf.zeros_like(sum_x), -center)
-    else:
-        # Few columns: in float64 they cost nothing, and stay exact.
-        root = root[:, None]
-        right = tf.concat([root, (z - center) * root], 1)
-        with_x = tf.matmul(delta, tf.cast(right, x.dtype), transpose_a=True)
-        with_x = tf.cast(with_x, dtype)
-        with_z = tf.matmul(right, right, transpose_a=True)
-        sums = Sums(
-            n=tf.reduce_sum(weight),
-            x=with_x[:, 0],
-            z=with_z[0, 1:],
-            xz=with_x[:, 1:],
-            xx=[],
-            zz=with_z[1:, 1:],
-        )
-    return sums, delta, tf.stack(faults)
-
-
-def _diagonal(block):
-    if isinstance(block, np.ndarray):
-        return np.diagonal(block)
-    return tf.linalg.diag_part(block)
-
-
-def _finite(*values):
-    return tf.reduce_all(
-        [tf.reduce_all(tf.math.is_finite(value)) for value in values]
-    )
-
-
-def _checks(sums, faults) -> list:
-    """One boolean for each of the messages of `Moments._messages`.
-
-    A NaN or infinity anywhere in a batch shows in its sums, so that the rows
-    need no pass of their own. No entry of a symmetric product is larger than
-    the largest of its diagonal.
-    """
-    return [
-        (faults[1] == 0) & _finite(sums.n),
-        faults[0] == 0,
-        _finite(sums.x, *map(_diagonal, sums.xx)),
-        _finite(sums.z),
-        _finite(sums.xz),
-    ]
-
-
-@functools.lru_cache(maxsize=64)
-def _compiled(x_dim, z_dim, x_dtype, ids, weighted, dtype, xx):
-    """`batch_sums` with `gram`, traced once for every batch size."""
-
-    def step(x, z, weight, center_x, center_z):
-        sums, delta, faults = batch_sums(
-            x, z, weight, center_x, center_z, dtype=dtype
-        )
-        if xx:
-            sums = sums._replace(xx=gram(delta))
-        return sums, delta, tf.stack(_checks(sums, faults))
-
-    spec = tf.TensorSpec
-    return tf.function(step, autograph=False).get_concrete_function(
-        spec([None, x_dim], x_dtype),
-        spec([None], tf.int64) if ids else spec([None, z_dim], dtype),
-        spec([None], dtype) if weighted else None,
-        spec([x_dim], tf.float32),
-        spec([z_dim], tf.float32),
-    )
+_TINY = np.finfo(np.float64).tiny
 
 
 def _center(rows, weight, reduce_sum):
@@ -326,8 +140,8 @@ class Moments(tf.Module):
         self._x = zeros([x_dim], "sum_x")
         self._z = zeros([z_dim], "sum_z")
         self._xz = zeros([x_dim, z_dim], "sum_xz")
-        rows = block_rows(x_dim) if xx else []
-        self._xx = [zeros([j - i, x_dim - i], f"sum_xx_{i}") for i, j in rows]
+        self._blocks = Blocks(self.x_dim) if xx else None
+        self._xx = zeros(self._blocks.shape if xx else [0, 0, 0], "sum_xx")
         self._zz = zeros([z_dim, z_dim], "sum_zz")
 
     # Reading. Unnormalized sums around the mean, as float64 NumPy arrays.
@@ -340,40 +154,33 @@ class Moments(tf.Module):
     @property
     def mean_x(self) -> np.ndarray:
         """`[x_dim]`, zeros before the first row."""
-        return self._center_x.numpy() + self._x.numpy() / max(self.n, 1e-300)
+        return self._center_x.numpy() + self._x.numpy() / max(self.n, _TINY)
 
     @property
     def mean_z(self) -> np.ndarray:
         """`[z_dim]`, zeros before the first row."""
-        return self._center_z.numpy() + self._z.numpy() / max(self.n, 1e-300)
+        return self._center_z.numpy() + self._z.numpy() / max(self.n, _TINY)
 
     @property
     def scatter_xx(self) -> np.ndarray:
         """`[x_dim, x_dim]`: the sum of `w (x - mean_x) (x - mean_x)^T`."""
-        if not self._xx:
+        if self._blocks is None:
             raise ValueError("The second moment of `x` is not tracked.")
         x = self._x.numpy()
-        scaled = x / max(self.n, 1e-300)
-        return assemble(
-            [
-                block.numpy() - np.outer(x[i:j], scaled[i:])
-                for block, (i, j) in zip(
-                    self._xx, block_rows(self.x_dim), strict=True
-                )
-            ]
-        )
+        corrections = self._blocks.outer(x, x / max(self.n, _TINY))
+        return self._blocks.assemble(self._xx.numpy() - corrections)
 
     @property
     def scatter_xz(self) -> np.ndarray:
         """`[x_dim, z_dim]`: the sum of `w (x - mean_x) (z - mean_z)^T`."""
-        mean_z = self._z.numpy() / max(self.n, 1e-300)
+        mean_z = self._z.numpy() / max(self.n, _TINY)
         return self._xz.numpy() - np.outer(self._x.numpy(), mean_z)
 
     @property
     def scatter_zz(self) -> np.ndarray:
         """`[z_dim, z_dim]`: the sum of `w (z - mean_z) (z - mean_z)^T`."""
         z = self._z.numpy()
-        return self._zz.numpy() - np.outer(z, z / max(self.n, 1e-300))
+        return self._zz.numpy() - np.outer(z, z / max(self.n, _TINY))
 
     # Writing.
 
@@ -408,7 +215,9 @@ class Moments(tf.Module):
         """Adds the rows that `other`, of the same sizes, has seen."""
         if not isinstance(other, Moments):
             raise TypeError(f"`other` must be a Moments. Received: {other!r}")
-        mine, theirs = ((m.x_dim, m.z_dim, bool(m._xx)) for m in (self, other))
+        mine, theirs = (
+            (m.x_dim, m.z_dim, m._blocks is not None) for m in (self, other)
+        )
         if mine != theirs:
             raise ValueError(
                 "`other` must track the same moments (x_dim, z_dim, xx). "
@@ -462,6 +271,15 @@ class Moments(tf.Module):
             f"The products of `x` and `{self.z_name}` overflow.",
         ]
 
+    def get_state(self) -> list[np.ndarray]:
+        """All statistics as arrays, to send elsewhere."""
+        return [variable.numpy() for variable in self.variables]
+
+    def set_state(self, state: list[np.ndarray]) -> None:
+        """Replaces the statistics by those of `get_state` of a like module."""
+        for variable, value in zip(self.variables, state, strict=True):
+            variable.assign(value)
+
     def fingerprint(self) -> bytes:
         """Changes with the statistics, however they came to change.
 
@@ -472,9 +290,7 @@ class Moments(tf.Module):
         return b"".join(part.numpy().tobytes() for part in parts)
 
     def _sums(self) -> Sums:
-        return Sums(
-            self._n, self._x, self._z, self._xz, list(self._xx), self._zz
-        )
+        return Sums(self._n, self._x, self._z, self._xz, self._xx, self._zz)
 
     def _difference(self, a, b):
         return tf.cast(a, self.dtype) - tf.cast(b, self.dtype)
@@ -500,23 +316,23 @@ class Moments(tf.Module):
         else:
             centers = self._centers(x, z, weight, lambda values: values)
         in_numpy = x.dtype == tf.float64 and "CPU" in x.device
-        step = _compiled(
+        step = compiled_batch_sums(
             self.x_dim,
             self.z_dim,
             x.dtype,
             z.dtype == tf.int64,
             weight is not None,
             self.dtype,
-            bool(self._xx) and not in_numpy,
+            self._blocks is not None and not in_numpy,
         )
-        arguments = [x, z, weight, *centers]
-        sums, delta, fine = step(*[a for a in arguments if a is not None])
+        weights = () if weight is None else (weight,)
+        sums, delta, fine = step(x, z, *centers, *weights)
         fine = fine.numpy()
-        if self._xx and in_numpy:
-            sums = sums._replace(xx=gram(np.asarray(delta)))
-            fine[2] &= all(
-                np.isfinite(_diagonal(block)).all() for block in sums.xx
-            )
+        if self._blocks is not None and in_numpy:
+            xx = self._blocks.gram(np.asarray(delta), self.dtype)
+            diagonal = np.einsum("bii->bi", xx[self._blocks.diagonal])
+            fine[2] &= np.isfinite(diagonal).all()
+            sums = sums._replace(xx=xx)
         if not fine.all():
             raise ValueError(self._messages()[fine.argmin()])
         self._add(sums, *centers)
@@ -536,18 +352,16 @@ class Moments(tf.Module):
                 (self._center_x, self._center_z), first, strict=True
             )
         ]
-        sums, delta, faults = batch_sums(
-            x, z, weight, *centers, dtype=self.dtype
-        )
-        if self._xx:
-            sums = sums._replace(xx=gram(delta))
+        sums, delta, faults = batch_sums(x, z, weight, *centers, self.dtype)
+        if self._blocks is not None:
+            sums = sums._replace(xx=self._blocks.gram(delta, self.dtype))
         if replica is not None:
             flat = reduce_sum(tf.nest.flatten((sums, faults)))
             sums, faults = tf.nest.pack_sequence_as((sums, faults), flat)
         asserts = [
             tf.debugging.Assert(fine, [message])
             for fine, message in zip(
-                _checks(sums, faults), self._messages(), strict=True
+                checks(sums, faults), self._messages(), strict=True
             )
         ]
         with tf.control_dependencies([a for a in asserts if a is not None]):
@@ -561,7 +375,7 @@ class Moments(tf.Module):
 
     def _recenter(self):
         """Moves the center to the running mean, rounded to float32."""
-        n = tf.maximum(self._n, np.finfo(np.float64).tiny)
+        n = tf.maximum(self._n, _TINY)
         centers, moves = [], []
         for center, total in (
             (self._center_x, self._x),

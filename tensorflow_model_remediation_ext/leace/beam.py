@@ -1,0 +1,109 @@
+"""Fitting an eraser to more data than one machine holds, with Apache Beam."""
+
+from typing import Any
+
+import numpy as np
+
+try:
+    import apache_beam as beam
+except ImportError as error:
+    raise ImportError(
+        "tensorflow_model_remediation_ext.leace.beam needs Apache Beam: "
+        'pip install "tensorflow_model_remediation_ext[beam]"'
+    ) from error
+
+from tensorflow_model_remediation_ext.leace.keras.linear import LeaceFitter
+
+# Rows to collect before one product over all of them.
+_ROWS = 1024
+
+
+class FitLeace(beam.CombineFn):
+    """Combines a PCollection of `(x, z)` into the arrays of a `LeaceEraser`.
+
+    Accumulators are the NumPy statistics of a `LeaceFitter`, merged as its
+    `merge` does; rows wait in them until there are enough for a fast product.
+
+    Args:
+        x_dim: Size of `x`.
+        z_dim: Size of `z`, or the number of classes.
+        **options: Of `LeaceFitter`, apart from `preserve_dim`.
+
+    Elements are `(x, z)` or `(x, z, sample_weight)`: one row, `[x_dim]` with
+    `[z_dim]` or a class id, or a batch, `[n, x_dim]` with `[n, z_dim]` or `[n]`
+    ids.
+
+    The output is a dict of arrays `proj_left`, `proj_right` and `bias`, the
+    arguments of `LeaceEraser`.
+
+    Raises:
+        ValueError: On options out of range; on wrong shapes, NaN or infinity
+            in the data, and on fewer than two rows, when the pipeline runs.
+
+    Example:
+        >>> rows = [(np.random.randn(4), i % 2) for i in range(100)]
+        >>> with beam.Pipeline() as pipeline:
+        ...     _ = (
+        ...         pipeline
+        ...         | beam.Create(rows)
+        ...         | beam.CombineGlobally(FitLeace(4, 2)).without_defaults()
+        ...         | beam.Map(lambda arrays: LeaceEraser(**arrays))
+        ...     )
+    """
+
+    def __init__(self, x_dim: int, z_dim: int, **options: Any):
+        if options.get("preserve_dim"):
+            raise ValueError("`preserve_dim` is not supported here.")
+        super().__init__()
+        self._arguments = {"x_dim": x_dim, "z_dim": z_dim, **options}
+        LeaceFitter(**self._arguments)
+
+    def create_accumulator(self):
+        """No statistics, and no rows waiting."""
+        return None, []
+
+    def add_input(self, accumulator, element):
+        """Lets an element wait, or adds all that wait."""
+        state, waiting = accumulator
+        x, z, *weight = (np.asarray(value) for value in element)
+        if x.ndim == 1:
+            x, z, *weight = (value[None] for value in (x, z, *weight))
+        weight = weight[0] if weight else np.ones(len(x))
+        waiting.append((x, z, weight))
+        if sum(len(rows) for rows, _, _ in waiting) < _ROWS:
+            return state, waiting
+        return self.compact((state, waiting))
+
+    def merge_accumulators(self, accumulators):
+        """Adds up the statistics of all accumulators."""
+        fitter = LeaceFitter(**self._arguments)
+        for accumulator in accumulators:
+            fitter.merge(self._fitter(accumulator))
+        return fitter.get_state(), []
+
+    def compact(self, accumulator):
+        """Adds the waiting rows, so that less has to be sent."""
+        if not accumulator[1]:
+            return accumulator
+        return self._fitter(accumulator).get_state(), []
+
+    def extract_output(self, accumulator):
+        """The arrays of the eraser."""
+        eraser = self._fitter(accumulator).eraser
+        return {
+            "proj_left": eraser.proj_left.numpy(),
+            "proj_right": eraser.proj_right.numpy(),
+            "bias": None if eraser.bias is None else eraser.bias.numpy(),
+        }
+
+    def _fitter(self, accumulator):
+        state, waiting = accumulator
+        fitter = LeaceFitter(**self._arguments)
+        if state is not None:
+            fitter.set_state(state)
+        if waiting:
+            x, z, weight = (
+                np.concatenate(parts) for parts in zip(*waiting, strict=True)
+            )
+            fitter.update(x, z, sample_weight=weight)
+        return fitter
