@@ -1,6 +1,7 @@
 """Characters as Python's regular expressions see them, written for RE2."""
 
 import functools
+import itertools
 import re
 import sys
 
@@ -16,11 +17,35 @@ def escape(chars):
 
 
 @functools.cache
-def word_class(first="\x00"):
-    r"""The members of Python's `\w` from `first` on, as RE2 writes them."""
-    chars = "".join(map(chr, range(ord(first), sys.maxunicode + 1)))
-    words = re.finditer(r"\w+", chars)
-    return "".join(f"{escape(w[0][0])}-{escape(w[0][-1])}" for w in words)
+def _words():
+    chars = "".join(map(chr, range(sys.maxunicode + 1)))
+    return [(w[0][0], w[0][-1]) for w in re.finditer(r"\w+", chars)]
+
+
+@functools.cache
+def word_class():
+    r"""Returns the members of Python's `\w`, as RE2 writes them."""
+    return "".join(f"{escape(a)}-{escape(b)}" for a, b in _words())
+
+
+def symbol_class(without):
+    """Returns non-ASCII non-word characters, in their larger blocks only.
+
+    All of them would be a class that takes RE2 long to compile.
+
+    Args:
+        without: Characters in whose blocks to include nothing.
+    """
+    blocks = [
+        (chr(ord(a) + 1), chr(ord(b) - 1))
+        for (_, a), (b, _) in itertools.pairwise(_words())
+        if a > "\x7f" and ord(b) - ord(a) > 64
+    ]
+    return "".join(
+        f"{escape(a)}-{escape(b)}"
+        for a, b in blocks
+        if not any(a <= char <= b for char in without)
+    )
 
 
 @functools.cache

@@ -118,9 +118,8 @@ class TermEditor:
         exact = "|".join(_exact_pattern(t, variants) for t in terms)
         self._exact = f"{_BEFORE}(?:{exact}){_AFTER}"
         # Bytes that are not UTF-8 match no class: their rows are not sure.
-        unsure = "".join(c for v in variants.values() for c in v if c > "\x7f")
-        unsure = characters.word_class("\x80") + characters.escape(unsure)
-        self._sure = rf"[^\x01-\x05{unsure}]*"
+        symbols = characters.symbol_class(without="".join(variants.values()))
+        self._sure = rf"[\x00\x06-\x7f{symbols}]*"
         self._check_size(len(terms))
 
     def __call__(self, text: tf.Tensor | tf.RaggedTensor):

@@ -124,10 +124,12 @@ def _pairs_by_terms(dataset, text):
         x = elements.unpack(element)[0]
         return x, text.edit(x), tf.ones([])
 
-    def pair_batch(element):
+    def pair_rows(element):
         x, edited, _ = pair(element)
-        rows = batching.row_count(x)
-        return rows, _changed((x, edited, tf.ones([rows])))
+        return _changed((x, edited, tf.ones([batching.row_count(x)])))
+
+    def pair_batch(element):
+        return batching.row_count(element), pair_rows(element)
 
     if text.rank:
         return batching.regroup(
@@ -138,8 +140,8 @@ def _pairs_by_terms(dataset, text):
     if rows is None:
         pairs = elements.whole(dataset).map(pair, **_PARALLEL)
         return pairs.filter(_differs)
-    chunks = elements.whole(dataset.batch(rows)).map(pair_batch, **_PARALLEL)
-    return chunks.map(lambda _, pairs: pairs).unbatch()
+    chunks = elements.whole(dataset.batch(rows))
+    return chunks.map(pair_rows, **_PARALLEL).unbatch()
 
 
 def _pairs_by_function(dataset, function, text):
