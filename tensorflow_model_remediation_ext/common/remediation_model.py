@@ -11,16 +11,18 @@ distribution, compilation and class weights are Keras' own.
 import inspect
 import math
 import numbers
-from collections.abc import Callable, Iterable
-from types import GeneratorType
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
 from keras import ops
 
+from tensorflow_model_remediation_ext.common.converted_data import (
+    convert_batches,
+)
+from tensorflow_model_remediation_ext.common.penalty_ledger import PenaltyLedger
 from tensorflow_model_remediation_ext.common.structures import (
-    SINGLE,
     align,
     by_objective,
     prefixed,
@@ -38,48 +40,6 @@ class RemediationInputs(NamedTuple):
 
     x: Any
     penalty_inputs: dict[str, Any]
-
-
-class _Ledger:
-    """Trackers of one compiled model.
-
-    A plain object, which Keras neither saves nor loads: weights files do not
-    depend on what was logged.
-    """
-
-    def __init__(self, penalty_name: str, metrics: Any):
-        self._penalty_name = penalty_name
-        self.given = metrics
-        self.original_loss = keras.metrics.Mean(name="original_loss")
-        self.losses: dict[str, keras.metrics.Mean] = {}
-        self.metrics: dict[str, list[keras.metrics.Metric]] = {}
-
-    def open(self, objectives: Iterable[str]) -> None:
-        """Creates the trackers of objectives that are new."""
-        for objective in objectives:
-            if objective in self.losses:
-                continue
-            given = self.given
-            if isinstance(given, dict):
-                given = given.get(objective, [])
-            self.metrics[objective] = [_named(m, objective) for m in given]
-            self.losses[objective] = keras.metrics.Mean(
-                name=prefixed(objective, f"{self._penalty_name}_loss")
-            )
-
-    def trackers(self, objectives: Iterable[str]) -> list[keras.Metric]:
-        """Returns the trackers of `objectives`, losses first."""
-        objectives = list(objectives)
-        losses = [self.losses[objective] for objective in objectives]
-        return losses + [m for o in objectives for m in self.metrics[o]]
-
-
-def _named(metric: keras.Metric, objective: str) -> keras.Metric:
-    """Returns the metric itself, or a copy that is named after `objective`."""
-    if objective == SINGLE:
-        return metric
-    name = prefixed(objective, metric.name)
-    return type(metric).from_config({**metric.get_config(), "name": name})
 
 
 class RemediationModel(keras.Model):
@@ -128,7 +88,7 @@ class RemediationModel(keras.Model):
             "training" in inspect.signature(original_model.call).parameters
         )
         self.penalty_loss = loss
-        self._ledger = _Ledger(self.penalty_name, [])
+        self._ledger = PenaltyLedger(self.penalty_name, [])
         self.loss_weight = _checked_weight(loss_weight)
         if isinstance(loss, dict) and isinstance(loss_weight, dict):
             align(loss_weight, loss, "loss_weight")
@@ -173,7 +133,10 @@ class RemediationModel(keras.Model):
         the same dropout mask, so that they differ by what is different in
         them. So a penalty of weight 0 leaves training as it was.
         """
-        variables = self.original_model.variables
+        # On JAX the values in force are those of the scope around this one;
+        # elsewhere variables are read where they are, which costs nothing.
+        on_jax = keras.backend.backend() == "jax"
+        variables = self.original_model.variables if on_jax else []
         with keras.StatelessScope([(v, v.value) for v in variables]):
             return self(x, training=training)
 
@@ -199,10 +162,11 @@ class RemediationModel(keras.Model):
             metrics = []
         elif not isinstance(metrics, (dict, list, tuple)):
             metrics = [metrics]
-        self._ledger = _Ledger(self.penalty_name, metrics)
-        for value in (self.penalty_loss, self.loss_weight, metrics):
-            if isinstance(value, dict):
-                self._open_ledger(value)
+        self._ledger = PenaltyLedger(self.penalty_name, metrics)
+        known = [self.penalty_loss, self.loss_weight, metrics]
+        for objectives in known:
+            if isinstance(objectives, dict):
+                self._open_ledger(objectives)
 
     def _open_ledger(self, objectives: Iterable[str]) -> None:
         """Checks the objectives and creates what trackers they still lack."""
@@ -360,14 +324,9 @@ class RemediationModel(keras.Model):
         def convert(batch):
             return self._keras_batch(batch, required)
 
-        if isinstance(data, tf.data.Dataset):
-            # Trackers must exist before `map` traces, hence this look ahead.
-            converted = convert(data.element_spec)
-            return data if converted is data.element_spec else data.map(convert)
-        if isinstance(data, keras.utils.PyDataset):
-            return _ConvertedPyDataset(data, convert)
-        if isinstance(data, GeneratorType):
-            return (convert(batch) for batch in data)
+        converted = convert_batches(data, convert)
+        if converted is not None:
+            return converted
         if required or self.unpack(data) is not None:
             raise self._not_packed(data)
         return data
@@ -459,35 +418,13 @@ class RemediationModel(keras.Model):
         if self.optimizer is not None and self.built:
             self.optimizer.build(self.trainable_variables)
 
+    def save_original_model(self, *args: Any, **kwargs: Any) -> None:
+        """Saves the wrapped model alone, as `keras.Model.save`."""
+        self.original_model.save(*args, **kwargs)
+
     def export(self, filepath: str, *args: Any, **kwargs: Any) -> Any:
         """Exports the wrapped model for serving, as `keras.Model.export`."""
         return self.original_model.export(filepath, *args, **kwargs)
-
-
-class _ConvertedPyDataset(keras.utils.PyDataset):
-    """Another `PyDataset` with every batch converted."""
-
-    def __init__(self, dataset: keras.utils.PyDataset, convert: Callable):
-        super().__init__(
-            workers=dataset.workers,
-            use_multiprocessing=dataset.use_multiprocessing,
-            max_queue_size=dataset.max_queue_size,
-        )
-        self._dataset = dataset
-        self._convert = convert
-
-    def __getitem__(self, index: int) -> Any:
-        return self._convert(self._dataset[index])
-
-    @property
-    def num_batches(self) -> int | None:
-        return self._dataset.num_batches
-
-    def on_epoch_begin(self) -> None:
-        self._dataset.on_epoch_begin()
-
-    def on_epoch_end(self) -> None:
-        self._dataset.on_epoch_end()
 
 
 def _checked_weight(loss_weight: Any) -> Any:

@@ -10,6 +10,9 @@ from tensorflow_model_remediation_ext.counterfactual.keras import (
     CounterfactualModel,
     CounterfactualPackedInputs,
 )
+from tensorflow_model_remediation_ext.counterfactual.keras.metrics import (
+    FlipRate,
+)
 
 TEXTS = ["i am gay", "i am", "you are gay", "you are", "gay", "all are here"]
 CHANGED = ["i am", "i am old", "you are", "you", "", "all are"]
@@ -253,6 +256,15 @@ def test_nan_losses_are_seen():
 def test_fit_before_compile():
     model = CounterfactualModel(dense())
     with pytest.raises(ValueError, match="compile"):
+        model.fit(pack(numbers(), numbers(1)), verbose=0, shuffle=False)
+
+
+def test_metrics_with_one_name():
+    model = CounterfactualModel(dense())
+    model.compile(
+        "sgd", "mse", counterfactual_metrics=[FlipRate(0.5), FlipRate(0.7)]
+    )
+    with pytest.raises(ValueError, match="flip_rate"):
         model.fit(pack(numbers(), numbers(1)), verbose=0, shuffle=False)
 
 

@@ -67,6 +67,12 @@ def test_keras_file_round_trip(tmp_path):
     np.testing.assert_array_equal(
         loaded.predict(X, verbose=0), model.predict(X, verbose=0)
     )
+    model.save_original_model(tmp_path / "original.keras")
+    original = keras.models.load_model(tmp_path / "original.keras")
+    assert not isinstance(original, CounterfactualModel)
+    np.testing.assert_array_equal(
+        original.predict(X, verbose=0), model.predict(X, verbose=0)
+    )
     # Loss, its transform, metrics and their threshold came along.
     expected = model.evaluate(packed(), return_dict=True, verbose=0)
     found = loaded.evaluate(packed(), return_dict=True, verbose=0)
