@@ -1,10 +1,11 @@
 """Flip rate and AUC after counterfactual logit pairing, beside the peer's.
 
 Run as `python -m benchmarks.clp` or `python benchmarks/clp.py`, with the
-package installed. Each model is trained from scratch for the same number of
-epochs on the same rows: plain, with our wrapper, and, in its own environment,
-with the wrapper and the helpers of `tensorflow_model_remediation`. All are
-judged on the same held-out pairs.
+package installed. Each side trains the same network on the same rows, plain
+first; then it wraps the trained network and trains it on, for the same number
+of epochs with each weight of the penalty: ours here, and
+`tensorflow_model_remediation`, with its own helpers, in its own environment.
+All are judged on the same held-out pairs.
 """
 
 import os
@@ -30,6 +31,8 @@ from tensorflow_model_remediation_ext.counterfactual.losses import (
 )
 
 BATCH = 64
+EPOCHS = 3
+LEARNING_RATE = 3e-3
 WEIGHTS = (1.0, 3.0, 10.0, 30.0, 100.0)
 # What may be lost of the AUC when each side takes its best weight.
 ALLOWED_LOSS = 0.003
@@ -61,21 +64,27 @@ pairs = counterfactual.keras.utils.build_counterfactual_data(
 shuffled = data.shuffle(20_000, seed=job["seed"]).batch(job["batch"])
 packed = counterfactual.keras.utils.pack_counterfactual_data(
     shuffled, pairs.shuffle(20_000, seed=job["seed"]).batch(job["batch"]))
-results = {}
-for weight in job["weights"]:
-    model = network(job["seed"])
-    if weight is None:
-        model.compile("adam", "binary_crossentropy")
-        model.fit(shuffled, epochs=job["epochs"], verbose=0)
-    else:
-        wrapped = counterfactual.keras.CounterfactualModel(
-            model, counterfactual.losses.PairwiseMSELoss(), weight)
-        wrapped.compile("adam", "binary_crossentropy")
-        wrapped.fit(packed, epochs=job["epochs"], verbose=0)
-    results[str(weight)] = [
+def adam():
+    return tf.keras.optimizers.Adam(job["learning_rate"])
+
+def predict(model):
+    return [
         model.predict(tf.constant(job[key]), batch_size=1024, verbose=0)[
             :, 0].tolist()
         for key in ("test_texts", "original", "counterfactual")]
+
+model = network(job["seed"])
+model.compile(adam(), "binary_crossentropy")
+model.fit(shuffled, epochs=job["epochs"], verbose=0)
+results = {"plain": predict(model)}
+trained = model.get_weights()
+for weight in job["weights"]:
+    model.set_weights(trained)
+    wrapped = counterfactual.keras.CounterfactualModel(
+        model, counterfactual.losses.PairwiseMSELoss(), weight)
+    wrapped.compile(adam(), "binary_crossentropy")
+    wrapped.fit(packed, epochs=job["epochs"], verbose=0)
+    results[str(weight)] = predict(model)
 print(json.dumps(results))
 """
 
@@ -140,29 +149,31 @@ def judge(model, split):
     )
 
 
-def train(split, epochs, weight=None, transform=None, swaps=None):
-    """Trains from scratch; with a weight, with our wrapper."""
+def train_plain(split):
     model = network(split)
+    model.compile(keras.optimizers.Adam(LEARNING_RATE), "binary_crossentropy")
+    data = split.dataset().shuffle(20_000, seed=split.seed).batch(BATCH)
+    model.fit(data, epochs=EPOCHS, verbose=0, shuffle=False)
+    return model
+
+
+def train_on(model, split, weight, transform=None, swaps=None):
+    """Trains a trained model on with our wrapper, in place."""
     data = split.dataset()
-    shuffled = data.shuffle(20_000, seed=split.seed).batch(BATCH)
-    if weight is None:
-        model.compile("adam", "binary_crossentropy")
-        model.fit(shuffled, epochs=epochs, verbose=0, shuffle=False)
-        return judge(model, split)
     pairs = build_counterfactual_data(data, split.terms)
     if swaps:
         pairs = pairs.concatenate(
             build_counterfactual_data(data, terms_to_replace=swaps)
         )
     pairs = pairs.cache().shuffle(20_000, seed=split.seed)
-    packed = pack_counterfactual_data(shuffled, pairs.batch(BATCH))
+    data = data.shuffle(20_000, seed=split.seed).batch(BATCH)
+    packed = pack_counterfactual_data(data, pairs.batch(BATCH))
     wrapped = CounterfactualModel(model, PairwiseMSELoss(transform), weight)
-    wrapped.compile("adam", "binary_crossentropy")
-    wrapped.fit(packed, epochs=epochs, verbose=0, shuffle=False)
-    return judge(model, split)
+    wrapped.compile(keras.optimizers.Adam(LEARNING_RATE), "binary_crossentropy")
+    wrapped.fit(packed, epochs=EPOCHS, verbose=0, shuffle=False)
 
 
-def train_peer(split, epochs, weights, python):
+def train_peer(split, weights, python):
     """Trains the same with the peer, plain and with each weight."""
     results = common.run_peer(
         python,
@@ -176,8 +187,9 @@ def train_peer(split, epochs, weights, python):
         counterfactual=[t.decode() for t in split.counterfactual.numpy()],
         seed=split.seed,
         batch=BATCH,
-        epochs=epochs,
-        weights=[None, *weights],
+        epochs=EPOCHS,
+        learning_rate=LEARNING_RATE,
+        weights=weights,
     )
     return {name: split.judge(*p) for name, p in results.items()}
 
@@ -189,14 +201,23 @@ def mean(results):
     }
 
 
-def best(plain, by_weight):
-    """Returns the weight with the lowest flip rate at little loss of AUC."""
-    allowed = {
-        weight: figures
-        for weight, figures in by_weight.items()
-        if plain["auc"] - figures["auc"] <= ALLOWED_LOSS
-    } or by_weight
-    return min(allowed, key=lambda weight: allowed[weight]["flip_rate"])
+def best(found):
+    """Returns each side's weight of least flips at little loss of AUC."""
+    chosen = {}
+    for name in dict.fromkeys(name for name, _ in found):
+        plain = found["peer" if name == "peer" else "ours", "plain"]
+        allowed = [
+            weight
+            for other, weight in found
+            if other == name
+            and weight != "plain"
+            and plain["auc"] - found[name, weight]["auc"] <= ALLOWED_LOSS
+        ]
+        if allowed:
+            chosen[name] = min(
+                allowed, key=lambda weight: found[name, weight]["flip_rate"]
+            )
+    return chosen
 
 
 def run(options):
@@ -207,24 +228,29 @@ def run(options):
     ours = {
         "probabilities": {},
         "logits": {"transform": "logit"},
-        "logits, removal and swaps": {"transform": "logit", "swaps": swaps},
+        "logits, swaps too": {"transform": "logit", "swaps": swaps},
     }
     python = common.peer_python("tfmr", common.TFMR, options.peer_python)
-    found = {"plain": [], "peer plain": []}
+    found = {}
+
+    def note(seed, key, figures):
+        found.setdefault(key, []).append(figures)
+        sys.stderr.write(f"{seed} {key} {figures}\n")
+
     for seed in range(options.seeds):
         split = Split(data, terms, seed)
-        found["plain"].append(train(split, options.epochs))
+        model = train_plain(split)
+        trained = model.get_weights()
+        note(seed, ("ours", "plain"), judge(model, split))
         for name, settings in ours.items():
             for weight in options.weights:
-                figures = train(split, options.epochs, weight, **settings)
-                found.setdefault((name, weight), []).append(figures)
-                sys.stderr.write(f"{seed} {name} {weight} {figures}\n")
-        for name, figures in train_peer(
-            split, options.epochs, options.weights, python
-        ).items():
-            key = "peer plain" if name == "None" else ("peer", float(name))
-            found.setdefault(key, []).append(figures)
-            sys.stderr.write(f"{seed} {key} {figures}\n")
+                model.set_weights(trained)
+                train_on(model, split, weight, **settings)
+                note(seed, (name, weight), judge(model, split))
+        peers = train_peer(split, options.peer_weights, python)
+        for weight, figures in peers.items():
+            key = weight if weight == "plain" else float(weight)
+            note(seed, ("peer", key), figures)
     return {key: mean(results) for key, results in found.items()}
 
 
@@ -237,67 +263,38 @@ def main():
         "by default one is made under .benchmarks/",
     )
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--epochs", type=int, default=4)
-    parser.add_argument(
-        "--weights", type=float, nargs="+", default=list(WEIGHTS)
-    )
+    for side in ("", "peer-"):
+        parser.add_argument(
+            f"--{side}weights", type=float, nargs="+", default=list(WEIGHTS)
+        )
     options = parser.parse_args()
     found = run(options)
     rows, figures = [], {}
-    for key, result in found.items():
-        name, weight = key if isinstance(key, tuple) else (key, None)
-        plain = found["peer plain" if "peer" in name else "plain"]
+    for (name, weight), result in found.items():
+        plain = found["peer" if name == "peer" else "ours", "plain"]
         cut = 1 - result["flip_rate"] / plain["flip_rate"]
-        loss = plain["auc"] - result["auc"]
+        lost = plain["auc"] - result["auc"]
+        figures[f"{name} {weight}"] = {**result, "cut": cut, "auc_lost": lost}
         rows.append(
             [
                 name,
-                "-" if weight is None else f"{weight:g}",
+                weight,
                 f"{result['flip_rate']:.4f}",
                 f"{cut:.1%}",
                 f"{result['gap']:.4f}",
                 f"{result['auc']:.4f}",
-                f"{loss:+.4f}",
+                f"{lost:+.4f}",
             ]
         )
-        figures[f"{name} {weight or ''}".strip()] = {
-            **result,
-            "cut": cut,
-            "auc_loss": loss,
-        }
-    for name in dict.fromkeys(k[0] for k in found if isinstance(k, tuple)):
-        by_weight = {
-            weight: result
-            for (other, weight), result in (
-                (k, v) for k, v in found.items() if isinstance(k, tuple)
-            )
-            if other == name
-        }
-        plain = found["peer plain" if name == "peer" else "plain"]
-        weight = best(plain, by_weight)
-        figures[f"best {name}"] = {"weight": weight, **by_weight[weight]}
-        rows.append(
-            [
-                f"best of {name}",
-                f"{weight:g}",
-                f"{by_weight[weight]['flip_rate']:.4f}",
-                *[""] * 4,
-            ]
-        )
+    figures["best"] = best(found)
+    for name, weight in figures["best"].items():
+        result = f"{found[name, weight]['flip_rate']:.4f}"
+        rows.append([f"best of {name}", weight, result, *[""] * 4])
     table = common.markdown(
-        [
-            "model",
-            "weight",
-            "flip rate",
-            "cut",
-            "gap",
-            "AUC",
-            "AUC lost",
-        ],
-        rows,
+        ["model", "weight", "flip rate", "cut", "gap", "AUC", "AUC lost"], rows
     )
     common.report(
-        f"CLP on {len(found)} settings, mean of {options.seeds} seeds",
+        f"Counterfactual logit pairing, mean of {options.seeds} seeds",
         table,
         figures,
         options.json,
