@@ -1,5 +1,6 @@
 """Least-squares concept erasure: LEACE, its orthogonal variant, SPLINCE."""
 
+import types
 import warnings
 from typing import Any
 
@@ -49,7 +50,7 @@ class LeaceEraser(tf.Module):
     >>> tf.saved_model.save(
     ...     eraser,
     ...     "/tmp/eraser",
-    ...     signatures=eraser.__call__.get_concrete_function(
+    ...     signatures=tf.function(eraser).get_concrete_function(
     ...         tf.TensorSpec([None, 8], tf.float32)
     ...     ),
     ... )
@@ -97,7 +98,6 @@ class LeaceEraser(tf.Module):
         """Fits to data at once, see `LeaceFitter.fit`."""
         return LeaceFitter.fit(x, z, **options).eraser
 
-    @tf.function(reduce_retracing=True, autograph=False)
     def __call__(self, x: Any) -> tf.Tensor:
         """Erases the concept.
 
@@ -110,19 +110,26 @@ class LeaceEraser(tf.Module):
         Raises:
             ValueError: On a wrong shape or dtype.
         """
-        x = fitting.features(x, self.proj_left.shape[0])
-        dtype = fitting.working_dtype(x)
-        wide = tf.cast(x, dtype)
-        # The bias is subtracted where it is small: after the projection.
-        inner = tf.tensordot(
-            wide, tf.cast(tf.transpose(self.proj_right), dtype), 1
+        x_dim = self.proj_left.shape[0]
+        x = fitting.features(x, x_dim)
+        erased = self._erase(tf.reshape(x, [-1, x_dim]))
+        return tf.ensure_shape(tf.reshape(erased, tf.shape(x)), x.shape)
+
+    @tf.function(reduce_retracing=True, autograph=False)
+    def _erase(self, rows):
+        dtype = fitting.working_dtype(rows)
+        wide = tf.cast(rows, dtype)
+        inner = tf.matmul(
+            wide, tf.cast(self.proj_right, dtype), transpose_b=True
         )
         if self.bias is not None:
-            inner -= tf.cast(
-                tf.linalg.matvec(self.proj_right, self.bias), dtype
-            )
-        left = tf.cast(tf.transpose(self.proj_left), dtype)
-        return tf.cast(wide - tf.tensordot(inner, left, 1), x.dtype)
+            # Subtracted where it is small: after the projection.
+            bias = tf.linalg.matvec(self.proj_right, self.bias)
+            inner -= tf.cast(bias, dtype)
+        change = tf.matmul(
+            inner, tf.cast(self.proj_left, dtype), transpose_b=True
+        )
+        return tf.cast(wide - change, rows.dtype)
 
     @property
     def P(self) -> tf.Tensor:  # noqa: N802, the paper's name
@@ -257,7 +264,8 @@ class LeaceFitter(tf.Module):
         )
         if preserve_dim:
             self._moments.z_name = "z` or `preserve"
-        self._eraser, self._eraser_of = None, None
+        # A plain object: checkpoints must not take the eraser for state.
+        self._cached = types.SimpleNamespace(eraser=None, fingerprint=None)
 
     @classmethod
     def fit(
@@ -463,10 +471,10 @@ class LeaceFitter(tf.Module):
             ValueError: If there are fewer than two samples.
         """
         fingerprint = self._moments.fingerprint()
-        if self._eraser_of != fingerprint:
-            self._eraser = self._compute_eraser()
-            self._eraser_of = fingerprint
-        return self._eraser
+        if self._cached.fingerprint != fingerprint:
+            self._cached.eraser = self._compute_eraser()
+            self._cached.fingerprint = fingerprint
+        return self._cached.eraser
 
     def _compute_eraser(self):
         targets = self._sigma_x_targets()

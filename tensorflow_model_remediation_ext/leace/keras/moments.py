@@ -18,7 +18,7 @@ _TINY = np.finfo(np.float64).tiny
 
 def _center(rows, weight, reduce_sum):
     """Weighted mean of `rows` in float32: exact enough for a center."""
-    ones = tf.ones_like(rows[:, 0]) if weight is None else weight
+    ones = tf.ones(tf.shape(rows)[:1]) if weight is None else weight
     ones = tf.cast(ones, rows.dtype)
     total = tf.linalg.matvec(rows, ones, transpose_a=True)
     total, n = reduce_sum([total, tf.reduce_sum(ones)])
@@ -149,7 +149,7 @@ class Moments(tf.Module):
     @property
     def n(self) -> float:
         """Sum of the weights of all rows so far."""
-        return float(self._n)
+        return float(self._n.numpy())
 
     @property
     def mean_x(self) -> np.ndarray:
@@ -336,7 +336,7 @@ class Moments(tf.Module):
         if not fine.all():
             raise ValueError(self._messages()[fine.argmin()])
         self._add(sums, *centers)
-        if self._n >= 2 * self._n_at_center:
+        if self.n >= 2 * self._n_at_center.numpy():
             self._recenter()
 
     def _update_in_graph(self, x, z, weight, replica):

@@ -191,7 +191,7 @@ def batch_sums(
             xx=xx,
             zz=with_z[1:, 1:],
         )
-    return sums, delta, tf.stack(faults)
+    return sums, delta, tf.cast(tf.stack(faults), dtype)
 
 
 def checks(sums: Sums, faults) -> list:
