@@ -26,7 +26,7 @@ EXTRAS = {
         "hypothesis",
         "matplotlib",
         "pytest",
-        "ruff",
+        "ruff==0.17.6",
         "scikit-learn",
         "scipy",
     ],
