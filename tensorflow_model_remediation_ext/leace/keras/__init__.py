@@ -5,6 +5,15 @@ from tensorflow_model_remediation_ext.leace.keras.linear import (
     LeaceEraser,
     LeaceFitter,
 )
+from tensorflow_model_remediation_ext.leace.keras.oracle import (
+    OracleEraser,
+    OracleFitter,
+)
+from tensorflow_model_remediation_ext.leace.keras.quadratic import (
+    QuadraticEditor,
+    QuadraticEraser,
+    QuadraticFitter,
+)
 from tensorflow_model_remediation_ext.leace.keras.shrinkage import (
     optimal_linear_shrinkage,
 )
@@ -13,5 +22,10 @@ __all__ = [
     "LeaceEraser",
     "LeaceFitter",
     "LeaceLayer",
+    "OracleEraser",
+    "OracleFitter",
+    "QuadraticEditor",
+    "QuadraticEraser",
+    "QuadraticFitter",
     "optimal_linear_shrinkage",
 ]
