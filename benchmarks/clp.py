@@ -45,10 +45,14 @@ from tensorflow_model_remediation import counterfactual
 
 job = json.load(sys.stdin)
 
+def words(text):
+    return tf.strings.regex_replace(tf.strings.lower(text), job["breaks"], " ")
+
 def network(seed):
     tf.keras.utils.set_random_seed(seed)
     vectorize = tf.keras.layers.TextVectorization(
-        output_sequence_length=50, vocabulary=job["vocabulary"])
+        standardize=words, output_sequence_length=50,
+        vocabulary=job["vocabulary"])
     inputs = tf.keras.Input((), dtype="string")
     x = tf.keras.layers.Embedding(vectorize.vocabulary_size(), 32)(
         vectorize(inputs))
@@ -89,6 +93,15 @@ print(json.dumps(results))
 """
 
 
+# Punctuation parts words. Keras' default would glue "white-ish" into one word
+# that holds no term, so that removal would change which word it is.
+BREAKS = r"[^\pL\pN\pM_]+"
+
+
+def words(text):
+    return tf.strings.regex_replace(tf.strings.lower(text), BREAKS, " ")
+
+
 class Split:
     """One split of the tweets, with its held-out pairs."""
 
@@ -96,9 +109,7 @@ class Split:
         self.seed = seed
         self.terms = list(terms)
         self.train, self.test = data.split(0.2, seed=seed)
-        vectorize = keras.layers.TextVectorization(
-            max_tokens=10_000, output_sequence_length=50
-        )
+        vectorize = keras.layers.TextVectorization(10_000, standardize=words)
         vectorize.adapt(tf.constant(self.train.texts))
         self.vocabulary = vectorize.get_vocabulary()[2:]
         texts = tf.data.Dataset.from_tensor_slices(self.test.texts).batch(1024)
@@ -128,7 +139,9 @@ class Split:
 def network(split):
     keras.utils.set_random_seed(split.seed)
     vectorize = keras.layers.TextVectorization(
-        output_sequence_length=50, vocabulary=split.vocabulary
+        standardize=words,
+        output_sequence_length=50,
+        vocabulary=split.vocabulary,
     )
     inputs = keras.Input((), dtype="string")
     x = keras.layers.Embedding(vectorize.vocabulary_size(), 32)(
@@ -182,6 +195,7 @@ def train_peer(split, weights, python):
         labels=split.train.labels.tolist(),
         terms=split.terms,
         vocabulary=split.vocabulary,
+        breaks=BREAKS,
         test_texts=list(split.test.texts),
         original=[t.decode() for t in split.original.numpy()],
         counterfactual=[t.decode() for t in split.counterfactual.numpy()],
