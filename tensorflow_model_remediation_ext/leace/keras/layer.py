@@ -264,7 +264,7 @@ class LeaceLayer(keras.layers.Layer):
             with tf.init_scope():
                 self._has_learned = bool(self.adapted.numpy())
         elif keras.backend.backend() == "torch":
-            self._has_learned = bool(self.adapted)
+            self._has_learned = bool(ops.convert_to_numpy(self.adapted))
         if not self._has_learned:
             raise RuntimeError(
                 f"The layer {self.name!r} does not know yet what to erase. "
@@ -322,7 +322,7 @@ def _batches(data):
     elif isinstance(data, keras.utils.PyDataset):
         if data.num_batches is None:
             raise ValueError("`data` must be finite: it has no num_batches.")
-        data = (data[i] for i in range(data.num_batches))
+        data = map(data.__getitem__, range(data.num_batches))
     elif hasattr(data, "shape") or not hasattr(data, "__iter__"):
         raise TypeError(
             "`data` must be an array with `z` beside it, or a tf.data.Dataset, "

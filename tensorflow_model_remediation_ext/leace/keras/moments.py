@@ -5,12 +5,16 @@ import tensorflow as tf
 
 from tensorflow_model_remediation_ext.leace.keras import fitting
 from tensorflow_model_remediation_ext.leace.keras.sums import (
-    Blocks,
     Sums,
+    assemble,
     batch_sums,
     checks,
     compiled_batch_sums,
+    diagonal_is_finite,
+    gram,
+    outer,
     shift,
+    spans,
 )
 
 _TINY = np.finfo(np.float64).tiny
@@ -140,8 +144,10 @@ class Moments(tf.Module):
         self._x = zeros([x_dim], "sum_x")
         self._z = zeros([z_dim], "sum_z")
         self._xz = zeros([x_dim, z_dim], "sum_xz")
-        self._blocks = Blocks(self.x_dim) if xx else None
-        self._xx = zeros(self._blocks.shape if xx else [0, 0, 0], "sum_xx")
+        self._xx = [
+            zeros([j - i, x_dim - i], f"sum_xx_{i}")
+            for i, j in (spans(x_dim) if xx else [])
+        ]
         self._zz = zeros([z_dim, z_dim], "sum_zz")
 
     # Reading. Unnormalized sums around the mean, as float64 NumPy arrays.
@@ -164,23 +170,30 @@ class Moments(tf.Module):
     @property
     def scatter_xx(self) -> np.ndarray:
         """`[x_dim, x_dim]`: the sum of `w (x - mean_x) (x - mean_x)^T`."""
-        if self._blocks is None:
+        if not self._xx:
             raise ValueError("The second moment of `x` is not tracked.")
         x = self._x.numpy()
-        corrections = self._blocks.outer(x, x / max(self.n, _TINY))
-        return self._blocks.assemble(self._xx.numpy() - corrections)
+        mean = x / max(self.n, _TINY)
+        return assemble(
+            [
+                strip.numpy() - outer(x[i:j], mean[i:])
+                for strip, (i, j) in zip(
+                    self._xx, spans(self.x_dim), strict=True
+                )
+            ]
+        )
 
     @property
     def scatter_xz(self) -> np.ndarray:
         """`[x_dim, z_dim]`: the sum of `w (x - mean_x) (z - mean_z)^T`."""
         mean_z = self._z.numpy() / max(self.n, _TINY)
-        return self._xz.numpy() - np.outer(self._x.numpy(), mean_z)
+        return self._xz.numpy() - outer(self._x.numpy(), mean_z)
 
     @property
     def scatter_zz(self) -> np.ndarray:
         """`[z_dim, z_dim]`: the sum of `w (z - mean_z) (z - mean_z)^T`."""
         z = self._z.numpy()
-        return self._zz.numpy() - np.outer(z, z / max(self.n, _TINY))
+        return self._zz.numpy() - outer(z, z / max(self.n, _TINY))
 
     # Writing.
 
@@ -215,9 +228,7 @@ class Moments(tf.Module):
         """Adds the rows that `other`, of the same sizes, has seen."""
         if not isinstance(other, Moments):
             raise TypeError(f"`other` must be a Moments. Received: {other!r}")
-        mine, theirs = (
-            (m.x_dim, m.z_dim, m._blocks is not None) for m in (self, other)
-        )
+        mine, theirs = ((m.x_dim, m.z_dim, bool(m._xx)) for m in (self, other))
         if mine != theirs:
             raise ValueError(
                 "`other` must track the same moments (x_dim, z_dim, xx). "
@@ -290,7 +301,9 @@ class Moments(tf.Module):
         return b"".join(part.numpy().tobytes() for part in parts)
 
     def _sums(self) -> Sums:
-        return Sums(self._n, self._x, self._z, self._xz, self._xx, self._zz)
+        return Sums(
+            self._n, self._x, self._z, self._xz, list(self._xx), self._zz
+        )
 
     def _difference(self, a, b):
         return tf.cast(a, self.dtype) - tf.cast(b, self.dtype)
@@ -323,16 +336,14 @@ class Moments(tf.Module):
             z.dtype == tf.int64,
             weight is not None,
             self.dtype,
-            self._blocks is not None and not in_numpy,
+            bool(self._xx) and not in_numpy,
         )
         weights = () if weight is None else (weight,)
         sums, delta, fine = step(x, z, *centers, *weights)
         fine = fine.numpy()
-        if self._blocks is not None and in_numpy:
-            xx = self._blocks.gram(np.asarray(delta), self.dtype)
-            diagonal = np.einsum("bii->bi", xx[self._blocks.diagonal])
-            fine[2] &= np.isfinite(diagonal).all()
-            sums = sums._replace(xx=xx)
+        if self._xx and in_numpy:
+            sums = sums._replace(xx=gram(np.asarray(delta), self.dtype))
+            fine[2] &= diagonal_is_finite(sums.xx)
         if not fine.all():
             raise ValueError(self._messages()[fine.argmin()])
         self._add(sums, *centers)
@@ -353,8 +364,8 @@ class Moments(tf.Module):
             )
         ]
         sums, delta, faults = batch_sums(x, z, weight, *centers, self.dtype)
-        if self._blocks is not None:
-            sums = sums._replace(xx=self._blocks.gram(delta, self.dtype))
+        if self._xx:
+            sums = sums._replace(xx=gram(delta, self.dtype))
         if replica is not None:
             flat = reduce_sum(tf.nest.flatten((sums, faults)))
             sums, faults = tf.nest.pack_sequence_as((sums, faults), flat)

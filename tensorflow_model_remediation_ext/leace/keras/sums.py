@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-# Widest block of the symmetric product. Blocks skip nearly half of it; narrower
-# ones would lose more to the overhead of small products than they skip.
-BLOCK = 128
+# Rows of a strip of the symmetric product: strips skip nearly half of it, and
+# narrower ones would lose more to small products than they skip.
+STRIP = 128
 
 
 class Sums(NamedTuple):
@@ -22,8 +22,8 @@ class Sums(NamedTuple):
         x: `[x_dim]`.
         z: `[z_dim]`.
         xz: `[x_dim, z_dim]`.
-        xx: `[blocks, width, width]`, the upper blocks of the symmetric
-            `[x_dim, x_dim]` product, see `Blocks`; `[0, 0, 0]` untracked.
+        xx: The symmetric `[x_dim, x_dim]` product in strips, rows `i:j` from
+            column `i` on for each of `spans`; an empty list where untracked.
         zz: `[z_dim, z_dim]`.
     """
 
@@ -31,81 +31,60 @@ class Sums(NamedTuple):
     x: Any
     z: Any
     xz: Any
-    xx: Any
+    xx: list
     zz: Any
 
 
-class Blocks:
-    """The square blocks on and above the diagonal of a `[size, size]` matrix.
+def spans(size: int) -> list[tuple[int, int]]:
+    """First and last row of each strip of a `[size, size]` matrix."""
+    return [(i, min(i + STRIP, size)) for i in range(0, size, STRIP)]
 
-    Args:
-        size: Of the matrix; blocks are of one width and padded by zeros.
+
+def gram(rows, dtype) -> list:
+    """The strips of `rows^T rows`, for an array or a tensor `[n, size]`.
+
+    NumPy's BLAS multiplies float64 two to three times as fast as TensorFlow on
+    a CPU, where in float32 they are equals.
     """
+    ends = spans(rows.shape[1])
+    if isinstance(rows, np.ndarray):
+        return [rows[:, i:j].T @ rows[:, i:] for i, j in ends]
+    parts = tf.split(rows, [j - i for i, j in ends], axis=1)
+    strips = []
+    for index, left in enumerate(parts):
+        # TensorFlow multiplies square blocks faster than a whole strip.
+        blocks = [
+            tf.matmul(left, right, transpose_a=True) for right in parts[index:]
+        ]
+        strips.append(tf.cast(tf.concat(blocks, axis=1), dtype))
+    return strips
 
-    def __init__(self, size: int):
-        self.size = size
-        self.count = -(-size // BLOCK)
-        self.width = -(-size // self.count)
-        self.rows, self.columns = np.triu_indices(self.count)
-        self.diagonal = np.flatnonzero(self.rows == self.columns)
 
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """Of all blocks, stacked."""
-        return len(self.rows), self.width, self.width
+def outer(a, b):
+    """`a b^T` for two vectors, arrays or tensors."""
+    return a[:, None] * b[None, :]
 
-    def split(self, values):
-        """The last axis, `[..., size]`, in `count` parts of `width`."""
-        more = self.count * self.width - self.size
-        if isinstance(values, np.ndarray):
-            if more:
-                pad = [(0, 0)] * (values.ndim - 1) + [(0, more)]
-                values = np.pad(values, pad)
-            return np.split(values, self.count, axis=-1)
-        if more:
-            pad = [[0, 0]] * (values.shape.rank - 1) + [[0, more]]
-            values = tf.pad(values, pad)
-        return tf.split(values, self.count, axis=-1)
 
-    def gram(self, rows, dtype):
-        """The blocks of `rows^T rows`, for an array or a tensor `[n, size]`.
+def assemble(strips: list[np.ndarray]) -> np.ndarray:
+    """The full symmetric matrix."""
+    size = strips[0].shape[1]
+    full = np.empty((size, size), strips[0].dtype)
+    for (i, j), strip in zip(spans(size), strips, strict=True):
+        full[i:j, i:] = strip
+        full[j:, i:j] = strip[:, j - i :].T
+    return full
 
-        NumPy's BLAS multiplies float64 two to three times as fast as TensorFlow
-        on a CPU; in float32 they are equals.
-        """
-        parts = self.split(rows)
-        pairs = list(enumerate(zip(self.rows, self.columns, strict=True)))
-        if isinstance(rows, np.ndarray):
-            blocks = np.empty(self.shape, rows.dtype)
-            for index, (i, j) in pairs:
-                np.matmul(parts[i].T, parts[j], out=blocks[index])
-            return blocks.astype(dtype.as_numpy_dtype, copy=False)
-        return tf.stack(
-            [
-                tf.cast(tf.matmul(parts[i], parts[j], transpose_a=True), dtype)
-                for _, (i, j) in pairs
-            ]
-        )
 
-    def outer(self, a, b):
-        """The blocks of `a b^T`, for two vectors `[size]`."""
-        stack = np.stack if isinstance(a, np.ndarray) else tf.stack
-        a, b = self.split(a), self.split(b)
-        left = stack([a[i] for i in self.rows])
-        right = stack([b[j] for j in self.columns])
-        return left[:, :, None] * right[:, None, :]
-
-    def assemble(self, blocks: np.ndarray) -> np.ndarray:
-        """The full symmetric matrix."""
-        padded = self.count * self.width
-        full = np.empty((padded, padded), blocks.dtype)
-        for block, i, j in zip(blocks, self.rows, self.columns, strict=True):
-            i, j = i * self.width, j * self.width
-            full[j : j + self.width, i : i + self.width] = block.T
-            full[i : i + self.width, j : j + self.width] = block
-        if padded > self.size:
-            full = np.ascontiguousarray(full[: self.size, : self.size])
-        return full
+def diagonal_is_finite(strips: list) -> Any:
+    """Whether the diagonal, and so all of a Gram matrix, is finite."""
+    if any(isinstance(strip, np.ndarray) for strip in strips):
+        return all(np.isfinite(np.diagonal(strip)).all() for strip in strips)
+    return tf.reduce_all(
+        [
+            tf.reduce_all(tf.math.is_finite(tf.linalg.diag_part(strip)))
+            for strip in strips
+        ]
+    )
 
 
 def shift(sums: Sums, dx, dz) -> Sums:
@@ -118,13 +97,10 @@ def shift(sums: Sums, dx, dz) -> Sums:
     x = sums.x + sums.n * dx
     z = sums.z + sums.n * dz
 
-    def outer(a, b):
-        return a[:, None] * b[None, :]
-
-    xx = sums.xx
-    if xx.shape[0]:
-        blocks = Blocks(x.shape[0])
-        xx = xx + blocks.outer(sums.x, dx) + blocks.outer(dx, x)
+    xx = [
+        strip + outer(sums.x[i:j], dx[i:]) + outer(dx[i:j], x[i:])
+        for strip, (i, j) in zip(sums.xx, spans(x.shape[0]), strict=False)
+    ]
     zz = sums.zz + outer(sums.z, dz) + outer(dz, z)
     xz = sums.xz + outer(sums.x, dz) + outer(dx, z)
     return Sums(sums.n, x, z, xz, xx, zz)
@@ -159,7 +135,6 @@ def batch_sums(
         delta *= tf.cast(root, x.dtype)[:, None]
     n = tf.reduce_sum(weight)
     center = tf.cast(center_z, dtype)
-    xx = tf.zeros([0, 0, 0], dtype)
     if z.dtype == tf.int64:
         # Per-class sums in place of a product with the one-hot matrix.
         valid = (z >= 0) & (z < z_dim)
@@ -174,7 +149,7 @@ def batch_sums(
         )
         sum_x = tf.reduce_sum(per_class, axis=0)
         xz, zz = tf.transpose(per_class), tf.linalg.diag(counts)
-        sums = Sums(n, sum_x, counts, xz, xx, zz)
+        sums = Sums(n, sum_x, counts, xz, [], zz)
         sums = shift(sums, tf.zeros_like(sum_x), -center)
     else:
         # Few columns: in float64 they cost nothing, and stay exact.
@@ -188,7 +163,7 @@ def batch_sums(
             x=with_x[:, 0],
             z=with_z[0, 1:],
             xz=with_x[:, 1:],
-            xx=xx,
+            xx=[],
             zz=with_z[1:, 1:],
         )
     return sums, delta, tf.cast(tf.stack(faults), dtype)
@@ -198,21 +173,16 @@ def checks(sums: Sums, faults) -> list:
     """Whether weights, class ids, `x`, `z` and their products are fine.
 
     A NaN or infinity anywhere in a batch shows in its sums, so that the rows
-    need no pass of their own. No entry of a symmetric product is larger than
-    the largest of its diagonal.
+    need no pass of their own.
     """
 
     def finite(values):
         return tf.reduce_all(tf.math.is_finite(values))
 
-    x_is_fine = finite(sums.x)
-    if sums.xx.shape[0]:
-        diagonal = Blocks(sums.x.shape[0]).diagonal
-        x_is_fine &= finite(tf.linalg.diag_part(tf.gather(sums.xx, diagonal)))
     return [
         (faults[1] == 0) & finite(sums.n),
         faults[0] == 0,
-        x_is_fine,
+        finite(sums.x) & diagonal_is_finite(sums.xx),
         finite(sums.z),
         finite(sums.xz),
     ]
@@ -241,7 +211,7 @@ def compiled_batch_sums(x_dim, z_dim, x_dtype, ids, weighted, dtype, xx):
             x, z, weight, center_x, center_z, dtype
         )
         if xx:
-            sums = sums._replace(xx=Blocks(x_dim).gram(delta, dtype))
+            sums = sums._replace(xx=gram(delta, dtype))
         return sums, delta, tf.stack(checks(sums, faults))
 
     # A signature with an optional argument would make TensorFlow print all

@@ -341,8 +341,9 @@ def test_two_replicas_see_what_one_sees():
             np.testing.assert_allclose(
                 getattr(both, name), getattr(one, name), rtol=1e-12, atol=1e-10
             )
-        for copy in both._xx.values:
-            np.testing.assert_array_equal(copy, both._xx.values[0])
+        for variable in both.variables:
+            one, two = variable.values
+            np.testing.assert_array_equal(one, two)
         before = both.get_state()
         try:
             step(x[:4], np.full(4, 3))

@@ -1,0 +1,296 @@
+"""The Keras layer: adapting, refusing, saving, running elsewhere."""
+
+import importlib.util
+import os
+import pathlib
+import subprocess
+import sys
+import textwrap
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tensorflow_model_remediation_ext.leace.keras import (
+    LeaceEraser,
+    LeaceFitter,
+    LeaceLayer,
+)
+
+N, D = 120, 6
+ROOT = pathlib.Path(__file__).parents[3]
+
+
+def make_data(k=3):
+    rng = np.random.default_rng(0)
+    ids = rng.integers(0, k, N)
+    x = rng.normal(size=(N, D)) + 2 * rng.normal(size=(k, D))[ids] + 5
+    return x.astype("float32"), ids
+
+
+@pytest.fixture
+def data():
+    return make_data()
+
+
+class Batches(keras.utils.PyDataset):
+    def __init__(self, x, z):
+        super().__init__()
+        self.x, self.z = x, z
+
+    def __len__(self):
+        return 4
+
+    def __getitem__(self, index):
+        return self.x[index::4], self.z[index::4]
+
+
+SOURCES = {
+    "arrays": lambda x, z: (x, z),
+    "tensors": lambda x, z: (tf.constant(x), tf.constant(z)),
+    "tf.data": lambda x, z: (
+        tf.data.Dataset.from_tensor_slices((x, z)).batch(50),
+    ),
+    "PyDataset": lambda x, z: (Batches(x, z),),
+    "generator": lambda x, z: (((x[i::3], z[i::3]) for i in range(3)),),
+    "weighted batches": lambda x, z: ([(x, z, np.full(len(x), 2.0))],),
+}
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_adapts_to_data_in_any_form(data, source):
+    x, ids = data
+    layer = LeaceLayer(3, dtype="float64", shrinkage=False)
+    layer.adapt(*SOURCES[source](x.astype("float64"), ids))
+    want = LeaceEraser.fit(x.astype("float64"), ids, shrinkage=False)
+    np.testing.assert_allclose(layer(x), want(x.astype("float64")), atol=1e-10)
+    assert not layer.trainable_weights and len(layer.weights) == 4
+
+
+def test_adapting_again_forgets(data):
+    x, ids = data
+    once, twice = LeaceLayer(3), LeaceLayer(3)
+    twice.adapt(-3 * x, ids[::-1])
+    for layer in (once, twice):
+        layer.adapt(x, ids)
+    np.testing.assert_array_equal(once(x), twice(x))
+
+
+@pytest.mark.parametrize("z_dim", [None, 3, 5])
+def test_takes_a_fitted_eraser(data, z_dim):
+    x, ids = data
+    eraser = LeaceEraser.fit(x, ids)
+    layer = LeaceLayer(z_dim, eraser=eraser)
+    np.testing.assert_allclose(layer(x), eraser(x), atol=1e-5)
+    plain = LeaceEraser(eraser.proj_left, eraser.proj_right)
+    layer = LeaceLayer(z_dim, eraser=plain)
+    np.testing.assert_allclose(layer(x), plain(x), atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(N, D), (4, 30, D), (2, 3, 20, D)])
+def test_any_rank_and_any_of_its_axes(data, shape):
+    x, ids = data
+    layer = LeaceLayer()
+    layer.adapt(x.reshape(shape), ids.reshape(shape[:-1]))
+    erased = layer(x.reshape(shape))
+    assert erased.shape == shape
+    flat = LeaceLayer(eraser=LeaceEraser.fit(x, ids))(x)
+    np.testing.assert_allclose(np.reshape(erased, (N, D)), flat, atol=1e-5)
+
+
+def test_refuses_to_run_until_it_has_learned(data):
+    x, ids = data
+    inputs = keras.Input((D,))
+    layer = LeaceLayer(3)
+    model = keras.Model(inputs, keras.layers.Dense(1)(layer(inputs)))
+    model.compile("sgd", "mse")
+    for run in (
+        lambda: model(x),
+        lambda: model.predict(x, verbose=0),
+        lambda: model.fit(x, ids, verbose=0),
+        lambda: tf.function(model)(x),
+    ):
+        with pytest.raises(RuntimeError, match="does not know yet what"):
+            run()
+    copy = keras.models.clone_model(model)
+    layer.adapt(x, ids)
+    want = model.predict(x, verbose=0)
+    with pytest.raises(RuntimeError, match="does not know yet what"):
+        copy.predict(x, verbose=0)
+    copy.set_weights(model.get_weights())
+    np.testing.assert_array_equal(copy.predict(x, verbose=0), want)
+
+
+def test_training_leaves_it_as_it_is(data):
+    x, ids = data
+    layer = LeaceLayer(3)
+    layer.adapt(x, ids)
+    model = keras.Sequential([layer, keras.layers.Dense(1)])
+    model.compile("sgd", "mse", jit_compile=True)
+    before = layer.get_weights()
+    model.fit(x, ids, verbose=0)
+    model.trainable = True
+    model.fit(x, ids, verbose=0)
+    for a, b in zip(before, layer.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+def test_half_precision_rounds_but_erases(data, policy):
+    x, ids = data
+    layer = LeaceLayer(3, dtype=policy)
+    layer.adapt(x, ids)
+    erased = layer(x)
+    dtype = policy.removeprefix("mixed_")
+    assert keras.backend.standardize_dtype(erased.dtype) == dtype
+    assert all(v.dtype == "float32" for v in layer.weights)
+    want = LeaceEraser.fit(x, ids)(tf.cast(x, dtype))
+    step = 2e-3 if dtype == "float16" else 2e-2
+    np.testing.assert_allclose(
+        tf.cast(erased, tf.float32), tf.cast(want, tf.float32), atol=10 * step
+    )
+
+
+def test_passes_masks_on(data):
+    x, ids = data
+    layer = LeaceLayer(3)
+    layer.adapt(x, ids)
+    model = keras.Sequential(
+        [keras.layers.Masking(), layer, keras.layers.GlobalAveragePooling1D()]
+    )
+    sequences = x.reshape(12, 10, D).copy()
+    sequences[:, 5:] = 0
+    np.testing.assert_allclose(
+        model(sequences),
+        np.mean(layer(sequences[:, :5]), axis=1),
+        atol=1e-5,
+    )
+
+
+def test_weights_round_trip(tmp_path, data):
+    x, ids = data
+
+    def build():
+        layer = LeaceLayer(3, svd_tol=0.1, affine=False)
+        head = keras.layers.Dense(1)
+        model = keras.Sequential([keras.Input((D,)), layer, head])
+        return model, layer
+
+    model, layer = build()
+    layer.adapt(x, ids)
+    path = str(tmp_path / "model.weights.h5")
+    model.save_weights(path)
+    again, _ = build()
+    again.load_weights(path)
+    np.testing.assert_array_equal(again(x), model(x))
+    copy = LeaceLayer.from_config(layer.get_config())
+    assert copy.get_config() == layer.get_config()
+    assert (copy.svd_tol, copy.affine) == (0.1, False)
+
+
+def test_exports(tmp_path, data):
+    x, ids = data
+    layer = LeaceLayer(3)
+    layer.adapt(x, ids)
+    model = keras.Sequential([keras.Input((D,)), layer])
+    model.export(str(tmp_path / "exported"), verbose=False)
+    loaded = tf.saved_model.load(str(tmp_path / "exported"))
+    np.testing.assert_allclose(loaded.serve(x), model(x), atol=1e-6)
+
+
+@pytest.mark.parametrize("backend", ["tensorflow", "jax", "torch"])
+def test_a_saved_layer_runs_in_a_fresh_process(tmp_path, data, backend):
+    if not importlib.util.find_spec(backend):
+        pytest.skip(f"{backend} is not installed")
+    x, ids = data
+    layer = LeaceLayer(3)
+    layer.adapt(x, ids)
+    model = keras.Sequential(
+        [keras.Input((D,)), keras.layers.Dense(D), layer, keras.layers.Dense(2)]
+    )
+    model.save(tmp_path / "model.keras")
+    np.savez(tmp_path / "arrays.npz", x=x, y=model.predict(x, verbose=0))
+    program = """
+        import sys
+        import keras
+        import numpy as np
+        from tensorflow_model_remediation_ext.leace.keras import LeaceLayer
+
+        arrays = np.load(sys.argv[1] + "/arrays.npz")
+        model = keras.models.load_model(sys.argv[1] + "/model.keras")
+        y = model.predict(arrays["x"], verbose=0)
+        np.testing.assert_allclose(y, arrays["y"], atol=1e-5)
+        try:
+            LeaceLayer(2)(arrays["x"])
+        except RuntimeError:
+            pass
+        else:
+            raise AssertionError("ran before it was adapted")
+        fresh = LeaceLayer(3)
+        fresh.adapt(arrays["x"], np.arange(len(arrays["x"])) % 3)
+        fresh(arrays["x"])
+    """
+    subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program), str(tmp_path)],
+        check=True,
+        cwd=ROOT,
+        env={**os.environ, "KERAS_BACKEND": backend},
+    )
+
+
+def test_bad_data_are_named(data):
+    x, ids = data
+    layer = LeaceLayer()
+    for arguments, error, message in (
+        ((x,), TypeError, "ndarray without z"),
+        (({"x": x}.keys(),), ValueError, r"must yield \(x, z\)"),
+        ((7,), TypeError, "int without z"),
+        (([],), ValueError, "`data` is empty"),
+        (([(x, ids)],), ValueError, "`z_dim`, the number of classes"),
+        ((x, ids[:3]), ValueError, "`z` must have as many rows"),
+        ((x, np.full((N, 1), np.nan)), ValueError, "`z` holds NaN"),
+        ((x, ids[:, None, None]), ValueError, "`z` must be of shape"),
+        (
+            (tf.data.Dataset.from_tensors((x, ids)).repeat(),),
+            ValueError,
+            "`data` must be finite",
+        ),
+    ):
+        with pytest.raises(error, match=message):
+            layer.adapt(*arguments)
+    with pytest.raises(ValueError, match="`sample_weight` is given without"):
+        layer.adapt([(x, ids)], sample_weight=np.ones(N))
+    with pytest.raises(ValueError, match="`z_dim` is not known yet"):
+        layer(x)
+
+
+def test_options_are_checked(data):
+    x, ids = data
+    eraser = LeaceEraser.fit(x, ids)
+    for options, error, message in (
+        ({"z_dim": 0}, ValueError, "`z_dim` must be positive"),
+        ({"method": "inlp"}, ValueError, "`method` must be one of"),
+        ({"svd_tol": -1}, ValueError, "`svd_tol` must not be negative"),
+        ({"eraser": "x"}, TypeError, "`eraser` must be a LeaceEraser"),
+        ({"z_dim": 1, "eraser": eraser}, ValueError, "`eraser` is of rank 2"),
+    ):
+        with pytest.raises(error, match=message):
+            LeaceLayer(**options)
+    with pytest.raises(ValueError, match="The eraser is for x_dim=6"):
+        LeaceLayer(eraser=eraser)(np.zeros((3, 5), "float32"))
+    with pytest.raises(ValueError, match=r"must be of shape \[..., x_dim\]"):
+        LeaceLayer(2).build((5,))
+
+
+def test_adapting_fits_what_the_fitter_fits(data):
+    x, ids = data
+    options = {"method": "orth", "affine": False, "svd_tol": 0.1}
+    layer = LeaceLayer(3, **options, dtype="float64")
+    layer.adapt(x.astype("float64"), ids, sample_weight=np.arange(N))
+    fitter = LeaceFitter.fit(
+        x.astype("float64"), ids, sample_weight=np.arange(N), **options
+    )
+    np.testing.assert_allclose(
+        layer(x), fitter.eraser(x.astype("float64")), atol=1e-10
+    )

@@ -1,0 +1,88 @@
+"""Fitting an eraser in a Beam pipeline."""
+
+import numpy as np
+import pytest
+
+beam = pytest.importorskip("apache_beam", reason="needs the extra [beam]")
+
+from tensorflow_model_remediation_ext.leace.beam import FitLeace  # noqa: E402
+from tensorflow_model_remediation_ext.leace.keras import (  # noqa: E402
+    LeaceEraser,
+    LeaceFitter,
+)
+
+N, D, K = 3000, 8, 3
+
+
+@pytest.fixture
+def data():
+    rng = np.random.default_rng(0)
+    ids = rng.integers(0, K, N)
+    x = rng.normal(size=(N, D)) + 2 * rng.normal(size=(K, D))[ids] + 10
+    return x, ids, rng.integers(0, 3, N)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("kind", ["rows", "batches", "weighted rows"])
+def test_several_workers_fit_what_one_process_fits(tmp_path, data, kind):
+    x, ids, weight = data
+    elements = {
+        "rows": list(zip(x, ids.tolist(), strict=True)),
+        "batches": [(x[i : i + 70], ids[i : i + 70]) for i in range(0, N, 70)],
+        "weighted rows": list(zip(x, np.eye(K)[ids], weight, strict=True)),
+    }[kind]
+    path = str(tmp_path / "eraser.npz")
+    options = beam.options.pipeline_options.PipelineOptions(
+        runner="DirectRunner",
+        direct_num_workers=4,
+        direct_running_mode="multi_threading",
+    )
+    with beam.Pipeline(options=options) as pipeline:
+        _ = (
+            pipeline
+            | beam.Create(elements)
+            | beam.Reshuffle()
+            | beam.CombineGlobally(FitLeace(D, K)).without_defaults()
+            | beam.Map(lambda arrays: np.savez(path, **arrays))
+        )
+    if kind != "weighted rows":
+        weight = None
+    want = LeaceFitter.fit(x, ids, sample_weight=weight).eraser
+    got = LeaceEraser(**np.load(path))
+    scale = np.abs(want.P).max()
+    np.testing.assert_allclose(got.P, want.P, rtol=0, atol=1e-12 * scale)
+    np.testing.assert_allclose(got.bias, want.bias, rtol=1e-12)
+
+
+def test_any_grouping_of_accumulators_gives_the_same(data):
+    x, ids, _ = data
+    combine = FitLeace(D, K, affine=False)
+    parts = []
+    for start in (0, 5, 2000):
+        accumulator = combine.create_accumulator()
+        for row, label in zip(
+            x[start : start + 900], ids[start:], strict=False
+        ):
+            accumulator = combine.add_input(accumulator, (row, label))
+        parts.append(accumulator)
+    together = combine.merge_accumulators(map(combine.compact, parts))
+    pairwise = combine.merge_accumulators(
+        [parts[0], combine.merge_accumulators(parts[1:])]
+    )
+    one, two = map(combine.extract_output, (together, pairwise))
+    np.testing.assert_allclose(
+        one["proj_left"] @ one["proj_right"],
+        two["proj_left"] @ two["proj_right"],
+        atol=1e-12,
+    )
+    assert one["bias"] is None
+
+
+def test_errors_come_early():
+    with pytest.raises(ValueError, match="`method` must be one of"):
+        FitLeace(D, K, method="inlp")
+    with pytest.raises(ValueError, match="`preserve_dim` is not supported"):
+        FitLeace(D, K, preserve_dim=1)
+    combine = FitLeace(D, K)
+    with pytest.raises(ValueError, match="At least two samples"):
+        combine.extract_output(combine.create_accumulator())
