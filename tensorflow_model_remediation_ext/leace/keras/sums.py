@@ -46,18 +46,11 @@ def gram(rows, dtype) -> list:
     NumPy's BLAS multiplies float64 two to three times as fast as TensorFlow on
     a CPU, where in float32 they are equals.
     """
-    strips = []
+    ends = spans(rows.shape[1])
     if isinstance(rows, np.ndarray):
-        # Two strips at a time: each product makes OpenBLAS' threads meet, which
-        # on a busy machine costs more than the block multiplied needlessly.
-        for i in range(0, rows.shape[1], 2 * STRIP):
-            pair = rows[:, i : i + 2 * STRIP].T @ rows[:, i:]
-            strips.append(pair[:STRIP])
-            if len(pair) > STRIP:
-                strips.append(pair[STRIP:, STRIP:])
-        return strips
-    widths = [j - i for i, j in spans(rows.shape[1])]
-    parts = tf.split(rows, widths, axis=1)
+        return [rows[:, i:j].T @ rows[:, i:] for i, j in ends]
+    parts = tf.split(rows, [j - i for i, j in ends], axis=1)
+    strips = []
     for index, left in enumerate(parts):
         # TensorFlow multiplies square blocks faster than a whole strip.
         blocks = [
