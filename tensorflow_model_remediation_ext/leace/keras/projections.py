@@ -3,11 +3,42 @@
 import warnings
 
 import numpy as np
-import tensorflow as tf
 
+# Columns that the Cholesky factorization takes at a time.
+_PANEL = 128
 # Below this share of a feature's variance unexplained by the features before
 # it, the covariance is treated as singular.
 _UNEXPLAINED = 1e-9
+
+
+def _cholesky(sigma: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """`L` of `sigma = L L^T` in the lower triangle, `(L^-1 columns)^T` below.
+
+    Left-looking and in panels, so that nearly all of it is one wide product a
+    panel: with NumPy's BLAS two to three times as fast as its own Cholesky.
+
+    Raises:
+        numpy.linalg.LinAlgError: If `sigma` is not positive definite.
+    """
+    size = len(sigma)
+    rows = np.concatenate([sigma, columns.T])
+    for i in range(0, size, _PANEL):
+        j = min(i + _PANEL, size)
+        rows[i:, i:j] -= rows[i:, :i] @ rows[i:j, :i].T
+        rows[i:j, i:j] = np.linalg.cholesky(rows[i:j, i:j])
+        rows[j:, i:j] = rows[j:, i:j] @ np.linalg.inv(rows[i:j, i:j]).T
+    return rows
+
+
+def _solve_transposed(factor: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """`L^-T columns`, for `L` in the lower triangle of `factor`."""
+    size = factor.shape[1]
+    solved = columns.copy()
+    for i in reversed(range(0, size, _PANEL)):
+        j = min(i + _PANEL, size)
+        solved[i:j] -= factor[j:size, i:j].T @ solved[j:]
+        solved[i:j] = np.linalg.solve(factor[i:j, i:j].T, solved[i:j])
+    return solved
 
 
 def _whiten(sigma: np.ndarray, columns: np.ndarray):
@@ -20,7 +51,7 @@ def _whiten(sigma: np.ndarray, columns: np.ndarray):
     size, variance = len(sigma), np.diagonal(sigma)
     noise = size * np.finfo(np.float64).eps
     try:
-        factor = np.linalg.cholesky(sigma)
+        factor = _cholesky(sigma, columns)
         left = np.diagonal(factor) ** 2
         singular = (left <= _UNEXPLAINED * variance).any() or (
             left.min() <= noise * variance.max()
@@ -32,16 +63,7 @@ def _whiten(sigma: np.ndarray, columns: np.ndarray):
         keep = values > max(values[-1], 0.0) * noise
         root = vectors[:, keep] / np.sqrt(values[keep])
         return root.T @ columns, lambda whitened: root @ whitened
-    # NumPy has no triangular solver, and a general one takes a cubic time.
-    factor = tf.constant(factor)
-    whitened = tf.linalg.triangular_solve(factor, columns).numpy()
-
-    def back(whitened):
-        return tf.linalg.triangular_solve(
-            factor, whitened, adjoint=True
-        ).numpy()
-
-    return whitened, back
+    return factor[size:].T, lambda whitened: _solve_transposed(factor, whitened)
 
 
 def _deflate(concept: np.ndarray, task: np.ndarray, svd_tol: float):
@@ -106,4 +128,7 @@ def projections(
     u, s, vt = np.linalg.svd(concept, full_matrices=False)
     keep = s > max(svd_tol, 1e-12 * s.max(initial=0.0))
     proj_left = sigma_xz @ (vt[keep].T / s[keep])
-    return proj_left, back(u[:, keep]).T
+    proj_right = back(u[:, keep]).T
+    # Their product is the identity but for rounding, which an ill-conditioned
+    # `sigma` magnifies, and which would leave as much of the concept.
+    return proj_left, np.linalg.solve(proj_right @ proj_left, proj_right)

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 # Rows of a strip of the symmetric product: strips skip nearly half of it, and
 # narrower ones would lose more to small products than they skip.
-STRIP = 128
+STRIP = 256
 
 
 class Sums(NamedTuple):
@@ -155,14 +155,14 @@ def batch_sums(
         # Few columns: in float64 they cost nothing, and stay exact.
         root = root[:, None]
         right = tf.concat([root, (z - center) * root], axis=1)
-        with_x = tf.matmul(delta, tf.cast(right, x.dtype), transpose_a=True)
+        with_x = tf.matmul(tf.cast(right, x.dtype), delta, transpose_a=True)
         with_x = tf.cast(with_x, dtype)
         with_z = tf.matmul(right, right, transpose_a=True)
         sums = Sums(
             n=n,
-            x=with_x[:, 0],
+            x=with_x[0],
             z=with_z[0, 1:],
-            xz=with_x[:, 1:],
+            xz=tf.transpose(with_x[1:]),
             xx=[],
             zz=with_z[1:, 1:],
         )
