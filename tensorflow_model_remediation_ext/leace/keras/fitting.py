@@ -1,6 +1,6 @@
 """What fitters share beside their moments: checks, streaming and caching."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
@@ -83,53 +83,81 @@ def features(x: Any, x_dim: int) -> tf.Tensor:
     return x
 
 
-def fit_dataset(fitter: Any, dataset: Any, verbose: Any = "auto") -> Any:
-    """Updates a fitter with every batch of a dataset.
+def tensor(value: Any) -> tf.Tensor:
+    """A TensorFlow tensor of an array or of any Keras backend's tensor."""
+    if tf.is_tensor(value):
+        return value
+    return tf.convert_to_tensor(keras.ops.convert_to_numpy(value))
+
+
+def batches(data: Any, verbose: Any, name: str = "dataset") -> Iterator[tuple]:
+    """Yields `(x, z, sample_weight or None)` tensors, with a progress bar.
 
     Args:
-        fitter: Has `update(x, z, sample_weight=None)`.
-        dataset: Iterable of batches `(x, z)` or `(x, z, sample_weight)`.
+        data: A `tf.data.Dataset`, a `keras.utils.PyDataset` or an iterable of
+            batches `(x, z)` or `(x, z, sample_weight)`. `z` may be a tuple.
         verbose: `0` for silence, otherwise as in `keras.Model.fit`.
-
-    Returns:
-        The fitter.
+        name: What to call `data` in an error.
 
     Raises:
-        ValueError: If a batch is no such tuple.
+        TypeError: If `data` is of another type.
+        ValueError: If it never ends, is empty, or a batch is no such tuple.
     """
     target = None
-    if isinstance(dataset, tf.data.Dataset):
-        cardinality = int(dataset.cardinality())
-        target = cardinality if cardinality >= 0 else None
-    verbose = 1 if verbose == "auto" else int(verbose)
-    progress = keras.utils.Progbar(target, verbose=verbose, unit_name="batch")
+    if isinstance(data, tf.data.Dataset):
+        target = int(data.cardinality())
+        if target == tf.data.INFINITE_CARDINALITY:
+            raise ValueError(f"`{name}` must be finite: take(n) some of it.")
+        target = target if target >= 0 else None
+    elif isinstance(data, keras.utils.PyDataset):
+        target = data.num_batches
+        if target is None:
+            raise ValueError(f"`{name}` must be finite: it has no num_batches.")
+        data = map(data.__getitem__, range(target))
+    elif hasattr(data, "shape") or not hasattr(data, "__iter__"):
+        raise TypeError(
+            f"`{name}` must be a tf.data.Dataset, PyDataset or iterable of "
+            f"(x, z) batches. Received: {type(data).__name__}"
+        )
+    progress = keras.utils.Progbar(
+        target, verbose=1 if verbose == "auto" else verbose, unit_name="batch"
+    )
     seen = 0
-    for seen, batch in enumerate(dataset, 1):
+    for seen, batch in enumerate(data, 1):
         if not isinstance(batch, (tuple, list)) or len(batch) not in (2, 3):
             raise ValueError(
-                "`dataset` must yield (x, z) or (x, z, sample_weight). "
+                f"`{name}` must yield (x, z) or (x, z, sample_weight). "
                 f"Received: {type(batch).__name__}"
             )
-        x, z, *weight = batch
-        fitter.update(x, z, sample_weight=weight[0] if weight else None)
+        x, z, weight = (*batch, None)[:3]
+        z = tuple(map(tensor, z)) if isinstance(z, tuple) else tensor(z)
+        yield tensor(x), z, None if weight is None else tensor(weight)
         progress.update(seen, finalize=False)
+    if not seen:
+        raise ValueError(f"`{name}` is empty.")
     progress.update(seen, finalize=True)
+
+
+def fit_dataset(fitter: Any, dataset: Any, verbose: Any = "auto") -> Any:
+    """Updates a fitter with every batch of a dataset, see `batches`."""
+    for x, z, weight in batches(dataset, verbose):
+        fitter.update(x, z, sample_weight=weight)
     return fitter
 
 
 class Cache:
-    """A value computed from a module's variables, until one of them changes.
+    """A value computed from moments, until these change.
 
-    The variables decide, not the calls of `update`: those traced into a graph,
-    and restored checkpoints, run no Python of ours.
+    The moments' variables decide, not the calls of `update`: those traced into
+    a graph, and restored checkpoints, run no Python of ours.
     """
 
     def __init__(self):
         self._key = self._value = None
 
-    def get(self, module: tf.Module, compute: Callable[[], Any]) -> Any:
+    def get(self, moments: list, compute: Callable[[], Any]) -> Any:
         """The cached value, or that of `compute()`."""
-        key = [hash(v.numpy().tobytes()) for v in module.variables]
+        key = [each.fingerprint() for each in moments]
         if key != self._key:
             self._value, self._key = compute(), key
         return self._value

@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
+from tensorflow_model_remediation_ext.leace.keras import fitting
 from tensorflow_model_remediation_ext.leace.keras.linear import (
     LeaceEraser,
     LeaceFitter,
@@ -194,28 +195,21 @@ class LeaceLayer(keras.layers.Layer):
             TypeError: If `data` is of another type.
             ValueError: On wrong shapes or values, or no data.
         """
-        if z is None:
-            batches = _batches(data)
-            if sample_weight is not None:
-                raise ValueError(
-                    "`sample_weight` is given without `z`: let `data` yield "
-                    "(x, z, sample_weight)."
-                )
+        if z is not None:
+            data_batches = _slices(data, z, sample_weight)
+        elif sample_weight is not None or hasattr(data, "shape"):
+            raise ValueError(
+                "`z` must be given beside an array, or `data` yield (x, z) or "
+                "(x, z, sample_weight). Received: z=None, data of type "
+                f"{type(data).__name__}"
+            )
         else:
-            batches = _slices(data, z, sample_weight)
+            data_batches = data
         fitter = None
-        progress = keras.utils.Progbar(
-            None, verbose=1 if verbose == "auto" else verbose
-        )
-        seen = 0
-        for seen, (x, labels, weight) in enumerate(batches, 1):
+        for x, labels, weight in fitting.batches(data_batches, verbose, "data"):
             if fitter is None:
                 fitter = self._fitter(x, labels, whole=z)
             fitter.update(x, labels, sample_weight=weight)
-            progress.update(seen, finalize=False)
-        progress.update(seen, finalize=True)
-        if fitter is None:
-            raise ValueError("`data` is empty.")
         eraser = fitter.eraser
         self.z_dim = fitter.z_dim
         if not self.built:
@@ -233,7 +227,7 @@ class LeaceLayer(keras.layers.Layer):
                     "`z_dim`, the number of classes, must be given to "
                     "LeaceLayer to adapt to batches of class ids."
                 )
-            z_dim = width(x, z if whole is None else _tensor(whole))
+            z_dim = width(x, z if whole is None else fitting.tensor(whole))
         x_dim = self.proj_left.shape[0] if self.built else x.shape[-1]
         return LeaceFitter(
             x_dim,
@@ -293,16 +287,10 @@ class LeaceLayer(keras.layers.Layer):
         }
 
 
-def _tensor(value):
-    if tf.is_tensor(value):
-        return value
-    return tf.convert_to_tensor(ops.convert_to_numpy(value))
-
-
 def _slices(x, z, weight):
     """Batches of arrays."""
-    x, z = _tensor(x), _tensor(z)
-    weight = None if weight is None else _tensor(weight)
+    x, z = fitting.tensor(x), fitting.tensor(z)
+    weight = None if weight is None else fitting.tensor(weight)
     for name, value in (("z", z), ("sample_weight", weight)):
         if value is not None and value.shape[:1] != x.shape[:1]:
             raise ValueError(
@@ -312,28 +300,3 @@ def _slices(x, z, weight):
     for i in range(0, x.shape[0], _ROWS):
         rows = slice(i, i + _ROWS)
         yield x[rows], z[rows], None if weight is None else weight[rows]
-
-
-def _batches(data):
-    """Batches of a dataset, as `(x, z, sample_weight or None)` tensors."""
-    if isinstance(data, tf.data.Dataset):
-        if data.cardinality() == tf.data.INFINITE_CARDINALITY:
-            raise ValueError("`data` must be finite: take(n) some of it.")
-    elif isinstance(data, keras.utils.PyDataset):
-        if data.num_batches is None:
-            raise ValueError("`data` must be finite: it has no num_batches.")
-        data = map(data.__getitem__, range(data.num_batches))
-    elif hasattr(data, "shape") or not hasattr(data, "__iter__"):
-        raise TypeError(
-            "`data` must be an array with `z` beside it, or a tf.data.Dataset, "
-            "PyDataset or iterable of (x, z) batches. Received: "
-            f"{type(data).__name__} without z"
-        )
-    for batch in data:
-        if not isinstance(batch, (tuple, list)) or len(batch) not in (2, 3):
-            raise ValueError(
-                "`data` must yield (x, z) or (x, z, sample_weight). Received: "
-                f"{type(batch).__name__}"
-            )
-        x, z, *weight = (None if v is None else _tensor(v) for v in batch)
-        yield x, z, weight[0] if weight else None

@@ -1,6 +1,5 @@
 """Least-squares concept erasure: LEACE, its orthogonal variant, SPLINCE."""
 
-import types
 import warnings
 from typing import Any
 
@@ -264,8 +263,7 @@ class LeaceFitter(tf.Module):
         )
         if preserve_dim:
             self._moments.z_name = "z` or `preserve"
-        # A plain object: checkpoints must not take the eraser for state.
-        self._cached = types.SimpleNamespace(eraser=None, fingerprint=None)
+        self._cache = fitting.Cache()
 
     @classmethod
     def fit(
@@ -470,11 +468,7 @@ class LeaceFitter(tf.Module):
         Raises:
             ValueError: If there are fewer than two samples.
         """
-        fingerprint = self._moments.fingerprint()
-        if self._cached.fingerprint != fingerprint:
-            self._cached.eraser = self._compute_eraser()
-            self._cached.fingerprint = fingerprint
-        return self._cached.eraser
+        return self._cache.get([self._moments], self._compute_eraser)
 
     def _compute_eraser(self):
         targets = self._sigma_x_targets()
@@ -488,7 +482,7 @@ class LeaceFitter(tf.Module):
             warnings.warn(
                 "The concept does not vary with `x` by more than "
                 f"svd_tol={self.svd_tol}: the eraser changes nothing.",
-                stacklevel=3,
+                stacklevel=4,
             )
         bias = self.mean_x if self.affine else None
         return LeaceEraser(proj_left, proj_right, bias)

@@ -298,6 +298,7 @@ class Moments(tf.Module):
         any Python of ours.
         """
         parts = [*self._sums()[:4], self._zz, self._center_x, self._center_z]
+        parts += [tf.linalg.diag_part(strip) for strip in self._xx]
         return b"".join(part.numpy().tobytes() for part in parts)
 
     def _sums(self) -> Sums:

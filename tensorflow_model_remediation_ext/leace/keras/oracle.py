@@ -242,7 +242,7 @@ class OracleFitter(tf.Module):
     @property
     def eraser(self) -> OracleEraser:
         """The eraser for all rows so far, cached until there are more."""
-        return self._cache.get(self, self._fit_eraser)
+        return self._cache.get([self._moments], self._fit_eraser)
 
     def _fit_eraser(self):
         sigma_xz, sigma_zz = self.sigma_xz, self.sigma_zz

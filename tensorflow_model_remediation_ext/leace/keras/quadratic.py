@@ -360,7 +360,7 @@ class QuadraticFitter(tf.Module):
         Raises:
             ValueError: If a class has fewer than two samples.
         """
-        return self._cache.get(self, self._fit_eraser)
+        return self._cache.get(self._moments, self._fit_eraser)
 
     def _fit_eraser(self):
         sigma, n, means = self.sigma_xx, self.n, self.mean_x

@@ -243,9 +243,9 @@ def test_bad_data_are_named(data):
     x, ids = data
     layer = LeaceLayer()
     for arguments, error, message in (
-        ((x,), TypeError, "ndarray without z"),
+        ((x,), ValueError, "z=None, data of type ndarray"),
         (({"x": x}.keys(),), ValueError, r"must yield \(x, z\)"),
-        ((7,), TypeError, "int without z"),
+        ((7,), TypeError, "`data` must be .* Received: int"),
         (([],), ValueError, "`data` is empty"),
         (([(x, ids)],), ValueError, "`z_dim`, the number of classes"),
         ((x, ids[:3]), ValueError, "`z` must have as many rows"),
@@ -259,7 +259,7 @@ def test_bad_data_are_named(data):
     ):
         with pytest.raises(error, match=message):
             layer.adapt(*arguments)
-    with pytest.raises(ValueError, match="`sample_weight` is given without"):
+    with pytest.raises(ValueError, match="`z` must be given beside"):
         layer.adapt([(x, ids)], sample_weight=np.ones(N))
     with pytest.raises(ValueError, match="`z_dim` is not known yet"):
         layer(x)

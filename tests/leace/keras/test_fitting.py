@@ -1,0 +1,68 @@
+"""What all fitters share: streaming over datasets."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tensorflow_model_remediation_ext.leace.keras import (
+    LeaceFitter,
+    OracleFitter,
+    QuadraticFitter,
+)
+
+D = 3
+FITTERS = [LeaceFitter, OracleFitter, QuadraticFitter]
+
+
+class Batches(keras.utils.PyDataset):
+    """Three batches of four rows, counting how often they are read."""
+
+    def __init__(self, x, ids):
+        super().__init__()
+        self.x, self.ids, self.read = x, ids, 0
+
+    def __len__(self):
+        return 3
+
+    def __getitem__(self, index):
+        self.read += 1
+        rows = slice(4 * index, 4 * index + 4)
+        return self.x[rows], self.ids[rows], np.full(4, 2.0)
+
+
+@pytest.fixture(scope="module")
+def data():
+    rng = np.random.default_rng(0)
+    return rng.normal(size=(12, D)), np.arange(12) % 3
+
+
+@pytest.mark.parametrize("kind", FITTERS)
+def test_any_source_of_batches_is_read_once(data, kind, capsys):
+    source = Batches(*data)
+    fitter = kind(D, 3).fit_dataset(source, verbose=0)
+    assert source.read == 3 and np.sum(fitter.n) == 24
+    assert capsys.readouterr().out == ""
+    batches = tf.data.Dataset.from_tensor_slices((*data, np.full(12, 2.0)))
+    other = kind(D, 3).fit_dataset(batches.batch(5), verbose=2)
+    assert "3/3" in capsys.readouterr().out
+    np.testing.assert_allclose(other.mean_x, fitter.mean_x)
+    generator = (batch[:2] for batch in batches.batch(4))
+    assert np.sum(kind(D, 3).fit_dataset(generator, verbose=0).n) == 12
+
+
+@pytest.mark.parametrize("kind", FITTERS)
+def test_other_sources_are_refused(data, kind):
+    fitter = kind(D, 3)
+    endless = tf.data.Dataset.from_tensors(data).repeat()
+    for source, error, message in (
+        (data[0], TypeError, "`dataset` must be .* Received: ndarray"),
+        (7, TypeError, "`dataset` must be .* Received: int"),
+        ([], ValueError, "`dataset` is empty"),
+        (endless.take(0), ValueError, "`dataset` is empty"),
+        (endless, ValueError, "`dataset` must be finite"),
+        ([data[0]], ValueError, r"must yield \(x, z\) .* Received: ndarray"),
+    ):
+        with pytest.raises(error, match=message):
+            fitter.fit_dataset(source, verbose=0)
+    assert np.sum(fitter.n) == 0
