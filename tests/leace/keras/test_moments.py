@@ -314,7 +314,8 @@ def test_constructor_names_what_is_wrong(options):
 
 
 def test_two_replicas_see_what_one_sees():
-    # Logical devices must be set up before TensorFlow starts.
+    # In a process of its own: after an error in one replica TensorFlow refuses
+    # every further reduction until the program is restarted.
     program = """
         import numpy as np
         import tensorflow as tf
