@@ -13,13 +13,21 @@ from tensorflow_model_remediation_ext.evaluation.performance import (
     accuracy,
     auc,
 )
+from tensorflow_model_remediation_ext.evaluation.probes import (
+    ProbeReport,
+    ProbeRow,
+    linear_probe,
+)
 
 __all__ = [
     "Estimate",
     "FlipReport",
     "FlipRow",
+    "ProbeReport",
+    "ProbeRow",
     "accuracy",
     "auc",
     "flips",
+    "linear_probe",
     "wilson_interval",
 ]

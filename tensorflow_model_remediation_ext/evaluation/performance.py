@@ -77,7 +77,7 @@ def auc(labels: Any, predictions: Any, *, confidence: float = 0.95) -> Estimate:
         from ranks as in Sun and Xu 2014, "Fast implementation of DeLong's
         algorithm".
     """
-    z = normal_quantile(confidence)
+    normal_quantile(confidence)  # Refuses a bad level before any work.
     positive, scores = _checked(labels, predictions)
     m = np.count_nonzero(positive)
     n = len(scores) - m
@@ -86,19 +86,49 @@ def auc(labels: Any, predictions: Any, *, confidence: float = 0.95) -> Estimate:
             "The area under the curve needs two examples of each class. "
             f"Received: {m} positive and {n} negative labels"
         )
-    ranks = _midranks(scores)
+    area, influence = ordered_share(positive, scores)
+    return area_estimate(area, influence @ influence, confidence)
+
+
+def ordered_share(
+    positive: np.ndarray, scores: np.ndarray
+) -> tuple[float, np.ndarray]:
+    """Computes the area under the ROC curve, and what each example adds to it.
+
+    Args:
+        positive: Boolean labels, `[n]`, with both values.
+        scores: Scores, `[n]`.
+
+    Returns:
+        The area, and deviations `[n]` whose sum of squares is DeLong's
+        variance; NaN for the only example of a class.
+    """
+    m = np.count_nonzero(positive)
+    n = len(scores) - m
     # For each example, the share of the other class that it is ordered
     # rightly against.
-    above = (ranks[positive] - _midranks(scores[positive])) / n
-    below = 1 - (ranks[~positive] - _midranks(scores[~positive])) / m
-    area = above.mean()
-    error = np.sqrt(above.var(ddof=1) / m + below.var(ddof=1) / n)
-    if error == 0 or not 0 < area < 1:
-        return Estimate(float(area), float(area), float(area))
+    share = _midranks(scores)
+    share[positive] -= _midranks(scores[positive])
+    share[~positive] -= _midranks(scores[~positive])
+    share[positive] /= n
+    share[~positive] = 1 - share[~positive] / m
+    area = share[positive].mean()
+    with np.errstate(invalid="ignore"):
+        influence = (share - area) / np.sqrt(
+            np.where(positive, m * (m - 1.0), n * (n - 1.0))
+        )
+    return float(area), influence
+
+
+def area_estimate(area: float, variance: float, confidence: float) -> Estimate:
+    """Returns an area with its normal interval on the logit scale."""
+    if variance == 0 or not 0 < area < 1:
+        return Estimate(area, area, area)
     odds = area / (1 - area)
-    factor = np.exp(z * error / (area * (1 - area)))
+    z = normal_quantile(confidence)
+    factor = np.exp(z * np.sqrt(variance) / (area * (1 - area)))
     low, high = 1 / (1 + factor / odds), 1 / (1 + 1 / (odds * factor))
-    return Estimate(float(area), float(low), float(high))
+    return Estimate(area, float(low), float(high))
 
 
 def _midranks(values: np.ndarray) -> np.ndarray:
