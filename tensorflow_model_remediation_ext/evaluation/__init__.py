@@ -5,6 +5,9 @@ from tensorflow_model_remediation_ext.evaluation.flip_report import (
     FlipRow,
 )
 from tensorflow_model_remediation_ext.evaluation.flips import flips
+from tensorflow_model_remediation_ext.evaluation.flips_of_model import (
+    flips_of_model,
+)
 from tensorflow_model_remediation_ext.evaluation.intervals import (
     Estimate,
     wilson_interval,
@@ -12,6 +15,9 @@ from tensorflow_model_remediation_ext.evaluation.intervals import (
 from tensorflow_model_remediation_ext.evaluation.performance import (
     accuracy,
     auc,
+)
+from tensorflow_model_remediation_ext.evaluation.probe_model import (
+    probe_model,
 )
 from tensorflow_model_remediation_ext.evaluation.probes import (
     ProbeReport,
@@ -28,6 +34,8 @@ __all__ = [
     "accuracy",
     "auc",
     "flips",
+    "flips_of_model",
     "linear_probe",
+    "probe_model",
     "wilson_interval",
 ]

@@ -282,9 +282,8 @@ def _folds(x, z, groups, cv, seed) -> list[tuple[np.ndarray, np.ndarray]]:
             f"{'examples' if groups is None else 'groups'} or more for "
             f"cv={cv} folds. Received: {units.tolist()} by class"
         )
-    splitter = (
-        splits.StratifiedKFold if groups is None else splits.StratifiedGroupKFold
-    )(cv, shuffle=True, random_state=seed)
+    kind = "StratifiedKFold" if groups is None else "StratifiedGroupKFold"
+    splitter = getattr(splits, kind)(cv, shuffle=True, random_state=seed)
     folds = list(splitter.split(x, z, groups))
     for train, _ in folds:
         if np.bincount(z[train], minlength=len(counts)).min() == 0:

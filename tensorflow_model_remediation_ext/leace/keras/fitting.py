@@ -3,8 +3,9 @@
 from collections.abc import Callable
 from typing import Any
 
-import keras
 import tensorflow as tf
+
+from tensorflow_model_remediation_ext.common.progress import with_progress
 
 
 def require(*checks: tuple[Any, str]) -> Any:
@@ -97,14 +98,7 @@ def fit_dataset(fitter: Any, dataset: Any, verbose: Any = "auto") -> Any:
     Raises:
         ValueError: If a batch is no such tuple.
     """
-    target = None
-    if isinstance(dataset, tf.data.Dataset):
-        cardinality = int(dataset.cardinality())
-        target = cardinality if cardinality >= 0 else None
-    verbose = 1 if verbose == "auto" else int(verbose)
-    progress = keras.utils.Progbar(target, verbose=verbose, unit_name="batch")
-    seen = 0
-    for seen, batch in enumerate(dataset, 1):
+    for batch in with_progress(dataset, verbose):
         if not isinstance(batch, (tuple, list)) or len(batch) not in (2, 3):
             raise ValueError(
                 "`dataset` must yield (x, z) or (x, z, sample_weight). "
@@ -112,8 +106,6 @@ def fit_dataset(fitter: Any, dataset: Any, verbose: Any = "auto") -> Any:
             )
         x, z, *weight = batch
         fitter.update(x, z, sample_weight=weight[0] if weight else None)
-        progress.update(seen, finalize=False)
-    progress.update(seen, finalize=True)
     return fitter
 
 
