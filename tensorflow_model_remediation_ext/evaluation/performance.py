@@ -40,7 +40,9 @@ def accuracy(
         >>> accuracy([0, 1, 1, 0], [0.2, 0.9, 0.4, 0.1]).value
         0.75
     """
-    positive, predictions = _checked(labels, predictions)
+    positive, predictions = labels_and_scores(
+        labels, predictions, "labels", "predictions"
+    )
     return rate_estimate(
         (predictions > threshold) == positive, None, confidence
     )
@@ -78,7 +80,9 @@ def auc(labels: Any, predictions: Any, *, confidence: float = 0.95) -> Estimate:
         algorithm".
     """
     normal_quantile(confidence)  # Refuses a bad level before any work.
-    positive, scores = _checked(labels, predictions)
+    positive, scores = labels_and_scores(
+        labels, predictions, "labels", "predictions"
+    )
     m = np.count_nonzero(positive)
     n = len(scores) - m
     if min(m, n) < 2:
@@ -139,20 +143,54 @@ def _midranks(values: np.ndarray) -> np.ndarray:
     return (np.cumsum(counts) - (counts - 1) / 2)[inverse]
 
 
-def _checked(labels: Any, predictions: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Returns boolean labels and float64 predictions, both `[n]`."""
-    labels = _column(labels, "labels")
-    predictions = _column(predictions, "predictions")
-    if labels.shape != predictions.shape:
+def labels_and_scores(
+    labels: Any, scores: Any, labels_name: str, scores_name: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns boolean labels and float64 scores, both `[n]`, checked.
+
+    Args:
+        labels: Zeros and ones, `[n]` or `[n, 1]`.
+        scores: Numbers, `[n]` or `[n, 1]`.
+        labels_name: What to call the labels in an error.
+        scores_name: What to call the scores in an error.
+
+    Raises:
+        ValueError: If there are no rows, lengths differ, labels are not 0 or
+            1, or a score is NaN.
+    """
+    labels = _column(labels, labels_name)
+    scores = _column(scores, scores_name)
+    if labels.shape != scores.shape:
         raise ValueError(
-            "`labels` and `predictions` must be equally long. "
-            f"Received: {len(labels)} and {len(predictions)} rows"
+            f"`{labels_name}` and `{scores_name}` must be equally long. "
+            f"Received: {len(labels)} and {len(scores)} rows"
         )
     if not len(labels):
-        raise ValueError("`labels` must hold at least one row.")
+        raise ValueError(f"`{labels_name}` must hold at least one row.")
     if not np.isin(labels, (0, 1)).all():
-        raise ValueError("`labels` must be zeros and ones.")
-    return labels == 1, predictions
+        raise ValueError(f"`{labels_name}` must be zeros and ones.")
+    return labels == 1, scores
+
+
+def require_probabilities(
+    values: np.ndarray, name: str, threshold: float
+) -> None:
+    """Raises unless values fit a threshold that only probabilities have.
+
+    Raises:
+        ValueError: If `threshold` is strictly between 0 and 1, and a value
+            outside of [0, 1].
+    """
+    if (
+        0 < threshold < 1
+        and values.size
+        and not 0 <= values.min() <= values.max() <= 1
+    ):
+        raise ValueError(
+            f"`{name}` must be probabilities at `threshold={threshold}`; give "
+            "`threshold=0.0` for logits. "
+            f"Received: values from {values.min():g} to {values.max():g}"
+        )
 
 
 def _column(values: Any, name: str) -> np.ndarray:

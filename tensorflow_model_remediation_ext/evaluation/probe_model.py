@@ -87,7 +87,7 @@ def probe_model(
         raise ValueError(
             f"`max_rows` must be positive. Received: max_rows={max_rows}"
         )
-    read = _reader(model, _find(model, layer))
+    read = _reader(model, _find(model, layer), dataset)
     sample = _Sample(max_rows, seed)
     examples, by_position, grouped = 0, False, False
     for batch in with_progress(dataset, verbose):
@@ -150,10 +150,14 @@ def _find(model: keras.Model, layer: Any) -> keras.layers.Layer:
     )
 
 
-def _reader(model: keras.Model, layer: keras.layers.Layer) -> Callable:
+def _reader(
+    model: keras.Model, layer: keras.layers.Layer, dataset: Any
+) -> Callable:
     """Returns a function from inputs to the layer's output and its mask."""
 
     def run(x):
+        if not model.built:
+            model(x, training=False)
         outputs = []
         call = layer.call
 
@@ -178,11 +182,19 @@ def _reader(model: keras.Model, layer: keras.layers.Layer) -> Callable:
                 f"The layer {layer.name!r} must have one tensor as its output. "
                 f"Received: {outputs[0]}"
             )
-        mask = getattr(outputs[0], "_keras_mask", None)
-        return outputs[0], mask
+        return outputs[0], getattr(outputs[0], "_keras_mask", None)
 
     if keras.backend.backend() == "tensorflow":
-        run = tf.function(run, reduce_retracing=True)
+        signature = None
+        if isinstance(dataset, tf.data.Dataset):
+            # Traces once, whatever the sizes of the batches.
+            signature = [_unpack(dataset.element_spec)[0]]
+        run = tf.function(
+            run,
+            input_signature=signature,
+            reduce_retracing=signature is None or None,
+            autograph=False,
+        )
 
     def read(x):
         output, mask = run(x)
