@@ -5,6 +5,17 @@ from tensorflow_model_remediation_ext.evaluation.flip_report import (
     FlipRow,
 )
 from tensorflow_model_remediation_ext.evaluation.flips import flips
+from tensorflow_model_remediation_ext.evaluation.flips_of_model import (
+    flips_of_model,
+)
+from tensorflow_model_remediation_ext.evaluation.group_metrics import (
+    group_metrics,
+)
+from tensorflow_model_remediation_ext.evaluation.group_report import (
+    DisparityRow,
+    GroupReport,
+    GroupRow,
+)
 from tensorflow_model_remediation_ext.evaluation.intervals import (
     Estimate,
     wilson_interval,
@@ -13,13 +24,30 @@ from tensorflow_model_remediation_ext.evaluation.performance import (
     accuracy,
     auc,
 )
+from tensorflow_model_remediation_ext.evaluation.probe_model import (
+    probe_model,
+)
+from tensorflow_model_remediation_ext.evaluation.probes import (
+    ProbeReport,
+    ProbeRow,
+    linear_probe,
+)
 
 __all__ = [
+    "DisparityRow",
     "Estimate",
     "FlipReport",
     "FlipRow",
+    "GroupReport",
+    "GroupRow",
+    "ProbeReport",
+    "ProbeRow",
     "accuracy",
     "auc",
     "flips",
+    "flips_of_model",
+    "group_metrics",
+    "linear_probe",
+    "probe_model",
     "wilson_interval",
 ]

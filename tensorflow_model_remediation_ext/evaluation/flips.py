@@ -18,6 +18,9 @@ from tensorflow_model_remediation_ext.evaluation.intervals import (
     normal_quantile,
     rate_estimate,
 )
+from tensorflow_model_remediation_ext.evaluation.performance import (
+    require_probabilities,
+)
 
 _OVERALL = "overall"
 
@@ -159,17 +162,8 @@ def _predictions(values: Any, name: str, threshold: float) -> np.ndarray:
         raise ValueError(
             f"`{name}` must be finite. Received: {array[row]} in row {row}"
         )
-    if (
-        array.shape[1] == 1
-        and 0 < threshold < 1
-        and array.size
-        and not 0 <= array.min() <= array.max() <= 1
-    ):
-        raise ValueError(
-            f"`{name}` must be probabilities at `threshold={threshold}`; give "
-            "`threshold=0.0` for logits. "
-            f"Received: values from {array.min():g} to {array.max():g}"
-        )
+    if array.shape[1] == 1:
+        require_probabilities(array, name, threshold)
     return array
 
 

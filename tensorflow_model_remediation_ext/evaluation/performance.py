@@ -40,7 +40,9 @@ def accuracy(
         >>> accuracy([0, 1, 1, 0], [0.2, 0.9, 0.4, 0.1]).value
         0.75
     """
-    positive, predictions = _checked(labels, predictions)
+    positive, predictions = labels_and_scores(
+        labels, predictions, "labels", "predictions"
+    )
     return rate_estimate(
         (predictions > threshold) == positive, None, confidence
     )
@@ -77,8 +79,10 @@ def auc(labels: Any, predictions: Any, *, confidence: float = 0.95) -> Estimate:
         from ranks as in Sun and Xu 2014, "Fast implementation of DeLong's
         algorithm".
     """
-    z = normal_quantile(confidence)
-    positive, scores = _checked(labels, predictions)
+    normal_quantile(confidence)  # Refuses a bad level before any work.
+    positive, scores = labels_and_scores(
+        labels, predictions, "labels", "predictions"
+    )
     m = np.count_nonzero(positive)
     n = len(scores) - m
     if min(m, n) < 2:
@@ -86,19 +90,49 @@ def auc(labels: Any, predictions: Any, *, confidence: float = 0.95) -> Estimate:
             "The area under the curve needs two examples of each class. "
             f"Received: {m} positive and {n} negative labels"
         )
-    ranks = _midranks(scores)
+    area, influence = ordered_share(positive, scores)
+    return area_estimate(area, influence @ influence, confidence)
+
+
+def ordered_share(
+    positive: np.ndarray, scores: np.ndarray
+) -> tuple[float, np.ndarray]:
+    """Computes the area under the ROC curve, and what each example adds to it.
+
+    Args:
+        positive: Boolean labels, `[n]`, with both values.
+        scores: Scores, `[n]`.
+
+    Returns:
+        The area, and deviations `[n]` whose sum of squares is DeLong's
+        variance; NaN for the only example of a class.
+    """
+    m = np.count_nonzero(positive)
+    n = len(scores) - m
     # For each example, the share of the other class that it is ordered
     # rightly against.
-    above = (ranks[positive] - _midranks(scores[positive])) / n
-    below = 1 - (ranks[~positive] - _midranks(scores[~positive])) / m
-    area = above.mean()
-    error = np.sqrt(above.var(ddof=1) / m + below.var(ddof=1) / n)
-    if error == 0 or not 0 < area < 1:
-        return Estimate(float(area), float(area), float(area))
+    share = _midranks(scores)
+    share[positive] -= _midranks(scores[positive])
+    share[~positive] -= _midranks(scores[~positive])
+    share[positive] /= n
+    share[~positive] = 1 - share[~positive] / m
+    area = share[positive].mean()
+    with np.errstate(invalid="ignore"):
+        influence = (share - area) / np.sqrt(
+            np.where(positive, m * (m - 1.0), n * (n - 1.0))
+        )
+    return float(area), influence
+
+
+def area_estimate(area: float, variance: float, confidence: float) -> Estimate:
+    """Returns an area with its normal interval on the logit scale."""
+    if variance == 0 or not 0 < area < 1:
+        return Estimate(area, area, area)
     odds = area / (1 - area)
-    factor = np.exp(z * error / (area * (1 - area)))
+    z = normal_quantile(confidence)
+    factor = np.exp(z * np.sqrt(variance) / (area * (1 - area)))
     low, high = 1 / (1 + factor / odds), 1 / (1 + 1 / (odds * factor))
-    return Estimate(float(area), float(low), float(high))
+    return Estimate(area, float(low), float(high))
 
 
 def _midranks(values: np.ndarray) -> np.ndarray:
@@ -109,20 +143,54 @@ def _midranks(values: np.ndarray) -> np.ndarray:
     return (np.cumsum(counts) - (counts - 1) / 2)[inverse]
 
 
-def _checked(labels: Any, predictions: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Returns boolean labels and float64 predictions, both `[n]`."""
-    labels = _column(labels, "labels")
-    predictions = _column(predictions, "predictions")
-    if labels.shape != predictions.shape:
+def labels_and_scores(
+    labels: Any, scores: Any, labels_name: str, scores_name: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns boolean labels and float64 scores, both `[n]`, checked.
+
+    Args:
+        labels: Zeros and ones, `[n]` or `[n, 1]`.
+        scores: Numbers, `[n]` or `[n, 1]`.
+        labels_name: What to call the labels in an error.
+        scores_name: What to call the scores in an error.
+
+    Raises:
+        ValueError: If there are no rows, lengths differ, labels are not 0 or
+            1, or a score is NaN.
+    """
+    labels = _column(labels, labels_name)
+    scores = _column(scores, scores_name)
+    if labels.shape != scores.shape:
         raise ValueError(
-            "`labels` and `predictions` must be equally long. "
-            f"Received: {len(labels)} and {len(predictions)} rows"
+            f"`{labels_name}` and `{scores_name}` must be equally long. "
+            f"Received: {len(labels)} and {len(scores)} rows"
         )
     if not len(labels):
-        raise ValueError("`labels` must hold at least one row.")
+        raise ValueError(f"`{labels_name}` must hold at least one row.")
     if not np.isin(labels, (0, 1)).all():
-        raise ValueError("`labels` must be zeros and ones.")
-    return labels == 1, predictions
+        raise ValueError(f"`{labels_name}` must be zeros and ones.")
+    return labels == 1, scores
+
+
+def require_probabilities(
+    values: np.ndarray, name: str, threshold: float
+) -> None:
+    """Raises unless values fit a threshold that only probabilities have.
+
+    Raises:
+        ValueError: If `threshold` is strictly between 0 and 1, and a value
+            outside of [0, 1].
+    """
+    if (
+        0 < threshold < 1
+        and values.size
+        and not 0 <= values.min() <= values.max() <= 1
+    ):
+        raise ValueError(
+            f"`{name}` must be probabilities at `threshold={threshold}`; give "
+            "`threshold=0.0` for logits. "
+            f"Received: values from {values.min():g} to {values.max():g}"
+        )
 
 
 def _column(values: Any, name: str) -> np.ndarray:

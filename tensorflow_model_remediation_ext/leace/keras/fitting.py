@@ -6,6 +6,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tensorflow_model_remediation_ext.common.progress import with_progress
+
 
 def require(*checks: tuple[Any, str]) -> Any:
     """Context manager: its body runs only if all conditions hold.
@@ -103,39 +105,35 @@ def batches(data: Any, verbose: Any, name: str = "dataset") -> Iterator[tuple]:
         TypeError: If `data` is of another type.
         ValueError: If it never ends, is empty, or a batch is no such tuple.
     """
-    target = None
     if isinstance(data, tf.data.Dataset):
-        target = int(data.cardinality())
-        if target == tf.data.INFINITE_CARDINALITY:
+        if data.cardinality() == tf.data.INFINITE_CARDINALITY:
             raise ValueError(f"`{name}` must be finite: take(n) some of it.")
-        target = target if target >= 0 else None
+        data = with_progress(data, verbose)
     elif isinstance(data, keras.utils.PyDataset):
-        target = data.num_batches
-        if target is None:
+        if data.num_batches is None:
             raise ValueError(f"`{name}` must be finite: it has no num_batches.")
-        data = map(data.__getitem__, range(target))
+        indices = with_progress(range(data.num_batches), verbose)
+        data = map(data.__getitem__, indices)
     elif hasattr(data, "shape") or not hasattr(data, "__iter__"):
         raise TypeError(
             f"`{name}` must be a tf.data.Dataset, PyDataset or iterable of "
             f"(x, z) batches. Received: {type(data).__name__}"
         )
-    progress = keras.utils.Progbar(
-        target, verbose=1 if verbose == "auto" else verbose, unit_name="batch"
-    )
-    seen = 0
-    for seen, batch in enumerate(data, 1):
+    else:
+        data = with_progress(data, verbose)
+    empty = True
+    for batch in data:
         if not isinstance(batch, (tuple, list)) or len(batch) not in (2, 3):
             raise ValueError(
                 f"`{name}` must yield (x, z) or (x, z, sample_weight). "
                 f"Received: {type(batch).__name__}"
             )
+        empty = False
         x, z, weight = (*batch, None)[:3]
         z = tuple(map(tensor, z)) if isinstance(z, tuple) else tensor(z)
         yield tensor(x), z, None if weight is None else tensor(weight)
-        progress.update(seen, finalize=False)
-    if not seen:
+    if empty:
         raise ValueError(f"`{name}` is empty.")
-    progress.update(seen, finalize=True)
 
 
 def fit_dataset(fitter: Any, dataset: Any, verbose: Any = "auto") -> Any:

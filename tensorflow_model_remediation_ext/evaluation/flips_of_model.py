@@ -1,0 +1,178 @@
+"""How a model's decisions change from inputs to counterfactuals."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tensorflow_model_remediation_ext.common.progress import with_progress
+from tensorflow_model_remediation_ext.evaluation.flip_report import FlipReport
+from tensorflow_model_remediation_ext.evaluation.flips import flips
+
+
+def flips_of_model(
+    model: keras.Model,
+    pairs: Any,
+    *,
+    groups: Any = None,
+    threshold: float = 0.5,
+    confidence: float = 0.95,
+    seed: int | np.random.Generator | None = None,
+    verbose: int | str = "auto",
+) -> FlipReport:
+    """Predicts counterfactual pairs and measures how decisions change.
+
+    The pairs are read once, batch by batch, and nothing but predictions,
+    weights and groups is kept. Where both halves of a batch are dense and of
+    one shape they go through the model together. What `flips` says about the
+    figures holds: a flip rate of zero is not equal treatment.
+
+    Args:
+        model: A model with one output, `[batch]`, `[batch, 1]` or
+            `[batch, classes]`.
+        pairs: A `tf.data.Dataset`, or an iterable, of batches of pairs as
+            `build_counterfactual_data` makes them: `(original_x,
+            counterfactual_x)`, `(original_x, counterfactual_x, weight)` or
+            `(original_x, counterfactual_x, weight, groups)`. The weight,
+            `[batch]`, may be `None`. The groups of a batch are a dict of
+            boolean masks `[batch]`, which may overlap, or labels `[batch]`.
+        groups: Groups of all pairs in the order in which they come, in any of
+            the forms of `flips`; or, better, in the batches.
+        threshold: With one column, a prediction greater than this is a
+            positive decision: 0.5 for probabilities, 0.0 for logits.
+        confidence: Level of the two-sided intervals.
+        seed: Seed or generator of the bootstrap.
+        verbose: `0` for silence, otherwise as in `keras.Model.predict`.
+
+    Returns:
+        The report of `flips`.
+
+    Raises:
+        ValueError: If there are no pairs, they are not in batches, the model
+            has several outputs or one of another length than its inputs,
+            groups are given twice, or for what `flips` refuses.
+
+    Example:
+        >>> inputs = keras.Input((2,))
+        >>> model = keras.Model(
+        ...     inputs, keras.layers.Dense(1, "sigmoid")(inputs)
+        ... )
+        >>> x = np.random.default_rng(0).normal(size=(100, 2))
+        >>> pairs = tf.data.Dataset.from_tensor_slices((x, x * [1, 0]))
+        >>> flips_of_model(model, pairs.batch(32), verbose=0)["overall"].n
+        100
+
+    References:
+        Garg et al. 2018, "Counterfactual Fairness in Text Classification
+        through Robustness", arXiv 1809.10610, section 3.1.
+    """
+    before, after, weights, masks = [], [], [], []
+    if isinstance(pairs, tf.data.Dataset):
+        pairs = pairs.prefetch(tf.data.AUTOTUNE)
+    for batch in with_progress(pairs, verbose):
+        original, counterfactual, weight, members = _unpack(batch)
+        halves = _predict(model, original, counterfactual)
+        for half, kept in zip(halves, (before, after), strict=True):
+            kept.append(half)
+        if weight is not None:
+            weights.append(np.asarray(weight))
+        if members is not None:
+            masks.append(_to_numpy(members))
+    if not before:
+        raise ValueError(
+            "`pairs` is empty: no example has a counterfactual, or it can be "
+            "read only once and has been."
+        )
+    if masks and groups is not None:
+        raise ValueError("Give `groups`, or groups in the batches, not both.")
+    return flips(
+        np.concatenate(before),
+        np.concatenate(after),
+        groups=_join(masks) if masks else groups,
+        threshold=threshold,
+        sample_weight=np.concatenate(weights) if weights else None,
+        confidence=confidence,
+        seed=seed,
+    )
+
+
+def _unpack(batch: Any) -> tuple:
+    if hasattr(batch, "counterfactual_data"):
+        raise ValueError(
+            "`pairs` must be the data that `build_counterfactual_data` "
+            "returns, not packed ones."
+        )
+    if not isinstance(batch, (tuple, list)) or len(batch) not in (2, 3, 4):
+        raise ValueError(
+            "`pairs` must yield (original_x, counterfactual_x), with a weight "
+            f"and groups or without. Received: {type(batch).__name__}"
+        )
+    batch = (*batch, None, None)[:4]
+    if batch[2] is not None and not np.ndim(batch[2]):
+        raise ValueError("`pairs` must come in batches: use `pairs.batch(n)`.")
+    return batch
+
+
+def _predict(model, original, counterfactual) -> tuple[np.ndarray, np.ndarray]:
+    """Returns both predictions, from one forward pass if possible."""
+    if _same_shapes(original, counterfactual):
+        both = keras.tree.map_structure(
+            lambda a, b: tf.concat([a, b], axis=0), original, counterfactual
+        )
+        half = len(keras.tree.flatten(original)[0])
+        predictions = _checked(model.predict_on_batch(both), 2 * half)
+        return predictions[:half], predictions[half:]
+    original = _checked(model.predict_on_batch(original), None)
+    counterfactual = model.predict_on_batch(counterfactual)
+    return original, _checked(counterfactual, len(original))
+
+
+def _same_shapes(original: Any, counterfactual: Any) -> bool:
+    left, right = (
+        keras.tree.flatten(half) for half in (original, counterfactual)
+    )
+    return len(left) == len(right) and all(
+        _is_dense(a) and _is_dense(b) and a.shape == b.shape
+        for a, b in zip(left, right, strict=True)
+    )
+
+
+def _is_dense(value: Any) -> bool:
+    return isinstance(value, (tf.Tensor, np.ndarray)) and value.ndim > 0
+
+
+def _checked(predictions: Any, rows: int | None) -> np.ndarray:
+    if keras.tree.is_nested(predictions):
+        raise ValueError(
+            "`model` must have one output: make a keras.Model of the one that "
+            f"decides. Received: {len(keras.tree.flatten(predictions))} outputs"
+        )
+    if rows is not None and len(predictions) != rows:
+        raise ValueError(
+            "`model` must predict a row for each row of its input. "
+            f"Received: {len(predictions)} predictions of {rows} rows"
+        )
+    return predictions
+
+
+def _to_numpy(members: Any) -> Any:
+    if isinstance(members, Mapping):
+        return {name: np.asarray(mask) for name, mask in members.items()}
+    labels = np.asarray(members)
+    if labels.dtype == object:
+        # TensorFlow's strings are bytes.
+        return np.char.decode(labels.astype(np.bytes_), "utf-8")
+    return labels
+
+
+def _join(parts: list) -> Any:
+    if isinstance(parts[0], dict):
+        return {
+            name: np.concatenate([part[name] for part in parts])
+            for name in parts[0]
+        }
+    return np.concatenate(parts)

@@ -1,0 +1,302 @@
+"""Quality and decisions by group of people, and how far they are apart."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from tensorflow_model_remediation_ext.evaluation.group_bootstrap import (
+    has_both_labels,
+    resampled_disparities,
+)
+from tensorflow_model_remediation_ext.evaluation.group_report import (
+    DisparityRow,
+    GroupReport,
+    GroupRow,
+)
+from tensorflow_model_remediation_ext.evaluation.intervals import (
+    UNKNOWN,
+    Estimate,
+    normal_quantile,
+    rate_estimate,
+)
+from tensorflow_model_remediation_ext.evaluation.performance import (
+    auc,
+    labels_and_scores,
+    require_probabilities,
+)
+from tensorflow_model_remediation_ext.evaluation.tables import extra
+
+_OVERALL = "overall"
+
+
+def group_metrics(
+    y_true: Any,
+    y_pred: Any,
+    sensitive_features: Any,
+    *,
+    threshold: float = 0.5,
+    confidence: float = 0.95,
+    n_boot: int = 1_000,
+    n_permutations: int = 999,
+    seed: int = 0,
+) -> GroupReport:
+    """Measures a model's quality and decisions by group of people.
+
+    Figures, differences and ratios are those of Fairlearn's `MetricFrame`.
+    Rates have Wilson's score intervals and areas DeLong's, as everywhere in
+    this package: the bootstrap of a rate of zero has no width. Differences and
+    ratios have intervals of the percentile bootstrap over all examples; for
+    rates, resampling examples is resampling the counts of a multinomial
+    distribution, which is what runs, since Fairlearn's own bootstrap, the same
+    in distribution, takes a second for a resample of 20,000 rows.
+
+    What the figures do not show: equal figures are not equal treatment, and
+    labels may be as unfair as decisions. Demographic parity, equalized odds and
+    calibration exclude one another where base rates differ. The difference
+    between the extreme groups is never negative: with many or small groups it
+    lies well above zero by chance, and its interval, for which chance comes in
+    twice, above that. The p-value asks
+    whether scores of a group are distributed otherwise than those of all
+    others, which they are too where groups truly differ; of twenty groups one
+    falls below 0.05 by chance, and a large one says little in small groups.
+
+    Args:
+        y_true: Zeros and ones, `[n]` or `[n, 1]`.
+        y_pred: Scores, `[n]` or `[n, 1]`. One greater than `threshold` is a
+            positive decision.
+        sensitive_features: Labels of groups `[n]`: an array, list or pandas
+            Series; or several, as a pandas DataFrame or a dict of them, which
+            make a group of each combination. Categories of pandas that no
+            example has, and such combinations, are rows with `n` 0. Groups
+            that overlap are not for this function: call it for each.
+        threshold: Scores must be probabilities if it is strictly between 0
+            and 1; give `threshold=0.0` for logits.
+        confidence: Level of the two-sided intervals.
+        n_boot: Number of resamples.
+        n_permutations: Number of permutations of the test.
+        seed: Seed of both.
+
+    Returns:
+        A report with a row for all examples and one for each group, and the
+        disparities, those of equalized odds between groups with both labels.
+
+    Raises:
+        ImportError: If Fairlearn or SciPy is missing.
+        ValueError: If lengths differ, there are no rows, labels are not 0 or
+            1, a score is NaN or no probability where it must be, a group has
+            no name or the name `"overall"`, or an option is out of range.
+
+    Example:
+        >>> report = group_metrics(
+        ...     [0, 1, 1, 0, 1, 0],
+        ...     [0.2, 0.9, 0.7, 0.6, 0.4, 0.1],
+        ...     ["a", "a", "a", "b", "b", "b"],
+        ... )
+        >>> report["a"].accuracy.value
+        1.0
+        >>> report.disparity("equalized_odds").difference.value
+        1.0
+
+    References:
+        Agarwal et al. 2018, "A reductions approach to fair classification"
+        (parity and odds); Chouldechova 2017, "Fair prediction with disparate
+        impact" (what excludes what); Efron and Tibshirani 1993, "An
+        introduction to the bootstrap", chapters 13 and 15.
+    """
+    normal_quantile(confidence)  # Refuses a bad level before any work.
+    for name, value in (("n_boot", n_boot), ("n_permutations", n_permutations)):
+        if value < 1:
+            raise ValueError(f"`{name}` must be positive. Received: {value}")
+    positive, scores = labels_and_scores(y_true, y_pred, "y_true", "y_pred")
+    require_probabilities(scores, "y_pred", threshold)
+    names, codes = _groups(sensitive_features, len(scores))
+    decided = scores > threshold
+    rng = np.random.default_rng(seed)
+    p_values = _p_values(scores, codes, len(names), n_permutations, rng)
+
+    def row(name, mask, p_value):
+        p, s, d = positive[mask], scores[mask], decided[mask]
+        return GroupRow(
+            group=name,
+            n=len(p),
+            positives=int(p.sum()),
+            accuracy=rate_estimate(d == p, None, confidence),
+            auc=_area(p, s, confidence),
+            selection_rate=rate_estimate(d, None, confidence),
+            true_positive_rate=rate_estimate(d[p], None, confidence),
+            false_positive_rate=rate_estimate(d[~p], None, confidence),
+            p_value=p_value,
+        )
+
+    rows = [row(_OVERALL, np.ones(len(scores), bool), float("nan"))]
+    rows += [row(name, codes == k, p_values[k]) for k, name in enumerate(names)]
+    resampled = resampled_disparities(
+        positive, scores, decided, codes, len(names), n_boot, rng
+    )
+    disparities = tuple(
+        DisparityRow(
+            metric,
+            *(
+                _estimate(value, resamples, confidence)
+                for value, resamples in zip(
+                    values, resampled[metric], strict=True
+                )
+            ),
+        )
+        for metric, values in _disparities(
+            positive, scores, decided, codes
+        ).items()
+    )
+    return GroupReport(tuple(rows), confidence, disparities)
+
+
+def _groups(features: Any, n: int) -> tuple[list[str], np.ndarray]:
+    """Returns the groups' names, and which of them each row is of."""
+    pandas = extra("pandas", "A table of groups")
+    if isinstance(features, Mapping) or hasattr(features, "columns"):
+        columns = {str(name): features[name] for name in features}
+    else:
+        columns = {"": features}
+    names, codes = [""], np.zeros(n, np.int64)
+    for column, labels in columns.items():
+        if not isinstance(labels, pandas.Series):
+            labels = pandas.Series(_labels(labels))
+        if labels.shape != (n,):
+            raise ValueError(
+                f"`sensitive_features` must hold a label for each of the {n} "
+                f"rows of `y_true`. Received: shape={labels.shape}"
+            )
+        if labels.isna().any():
+            raise ValueError(
+                "`sensitive_features` must not hold missing labels: give them "
+                "a name."
+            )
+        labels = labels.astype("category").cat
+        values = [str(value) for value in labels.categories]
+        prefix = f"{column}=" if column else ""
+        codes = codes * len(values) + labels.codes.to_numpy()
+        names = [
+            f"{name}, {prefix}{value}" if name else f"{prefix}{value}"
+            for name in names
+            for value in values
+        ]
+    if _OVERALL in names or "" in names or len(set(names)) < len(names):
+        raise ValueError(
+            f"`sensitive_features` must name groups, none {_OVERALL!r}, by "
+            f"names that differ as text. Received: {names}"
+        )
+    return names, codes
+
+
+def _labels(labels: Any) -> Any:
+    if not hasattr(labels, "categories"):
+        labels = np.asarray(labels)
+        if labels.ndim == 2 and labels.shape[1] == 1:
+            labels = labels[:, 0]
+        if labels.ndim != 1:
+            raise ValueError(
+                "`sensitive_features` must be labels of shape [n], or several "
+                f"in a dict or DataFrame. Received: shape={labels.shape}"
+            )
+    return labels
+
+
+def _area(positive, scores, confidence) -> Estimate:
+    if not 2 <= positive.sum() <= len(positive) - 2:
+        return UNKNOWN
+    return auc(positive, scores, confidence=confidence)
+
+
+def _disparities(
+    positive, scores, decided, codes
+) -> dict[str, tuple[float, float]]:
+    """Returns Fairlearn's difference and ratio of each metric."""
+    fairness = extra("fairlearn.metrics", "Group metrics")
+    quality = extra("sklearn.metrics", "Group metrics")
+
+    def where(label: int, rate: Callable) -> Callable:
+        # Fairlearn calls a rate among no examples zero.
+        return lambda y, d: rate(y, d) if (y == label).any() else np.nan
+
+    def area(y, s):
+        return quality.roc_auc_score(y, s) if 0 < y.sum() < len(y) else np.nan
+
+    y, d = positive.astype(int), decided.astype(int)
+    rates = {
+        "accuracy": quality.accuracy_score,
+        "selection_rate": fairness.selection_rate,
+        "true_positive_rate": where(1, fairness.true_positive_rate),
+        "false_positive_rate": where(0, fairness.false_positive_rate),
+    }
+    figures = {}
+    for metrics, predictions in (({"auc": area}, scores), (rates, d)):
+        frame = fairness.MetricFrame(
+            metrics=metrics,
+            y_true=y,
+            y_pred=predictions,
+            sensitive_features=codes,
+        )
+        difference, ratio = frame.difference(), frame.ratio()
+        figures |= {name: (difference[name], ratio[name]) for name in metrics}
+    both = has_both_labels(positive, codes)[codes]
+    for name, rows in (
+        ("demographic_parity", slice(None)),
+        ("equalized_odds", both),
+    ):
+        figures[name] = tuple(
+            getattr(fairness, f"{name}_{kind}")(
+                y[rows], d[rows], sensitive_features=codes[rows]
+            )
+            if len(y[rows])
+            else np.nan
+            for kind in ("difference", "ratio")
+        )
+    return figures
+
+
+def _estimate(value, resamples, confidence) -> Estimate:
+    resamples = resamples[~np.isnan(resamples)]
+    if np.isnan(value) or not len(resamples):
+        return Estimate(float(value), np.nan, np.nan)
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(resamples, [tail, 1 - tail])
+    return Estimate(float(value), float(low), float(high))
+
+
+def _p_values(scores, codes, n_groups, n_permutations, rng) -> list[float]:
+    """Tests the scores of each group against those of all others.
+
+    The statistic is that of Kolmogorov and Smirnov, which its permutations
+    make exact for scores with ties, too.
+    """
+    stats = extra("scipy.stats", "A permutation test")
+    ranks = np.unique(scores, return_inverse=True)[1].reshape(-1)
+    size = ranks.max() + 1
+
+    def distance(a, b):
+        below = [
+            np.bincount(sample, minlength=size).cumsum() / len(sample)
+            for sample in (a, b)
+        ]
+        return np.abs(below[0] - below[1]).max()
+
+    def test(k):
+        inside = codes == k
+        if not 2 <= inside.sum() <= len(inside) - 2:
+            return float("nan")
+        result = stats.permutation_test(
+            (ranks[inside], ranks[~inside]),
+            distance,
+            n_resamples=n_permutations,
+            batch=max(1, 10**6 // len(ranks)),
+            alternative="greater",
+            random_state=rng,
+        )
+        return float(result.pvalue)
+
+    if n_groups == 2:
+        return [test(0)] * 2  # One group's others are the other group.
+    return [test(k) for k in range(n_groups)]

@@ -1,0 +1,389 @@
+"""Can a reader find a concept in a representation?"""
+
+from __future__ import annotations
+
+import dataclasses
+import warnings
+from typing import Any, ClassVar
+
+import numpy as np
+
+from tensorflow_model_remediation_ext.evaluation.intervals import (
+    Estimate,
+    normal_quantile,
+    wilson_interval,
+)
+from tensorflow_model_remediation_ext.evaluation.performance import (
+    area_estimate,
+    ordered_share,
+)
+from tensorflow_model_remediation_ext.evaluation.tables import (
+    Row,
+    Table,
+    extra,
+)
+
+_KINDS = ("linear", "mlp")
+_LINEAR_STEPS = 2_000
+_MLP_EPOCHS = 1_000
+
+
+@dataclasses.dataclass(frozen=True)
+class ProbeRow(Row):
+    """What one kind of reader finds.
+
+    Args:
+        kind: `"linear"` or `"mlp"`.
+        n: Number of examples.
+        effective_n: Number of independent examples that the interval of the
+            accuracy supposes, see `linear_probe`.
+        classes: Number of classes of the concept.
+        majority_rate: Share of the largest class: the accuracy of a reader
+            that sees nothing.
+        accuracy: Share of held-out examples that are read rightly.
+        auc: Area under the ROC curve on held-out examples; with more than two
+            classes, the mean of one class against the rest. 0.5 for a reader
+            that sees nothing.
+        converged: Whether every reader's training came to its end. If not,
+            accuracy and AUC may be too low.
+    """
+
+    kind: str
+    n: int
+    effective_n: float
+    classes: int
+    majority_rate: float
+    accuracy: Estimate
+    auc: Estimate
+    converged: bool
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class ProbeReport(Table):
+    """What readers find; the `repr` is a table.
+
+    Args:
+        rows: One `ProbeRow`, or two with `kind="mlp"`.
+        confidence: Level of the intervals.
+    """
+
+    caveat: ClassVar[str] = (
+        "A blind probe is not a blind network: what this reader does not find "
+        "on these data, another kind of reader, or later layers, may. That a "
+        "probe reads a concept does not say that the network uses it."
+    )
+    _columns: ClassVar[tuple[str, ...]] = (
+        "kind",
+        "n",
+        "classes",
+        "majority_rate",
+        "accuracy",
+        "auc",
+    )
+    _plotted: ClassVar[dict[str, str]] = {"accuracy": "accuracy", "auc": "AUC"}
+    _axis_label: ClassVar[str] = "on held-out folds"
+
+    def plot(self, axes: Any = None) -> Any:
+        """Draws accuracy and AUC, and the majority rate as a dashed line.
+
+        Args:
+            axes: matplotlib `Axes` to draw on; a new figure's by default.
+
+        Returns:
+            The `Axes`; its figure is `axes.figure`.
+
+        Raises:
+            ImportError: If matplotlib is missing.
+        """
+        axes = super().plot(axes)
+        axes.axvline(
+            self.rows[0].majority_rate,
+            color="0.4",
+            linestyle="--",
+            linewidth=1,
+            label="majority rate",
+        )
+        axes.legend(
+            frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=3
+        )
+        return axes
+
+    def __repr__(self) -> str:
+        stopped = [row.kind for row in self.rows if not row.converged]
+        if not stopped:
+            return super().__repr__()
+        return (
+            f"{super().__repr__()}\nNot converged, figures may be too low: "
+            f"{', '.join(stopped)}"
+        )
+
+
+def linear_probe(
+    x: Any,
+    z: Any,
+    *,
+    groups: Any = None,
+    cv: int = 5,
+    kind: str = "linear",
+    confidence: float = 0.95,
+    seed: int = 0,
+    max_iter: int | None = None,
+) -> ProbeReport:
+    """Measures how well a linear reader finds a concept in a representation.
+
+    The reader is a logistic regression on standardized features; with
+    `kind="mlp"` a network with one hidden layer of 64 units is put beside it,
+    so that nobody mistakes linear erasure for complete erasure. Each example
+    is read by a reader that was trained on the other folds. A concept is out
+    of a reader's sight where the interval of the accuracy holds
+    `majority_rate` and that of the AUC 0.5; where classes are uneven, look at
+    the AUC.
+
+    What the figures do not show: a blind probe is not a blind network. Another
+    kind of reader, more examples or later layers may find what this one does
+    not, and a probe that reads a concept does not prove that the network uses
+    it. On few examples intervals are wide: their upper ends say how much may
+    still be there. Probe on examples that an eraser was *not* fitted to: on
+    those it was fitted to, class means agree exactly, so that what one fold
+    lacks another has too much of, and held-out figures fall below chance. An
+    AUC well below
+    0.5 is a sign of that, and not of a reader that sees nothing.
+
+    Accuracy has Wilson's score interval, and the AUC DeLong's; examples are
+    ordered against those of the same fold, since scores of different readers
+    do not compare. Readers of different folds share examples, so their errors
+    are not independent: Wilson's interval with all `n` examples holds the 0.5
+    of a blind reader in 85 % of trials instead of 95 %. Variances are
+    therefore multiplied by Nadeau and Bengio's `1 + cv / (cv - 1)`, which
+    errs to the wide side, the more so the plainer the concept. Examples of a
+    group, such as the words of a sentence, are not independent either: with
+    `groups` the variance of the sums by group replaces that of the examples,
+    but never by a smaller one for the accuracy. That needs some forty groups.
+
+    Args:
+        x: Representations, `[n, d]`, of any numeric dtype.
+        z: The concept, `[n]` or `[n, 1]`: integers, booleans or strings.
+        groups: Labels `[n]` of what belongs together, such as ids of
+            sentences; a group is never split between folds.
+        cv: Number of folds. Every class needs as many examples.
+        kind: `"linear"`, or `"mlp"` for the nonlinear reader beside it.
+        confidence: Level of the two-sided intervals.
+        seed: Seed of the folds and of the nonlinear reader.
+        max_iter: Upper limit of training, in steps of the linear reader and
+            epochs of the other; by default 2,000 and 1,000. `converged` tells
+            where it was met.
+
+    Returns:
+        A report with a row `"linear"` and, if asked for, a row `"mlp"`.
+
+    Raises:
+        ImportError: If scikit-learn is missing.
+        ValueError: If lengths differ, a value is not finite, the concept has
+            one class only or a class too few examples or groups for the
+            folds, or an option is out of range.
+
+    Example:
+        >>> rng = np.random.default_rng(0)
+        >>> z = rng.integers(2, size=400)
+        >>> x = rng.normal(size=(400, 8)) + z[:, None]
+        >>> linear_probe(x, z)["linear"].accuracy.low > 0.8
+        True
+
+    References:
+        Alain and Bengio 2016, "Understanding intermediate layers using linear
+        classifier probes", arXiv 1610.01644. Intervals: Nadeau and Bengio
+        2003, "Inference for the generalization error"; DeLong, DeLong and
+        Clarke-Pearson 1988; with groups Obuchowski 1997, "Nonparametric
+        analysis of clustered ROC curve data".
+    """
+    if kind not in _KINDS:
+        raise ValueError(
+            f"`kind` must be one of {_KINDS}. Received: kind={kind!r}"
+        )
+    normal_quantile(confidence)  # Refuses a bad level before any work.
+    x = _features(x)
+    z = _labels(z, "z", len(x))
+    if groups is not None:
+        groups = _labels(groups, "groups", len(x))
+    folds = _folds(x, z, groups, cv, seed)
+    inflation = 1 + cv / (cv - 1)
+    rows = []
+    for each in _KINDS[: 1 + _KINDS.index(kind)]:
+        reader, limit = _reader(each, seed, max_iter)
+        scores, steps = _read(reader, x, z, folds)
+        right = scores.argmax(axis=1) == z
+        accuracy, effective_n = _accuracy(right, groups, inflation, confidence)
+        rows.append(
+            ProbeRow(
+                kind=each,
+                n=len(x),
+                effective_n=effective_n,
+                classes=scores.shape[1],
+                majority_rate=float(np.bincount(z).max() / len(z)),
+                accuracy=accuracy,
+                auc=_auc(scores, z, folds, groups, inflation, confidence),
+                converged=steps < limit,
+            )
+        )
+    return ProbeReport(tuple(rows), confidence)
+
+
+def _features(x: Any) -> np.ndarray:
+    try:
+        x = np.asarray(x, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError("`x` must be an array of numbers.") from error
+    if x.ndim != 2 or not x.size:
+        raise ValueError(
+            "`x` must have shape [n, d] and not be empty. "
+            f"Received: shape={x.shape}"
+        )
+    finite = np.isfinite(x).all(axis=1)
+    if not finite.all():
+        raise ValueError(
+            "`x` must be finite. Received: NaN or infinity in row "
+            f"{int(np.argmin(finite))}"
+        )
+    return x
+
+
+def _labels(values: Any, name: str, n: int) -> np.ndarray:
+    """Returns codes from 0 of the values, in sorted order."""
+    values = np.asarray(values)
+    if values.ndim == 2 and values.shape[1] == 1:
+        values = values[:, 0]
+    if values.shape != (n,):
+        raise ValueError(
+            f"`{name}` must hold a label for each of the {n} rows of `x`. "
+            f"Received: shape={values.shape}"
+        )
+    if values.dtype.kind == "f" and not (values == np.floor(values)).all():
+        raise ValueError(
+            f"`{name}` must be labels, not measurements. "
+            f"Received: {name} of dtype {values.dtype} with fractions or NaN"
+        )
+    if values.dtype.kind == "O":
+        values = values.astype(str)
+    return np.unique(values, return_inverse=True)[1].reshape(-1)
+
+
+def _folds(x, z, groups, cv, seed) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Returns the rows to train on and the rows to read, for each fold."""
+    splits = extra("sklearn.model_selection", "A probe")
+    counts = np.bincount(z)
+    if len(counts) < 2:
+        raise ValueError("`z` has one class only: there is nothing to find.")
+    if not isinstance(cv, int) or cv < 2:
+        raise ValueError(
+            f"`cv` must be a number of folds, 2 or more. Received: cv={cv!r}"
+        )
+    units = counts
+    if groups is not None:
+        pairs = np.unique(np.stack([z, groups]), axis=1)
+        units = np.bincount(pairs[0])
+    if units.min() < cv:
+        raise ValueError(
+            f"Every class of `z` must have {cv} "
+            f"{'examples' if groups is None else 'groups'} or more for "
+            f"cv={cv} folds. Received: {units.tolist()} by class"
+        )
+    kind = "StratifiedKFold" if groups is None else "StratifiedGroupKFold"
+    splitter = getattr(splits, kind)(cv, shuffle=True, random_state=seed)
+    folds = list(splitter.split(x, z, groups))
+    for train, _ in folds:
+        if np.bincount(z[train], minlength=len(counts)).min() == 0:
+            raise ValueError(
+                "`groups` leave a fold without a class to train on: use fewer "
+                f"folds. Received: cv={cv}"
+            )
+    return folds
+
+
+def _reader(kind: str, seed: int, max_iter: int | None):
+    """Returns a scikit-learn classifier, and its limit of iterations."""
+    pipeline = extra("sklearn.pipeline", "A probe")
+    preprocessing = extra("sklearn.preprocessing", "A probe")
+    if kind == "linear":
+        limit = max_iter or _LINEAR_STEPS
+        model = extra("sklearn.linear_model", "A probe").LogisticRegression(
+            max_iter=limit
+        )
+    else:
+        limit = max_iter or _MLP_EPOCHS
+        # No early stopping: on a few hundred examples it stops before it has
+        # seen anything, and a concept would seem erased.
+        model = extra("sklearn.neural_network", "A probe").MLPClassifier(
+            (64,),
+            alpha=0.1,
+            learning_rate_init=3e-3,
+            max_iter=limit,
+            random_state=seed,
+        )
+    return pipeline.make_pipeline(preprocessing.StandardScaler(), model), limit
+
+
+def _read(reader, x, z, folds) -> tuple[np.ndarray, int]:
+    """Returns out-of-fold probabilities `[n, classes]` and the most steps."""
+    exceptions = extra("sklearn.exceptions", "A probe")
+    scores = np.empty((len(x), z.max() + 1))
+    steps = 0
+    for train, test in folds:
+        with warnings.catch_warnings():
+            # Told by `converged` instead.
+            warnings.simplefilter("ignore", exceptions.ConvergenceWarning)
+            reader.fit(x[train], z[train])
+        scores[test] = reader.predict_proba(x[test])
+        steps = max(steps, int(np.max(reader[-1].n_iter_)))
+    return scores, steps
+
+
+def _accuracy(right, groups, inflation, confidence) -> tuple[Estimate, float]:
+    """Returns the accuracy, and the effective number of examples."""
+    n = len(right)
+    rate = float(right.mean())
+    effective_n = float(n)
+    if groups is not None:
+        variance = _variance((right - rate) / n, groups)
+        # Where all are right, or all wrong, nothing tells how far the examples
+        # of a group go together; suppose they do entirely.
+        effective_n = (
+            min(rate * (1 - rate) / variance, effective_n)
+            if variance
+            else float(groups.max() + 1)
+        )
+    effective_n /= inflation
+    low, high = wilson_interval(rate * effective_n, effective_n, confidence)
+    return Estimate(rate, float(low), float(high)), effective_n
+
+
+def _auc(scores, z, folds, groups, inflation, confidence) -> Estimate:
+    """Averages areas over folds, by their numbers of pairs, and classes."""
+    classes = scores.shape[1]
+    one_vs_rest = [1] if classes == 2 else range(classes)
+    areas = []
+    influence = np.zeros(len(z))
+    for k in one_vs_rest:
+        found = []
+        for _, test in folds:
+            positive = z[test] == k
+            pairs = np.count_nonzero(positive) * np.count_nonzero(~positive)
+            if pairs:
+                found.append((pairs, test, positive))
+        total = sum(pairs for pairs, *_ in found)
+        for pairs, test, positive in found:
+            share = pairs / total
+            area, deviations = ordered_share(positive, scores[test, k])
+            areas.append(share * area)
+            # The only example of a class in a fold tells no spread.
+            influence[test] += share * np.nan_to_num(deviations)
+    area = float(np.clip(sum(areas) / len(one_vs_rest), 0, 1))
+    influence /= len(one_vs_rest)
+    variance = inflation * _variance(influence, groups)
+    return area_estimate(area, variance, confidence)
+
+
+def _variance(influence: np.ndarray, groups: np.ndarray | None) -> float:
+    if groups is None:
+        return float(influence @ influence)
+    sums = np.bincount(groups, influence)
+    return float(sums @ sums * len(sums) / (len(sums) - 1))

@@ -1,0 +1,234 @@
+"""What all results of `evaluation` share, so that a report can collect them.
+
+A result is a frozen dataclass derived from `Table`, and offers:
+
+- `rows`: `Row`s; `result["name"]` is the row of that name, and its
+  `Estimate`s hold their intervals;
+- `to_dict()`: plain numbers, ready for JSON (NaN stays NaN);
+- `to_frame()`: a pandas DataFrame, one line a row;
+- `repr`: a table to read;
+- `plot(axes=None)`: the matplotlib `Axes` that it drew on, with intervals;
+- `caveat`: what the figures do not show, in a sentence or two, to be printed
+  wherever they are.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+from tensorflow_model_remediation_ext.evaluation.intervals import Estimate
+
+# Okabe and Ito's: told apart by all kinds of color vision.
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+
+
+def extra(module: str, purpose: str) -> Any:
+    """Imports a module of the extra `evaluation`.
+
+    Args:
+        module: Its full name.
+        purpose: What needs it, to begin the error message with.
+
+    Returns:
+        The module.
+
+    Raises:
+        ImportError: If it is missing, with the line that installs it.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise ImportError(
+            f"{purpose} needs {module.partition('.')[0]}: pip install "
+            '"tensorflow_model_remediation_ext[evaluation]"'
+        ) from error
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """Figures that belong together; the first field names them."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns plain numbers, intervals as `<name>_low` and `_high`."""
+        flat = {}
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, Estimate):
+                flat[field.name] = value.value
+                flat[f"{field.name}_low"] = value.low
+                flat[f"{field.name}_high"] = value.high
+            else:
+                flat[field.name] = value
+        return flat
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class Table:
+    """Rows of figures with their intervals; its `repr` is a table.
+
+    Args:
+        rows: What the figures are of.
+        confidence: Level of the intervals.
+    """
+
+    rows: tuple[Row, ...]
+    confidence: float
+
+    caveat: ClassVar[str] = ""
+    _columns: ClassVar[tuple[str, ...]] = ()
+    _plotted: ClassVar[dict[str, str]] = {}
+    _axis_label: ClassVar[str] = ""
+
+    def __getitem__(self, name: str) -> Row:
+        for row in self.rows:
+            if _name(row) == name:
+                return row
+        raise KeyError(name)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns each row's figures by its name, as plain numbers."""
+        return {_name(row): row.to_dict() for row in self.rows}
+
+    def to_frame(self) -> Any:
+        """Returns a pandas DataFrame with the rows' names as its index.
+
+        Raises:
+            ImportError: If pandas is missing.
+        """
+        return frame(self.rows)
+
+    def plot(self, axes: Any = None) -> Any:
+        """Draws the figures with their intervals.
+
+        Args:
+            axes: matplotlib `Axes` to draw on; a new figure's by default.
+
+        Returns:
+            The `Axes`; its figure is `axes.figure`.
+
+        Raises:
+            ImportError: If matplotlib is missing.
+        """
+        return plot_estimates(
+            axes,
+            [_label(row) for row in self.rows],
+            {
+                label: [getattr(row, name) for row in self.rows]
+                for name, label in self._plotted.items()
+            },
+            f"{self._axis_label} ({100 * self.confidence:g} % intervals)",
+        )
+
+    def __repr__(self) -> str:
+        return "\n".join(
+            [
+                text_table(self.rows, self._columns),
+                f"{100 * self.confidence:g} % intervals in brackets",
+            ]
+        )
+
+
+def frame(rows: Sequence[Row]) -> Any:
+    """Returns rows as a pandas DataFrame, their names as its index."""
+    pandas = extra("pandas", "A data frame")
+    result = pandas.DataFrame([row.to_dict() for row in rows])
+    return result.set_index(result.columns[0])
+
+
+def text_table(rows: Sequence[Row], columns: Sequence[str]) -> str:
+    """Returns the named columns of rows as text, the first one leftmost."""
+    table = [list(columns)]
+    table += [[_show(getattr(row, c)) for c in columns] for row in rows]
+    padded = []
+    for cells in zip(*table, strict=True):
+        width = max(map(len, cells))
+        # Names to the left, figures to the right.
+        pad = str.rjust if padded else str.ljust
+        padded.append([pad(cell, width) for cell in cells])
+    return "\n".join("  ".join(cells) for cells in zip(*padded, strict=True))
+
+
+def plot_estimates(
+    axes: Any,
+    names: Sequence[str],
+    series: Mapping[str, Sequence[Estimate]],
+    axis_label: str,
+) -> Any:
+    """Draws a line for each name, on it a point and interval for each series.
+
+    Args:
+        axes: matplotlib `Axes`, or `None` for those of a new figure.
+        names: Labels of the lines, from the top.
+        series: Estimates by what they are, each as many as `names`. NaN ones
+            are left out.
+        axis_label: What the values are.
+
+    Returns:
+        The `Axes`.
+
+    Raises:
+        ImportError: If matplotlib is missing.
+    """
+    if axes is None:
+        axes = new_axes(height=1.2 + 0.2 * len(names) * (1 + len(series)))
+    step = 0.7 / len(series)
+    for k, (label, estimates) in enumerate(series.items()):
+        offset = step * (k - (len(series) - 1) / 2)
+        value, low, high = zip(*estimates, strict=True)
+        axes.errorbar(
+            value,
+            [place + offset for place in range(len(names))],
+            xerr=[
+                [v - end for v, end in zip(value, low, strict=True)],
+                [end - v for v, end in zip(value, high, strict=True)],
+            ],
+            fmt="o",
+            markersize=5,
+            capsize=3,
+            color=COLORS[k % len(COLORS)],
+            label=label,
+        )
+    axes.set_yticks(range(len(names)), names)
+    axes.set_ylim(len(names) - 0.5, -0.5)
+    axes.set_xlabel(axis_label)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(alpha=0.3, axis="x")
+    axes.set_axisbelow(True)
+    if len(series) > 1:
+        axes.legend(
+            frameon=False,
+            loc="lower left",
+            bbox_to_anchor=(0, 1),
+            ncols=len(series),
+        )
+    return axes
+
+
+def new_axes(width: float = 7, height: float = 3) -> Any:
+    """Returns the axes of a new figure that pyplot knows nothing of."""
+    matplotlib_figure = extra("matplotlib.figure", "A picture")
+    figure = matplotlib_figure.Figure(
+        figsize=(width, height), layout="constrained"
+    )
+    return figure.add_subplot()
+
+
+def _name(row: Row) -> str:
+    return getattr(row, dataclasses.fields(row)[0].name)
+
+
+def _label(row: Row) -> str:
+    return f"{_name(row)} (n = {row.n:,})" if hasattr(row, "n") else _name(row)
+
+
+def _show(value: Any) -> str:
+    if isinstance(value, Estimate):
+        if value.value != value.value:
+            return "-"
+        return "{:.4f} [{:.4f}, {:.4f}]".format(*value)
+    if isinstance(value, float):
+        return "-" if value != value else f"{value:.4f}"
+    return str(value)
