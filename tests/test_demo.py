@@ -70,6 +70,19 @@ def test_files(ran):
     assert abs(with_term - without) < 0.2
 
 
+def test_the_concept_is_erased(ran):
+    found = json.loads((ran / "figures.json").read_text())["erasure"]
+    # One term is in use: the concept is whether a comment mentions it.
+    assert "purple" in found["question"]
+    before, after = found["before"], found["after"]
+    assert before["probe_accuracy"]["low"] > before["majority_rate"]
+    assert after["probe_accuracy"]["low"] <= after["majority_rate"]
+    assert after["probe_auc"]["value"] < before["probe_auc"]["value"] - 0.1
+    texts = tf.constant(["my purple neighbor", "my neighbor"])
+    erased = keras.models.load_model(ran / "erased.keras")
+    assert erased.predict(texts, verbose=0).shape == (2, 1)
+
+
 def test_embedded_comments_have_groups(tmp_path, capsys):
     assert (
         demo.main(
@@ -77,6 +90,7 @@ def test_embedded_comments_have_groups(tmp_path, capsys):
                 "--limit=500",
                 "--epochs=1",
                 "--clp-epochs=1",
+                "--skip-leace",
                 f"--output-dir={tmp_path}",
             ]
         )
@@ -88,6 +102,8 @@ def test_embedded_comments_have_groups(tmp_path, capsys):
     figures = json.loads((tmp_path / "figures.json").read_text())
     # A group that no pair mentions has a row and no rate, as null.
     assert "gender" in figures["models"]["baseline"]["flips"]
+    assert "erasure" not in figures and "probe" not in printed
+    assert not (tmp_path / "erased.keras").exists()
 
 
 def arguments_for(comments, **changes):
@@ -157,6 +173,6 @@ def test_help_names_every_option(capsys):
         "--csv", "--text-column", "--label-column", "--terms-file",
         "--civil-comments", "--data-dir", "--limit", "--epochs",
         "--clp-epochs", "--loss-weight", "--batch-size", "--seed",
-        "--output-dir",
+        "--skip-leace", "--output-dir",
     ):  # fmt: skip
         assert option in text

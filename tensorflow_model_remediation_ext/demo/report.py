@@ -33,6 +33,35 @@ def table(results: dict[str, dict]) -> str:
             ["  counterfactual gap"]
             + [_show(r.counterfactual_gap) for r in each]
         )
+    return _aligned(rows)
+
+
+def erasure_table(figures: dict) -> str:
+    """Returns what a probe finds before and after erasure, side by side.
+
+    Args:
+        figures: As `erasure.erase` returns them.
+
+    Returns:
+        A text table.
+    """
+    sides = [figures["before"], figures["after"]]
+    rows = [["", "before", "after"]]
+    rows.append([f"linear probe ({figures['n']} comments)", "", ""])
+    for label, name in (("accuracy", "probe_accuracy"), ("AUC", "probe_auc")):
+        rows.append([f"  {label}", *(_show(side[name]) for side in sides)])
+    rows.append(
+        ["  majority rate", *(f"{s['majority_rate']:.4f}" for s in sides)]
+    )
+    rows.append(["AUC of the classifier", *(_show(s["auc"]) for s in sides)])
+    return (
+        _aligned(rows)
+        + "\nThe classifier loses what it knew through the concept. Readers "
+        "that are not linear\nmay still find it."
+    )
+
+
+def _aligned(rows: list[list[str]]) -> str:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [
         "  ".join(

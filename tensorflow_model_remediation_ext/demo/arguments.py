@@ -1,0 +1,128 @@
+"""The command line of the demo."""
+
+import argparse
+from collections.abc import Sequence
+
+
+def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Parses the command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tensorflow_model_remediation_ext.demo",
+        description=(
+            "Trains a small text classifier, measures how often its decision "
+            "flips when identity terms are removed, trains it on with "
+            "counterfactual logit pairing, and measures again on held-out "
+            "data. Then it erases from the model's representation which group "
+            "a comment mentions (LEACE). Writes tables, a picture, the models "
+            "and all figures."
+        ),
+        epilog=(
+            "Without a data option the demo uses embedded comments, in which "
+            "identity terms go with the rude label more often than not."
+        ),
+    )
+    data = parser.add_argument_group("data")
+    source = data.add_mutually_exclusive_group()
+    source.add_argument(
+        "--csv", metavar="FILE", help="comments from a CSV file with a header"
+    )
+    source.add_argument(
+        "--civil-comments",
+        action="store_true",
+        help="Civil Comments through tensorflow-datasets (downloads it)",
+    )
+    data.add_argument(
+        "--text-column", metavar="T", help="column of --csv with the text"
+    )
+    data.add_argument(
+        "--label-column",
+        metavar="L",
+        help="column of --csv with the label: 0 or 1, or a score in [0, 1]",
+    )
+    data.add_argument(
+        "--terms-file",
+        metavar="F",
+        help="identity terms, one a line; needed with --csv",
+    )
+    data.add_argument(
+        "--data-dir", metavar="DIR", help="where tensorflow-datasets keeps data"
+    )
+    data.add_argument(
+        "--limit",
+        type=positive(int),
+        metavar="N",
+        help="use at most N comments (default: 10000 embedded comments, "
+        "100000 of Civil Comments, all of a CSV file)",
+    )
+    training = parser.add_argument_group("training")
+    training.add_argument(
+        "--epochs",
+        type=positive(int),
+        default=6,
+        metavar="N",
+        help="epochs before remediation (default: %(default)s)",
+    )
+    training.add_argument(
+        "--clp-epochs",
+        type=positive(int),
+        default=6,
+        metavar="N",
+        help="epochs of counterfactual logit pairing (default: %(default)s)",
+    )
+    training.add_argument(
+        "--loss-weight",
+        type=positive(float),
+        default=3.0,
+        metavar="W",
+        help="weight of the pairing penalty (default: %(default)s)",
+    )
+    training.add_argument(
+        "--batch-size",
+        type=positive(int),
+        default=64,
+        metavar="N",
+        help="examples a training step (default: %(default)s)",
+    )
+    training.add_argument(
+        "--seed",
+        type=int,
+        default=0,
+        metavar="N",
+        help="seed of the data, the split and the model (default: 0)",
+    )
+    parser.add_argument(
+        "--skip-leace",
+        action="store_true",
+        help="leave out the erasure from the representation",
+    )
+    parser.add_argument(
+        "--output-dir",
+        default="demo_output",
+        metavar="DIR",
+        help="where results go (default: %(default)s)",
+    )
+    arguments = parser.parse_args(argv)
+    if arguments.csv and not (
+        arguments.text_column
+        and arguments.label_column
+        and arguments.terms_file
+    ):
+        parser.error(
+            "--csv needs --text-column, --label-column and --terms-file"
+        )
+    return arguments
+
+
+def positive(kind: type):
+    """Returns an argparse type: a finite number greater than zero."""
+
+    def parse(text):
+        number = kind(text)
+        if not 0 < number < float("inf"):
+            raise argparse.ArgumentTypeError(
+                f"must be greater than zero. Received: {text}"
+            )
+        return number
+
+    parse.__name__ = kind.__name__
+    return parse

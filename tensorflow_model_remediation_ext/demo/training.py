@@ -1,0 +1,55 @@
+"""The model of the demo, and how it is trained and remediated."""
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tensorflow_model_remediation_ext.counterfactual.keras import (
+    CounterfactualModel,
+    build_counterfactual_data,
+    pack_counterfactual_data,
+)
+from tensorflow_model_remediation_ext.counterfactual.losses import (
+    PairwiseMSELoss,
+)
+
+LEARNING_RATE = 3e-3
+
+
+def build_model(texts: np.ndarray) -> keras.Model:
+    """Makes a small text classifier that takes strings."""
+    vectorize = keras.layers.TextVectorization(
+        max_tokens=10_000, output_sequence_length=50
+    )
+    vectorize.adapt(tf.data.Dataset.from_tensor_slices(texts).batch(1024))
+    inputs = keras.Input((), dtype="string", name="text")
+    x = vectorize(inputs)
+    x = keras.layers.Embedding(vectorize.vocabulary_size(), 32)(x)
+    x = keras.layers.GlobalAveragePooling1D()(x)
+    x = keras.layers.Dense(32, "relu", name="representation")(x)
+    outputs = keras.layers.Dense(1, "sigmoid", name="rude")(x)
+    return keras.Model(inputs, outputs, name="text_classifier")
+
+
+def train(model: keras.Model, batches: tf.data.Dataset, epochs: int) -> None:
+    """Compiles and trains a model as it is."""
+    optimizer = keras.optimizers.Adam(LEARNING_RATE)
+    model.compile(optimizer, "binary_crossentropy", metrics=["accuracy"])
+    model.fit(batches, epochs=epochs, shuffle=False)
+
+
+def remediate(
+    model: keras.Model,
+    batches: tf.data.Dataset,
+    terms: list[str],
+    loss_weight: float,
+    epochs: int,
+) -> None:
+    """Trains `model` on with counterfactual logit pairing, in place."""
+    packed = pack_counterfactual_data(
+        batches, build_counterfactual_data(batches, terms)
+    )
+    clp = CounterfactualModel(
+        model, PairwiseMSELoss(transform="logit"), loss_weight
+    )
+    train(clp, packed, epochs)
