@@ -89,7 +89,8 @@ def tweets(path, python):
     """Embeddings of tweets with a female or a male term, not both."""
     from tensorflow_model_remediation_ext import datasets
 
-    texts, labels = datasets.load_csv(path, "text", "offensive")
+    data = datasets.load_csv(path, "text", "offensive")
+    texts, labels = data.texts, data.labels
     named = [
         re.compile(rf"\b({'|'.join(words.split())})\b", re.IGNORECASE)
         for words in (FEMALE, MALE)
