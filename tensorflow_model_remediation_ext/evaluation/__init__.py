@@ -24,6 +24,11 @@ from tensorflow_model_remediation_ext.evaluation.performance import (
     accuracy,
     auc,
 )
+from tensorflow_model_remediation_ext.evaluation.permutation_importance import (
+    ImportanceReport,
+    ImportanceRow,
+    permutation_importance,
+)
 from tensorflow_model_remediation_ext.evaluation.probe_model import (
     probe_model,
 )
@@ -40,6 +45,8 @@ __all__ = [
     "FlipRow",
     "GroupReport",
     "GroupRow",
+    "ImportanceReport",
+    "ImportanceRow",
     "ProbeReport",
     "ProbeRow",
     "accuracy",
@@ -48,6 +55,7 @@ __all__ = [
     "flips_of_model",
     "group_metrics",
     "linear_probe",
+    "permutation_importance",
     "probe_model",
     "wilson_interval",
 ]
