@@ -32,6 +32,11 @@ from tensorflow_model_remediation_ext.evaluation.probes import (
     ProbeRow,
     linear_probe,
 )
+from tensorflow_model_remediation_ext.evaluation.tradeoff import (
+    Tradeoff,
+    TradeoffRow,
+    tradeoff,
+)
 
 __all__ = [
     "DisparityRow",
@@ -42,6 +47,8 @@ __all__ = [
     "GroupRow",
     "ProbeReport",
     "ProbeRow",
+    "Tradeoff",
+    "TradeoffRow",
     "accuracy",
     "auc",
     "flips",
@@ -49,5 +56,6 @@ __all__ = [
     "group_metrics",
     "linear_probe",
     "probe_model",
+    "tradeoff",
     "wilson_interval",
 ]

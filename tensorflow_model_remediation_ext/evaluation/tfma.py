@@ -12,7 +12,6 @@ from typing import Any
 try:
     import apache_beam as beam
     import pyarrow as pa
-    import tensorflow as tf
     import tensorflow_model_analysis as tfma
     from tensorflow_model_analysis.proto import config_pb2
     from tfx_bsl.arrow import table_util
@@ -192,7 +191,7 @@ class EvaluateFlips(beam.PTransform):
         self.masks = list(masks)
         self.original = original
         self.counterfactual = counterfactual
-        self.label = label
+        self.label_key = label
         self.sample_weight = sample_weight
         self.threshold = float(threshold)
         self.confidence = confidence
@@ -211,9 +210,9 @@ class EvaluateFlips(beam.PTransform):
                 **at,
             ),
         ]
-        if self.label:
+        if self.label_key:
             metrics.append(_metric("BinaryAccuracy", **at))
-        if self.label and _has_fairness_indicators():
+        if self.label_key and _has_fairness_indicators():
             indicators = _metric(
                 "FairnessIndicators", _INDICATORS, thresholds=[self.threshold]
             )
@@ -223,7 +222,7 @@ class EvaluateFlips(beam.PTransform):
                 config_pb2.ModelSpec(
                     name=name,
                     prediction_key=key,
-                    label_key=self.label or "",
+                    label_key=self.label_key or "",
                     example_weight_key=self.sample_weight or "",
                     is_baseline=name == "original",
                 )
@@ -269,15 +268,15 @@ def load_flips(output_path: str) -> FlipAnalysis:
     Raises:
         ValueError: If the directory holds no such results.
     """
-    if not tf.io.gfile.exists(output_path):
-        raise ValueError(
-            "`output_path` must be a directory that `EvaluateFlips` has "
-            f"written. Received: output_path={output_path!r}"
-        )
     result, original_result = (
         tfma.load_eval_result(output_path, model_name=name)
         for name in ("counterfactual", "original")
     )
+    if result.config is None:
+        raise ValueError(
+            "`output_path` must be a directory that `EvaluateFlips` has "
+            f"written. Received: output_path={output_path!r}"
+        )
     (confidence,) = (
         json.loads(metric.config)["confidence"]
         for spec in result.config.metrics_specs
@@ -347,7 +346,7 @@ def _record_batches(frame: Any, evaluate: EvaluateFlips) -> list:
     numbers = [
         evaluate.original,
         evaluate.counterfactual,
-        *filter(None, (evaluate.label, evaluate.sample_weight)),
+        *filter(None, (evaluate.label_key, evaluate.sample_weight)),
     ]
     for name in [*numbers, *groups]:
         if name not in frame:
