@@ -32,6 +32,7 @@ from tensorflow_model_remediation_ext.evaluation.probes import (
     ProbeRow,
     linear_probe,
 )
+from tensorflow_model_remediation_ext.evaluation.report import Report
 from tensorflow_model_remediation_ext.evaluation.tradeoff import (
     Tradeoff,
     TradeoffRow,
@@ -47,6 +48,7 @@ __all__ = [
     "GroupRow",
     "ProbeReport",
     "ProbeRow",
+    "Report",
     "Tradeoff",
     "TradeoffRow",
     "accuracy",

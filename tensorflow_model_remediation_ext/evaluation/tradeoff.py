@@ -81,6 +81,10 @@ class Tradeoff(Table):
         "pareto",
         "chosen",
     )
+    _plotted: ClassVar[dict[str, str]] = {
+        "quality": "quality",
+        "flip_rate": "flip rate",
+    }
 
     @property
     def chosen(self) -> TradeoffRow:
