@@ -37,6 +37,12 @@ from tensorflow_model_remediation_ext.evaluation.probes import (
     ProbeRow,
     linear_probe,
 )
+from tensorflow_model_remediation_ext.evaluation.report import Report
+from tensorflow_model_remediation_ext.evaluation.tradeoff import (
+    Tradeoff,
+    TradeoffRow,
+    tradeoff,
+)
 
 __all__ = [
     "DisparityRow",
@@ -49,6 +55,9 @@ __all__ = [
     "ImportanceRow",
     "ProbeReport",
     "ProbeRow",
+    "Report",
+    "Tradeoff",
+    "TradeoffRow",
     "accuracy",
     "auc",
     "flips",
@@ -57,5 +66,6 @@ __all__ = [
     "linear_probe",
     "permutation_importance",
     "probe_model",
+    "tradeoff",
     "wilson_interval",
 ]
