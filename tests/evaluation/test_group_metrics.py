@@ -33,8 +33,10 @@ def test_rows_are_the_groups_alone():
     report = group_metrics(y, p, group, **FEW)
     assert [row.group for row in report.rows] == ["overall", "a", "b", "c"]
     for row in report.rows:
-        mask = np.ones(400, bool) if row.group == "overall" else (
-            group == row.group
+        mask = (
+            np.ones(400, bool)
+            if row.group == "overall"
+            else (group == row.group)
         )
         yes = p[mask] > 0.5
         assert (row.n, row.positives) == (mask.sum(), y[mask].sum())
@@ -176,8 +178,10 @@ def test_constant_predictions_and_tiny_groups():
     y, _, group = people()
     report = group_metrics(y, np.full(400, 0.2), group, **FEW)
     assert report["a"].auc == (0.5, 0.5, 0.5)
-    assert report["a"].selection_rate.value == 0 < (
-        report["a"].selection_rate.high
+    assert (
+        report["a"].selection_rate.value
+        == 0
+        < (report["a"].selection_rate.high)
     )
     assert report.disparity("selection_rate").difference == (0, 0, 0)
     assert np.isnan(report.disparity("selection_rate").ratio.value)

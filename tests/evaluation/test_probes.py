@@ -169,7 +169,7 @@ X, Z = concept(40, 2, 1.0)
         ({"x": X[:, 0]}, r"`x` must have shape \[n, d\].*\(40,\)"),
         ({"x": X[:0], "z": Z[:0]}, "`x`.*empty"),
         ({"x": [["a"]]}, "`x` must be an array of numbers"),
-        ({"x": np.where(X == X[7], np.nan, X)}, "`x`.*finite.*row 7"),
+        ({"x": np.where(X[7] == X, np.nan, X)}, "`x`.*finite.*row 7"),
         ({"z": Z[:-1]}, r"`z`.*40 rows.*\(39,\)"),
         ({"z": X[:, 0]}, "`z` must be labels, not measurements"),
         ({"z": np.where(Z > 0, np.nan, 0.0)}, "`z`.*NaN"),

@@ -59,10 +59,17 @@ def sweep(measure, weights=(1, 0.5, 5, 2), **options):
     return tradeoff(build, X, weights, measure=measure, **options)
 
 
-def test_rows_front_and_choice(measure):
-    result = sweep(measure, max_quality_loss=0.011)
-    assert measure.asked == [row.loss_weight for row in result.rows]
-    assert measure.asked == [0, 0.5, 1, 2, 5]
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A directory that holds all figures of a sweep."""
+    directory = tmp_path_factory.mktemp("sweep")
+    sweep(Measure(), directory=directory)
+    return directory
+
+
+def test_rows_front_and_choice(trained):
+    result = sweep(Measure(), directory=trained, max_quality_loss=0.011)
+    assert [row.loss_weight for row in result.rows] == [0, 0.5, 1, 2, 5]
     # 2 is worse than 1 in both; 5 flips least but loses 0.3.
     assert [r.pareto for r in result.rows] == [True, True, True, False, True]
     assert result.chosen is result[1.0]
@@ -73,9 +80,11 @@ def test_rows_front_and_choice(measure):
 
 
 @pytest.mark.parametrize(("limit", "weight"), [(0, 0), (0.006, 0.5), (0.31, 5)])
-def test_the_limit_decides(measure, limit, weight):
-    result = sweep(measure, max_quality_loss=limit)
+def test_the_limit_decides(trained, limit, weight):
+    measure = Measure()
+    result = sweep(measure, directory=trained, max_quality_loss=limit)
     assert result.chosen.loss_weight == weight
+    assert measure.asked == []
 
 
 def test_seeds_are_paired_and_their_spread_counts(measure):
@@ -158,8 +167,8 @@ def test_a_damaged_file_is_named(measure, tmp_path):
         sweep(measure, [1], directory=tmp_path)
 
 
-def test_prints_converts_and_plots(measure):
-    result = sweep(measure, max_quality_loss=0.011)
+def test_prints_converts_and_plots(trained):
+    result = sweep(Measure(), directory=trained, max_quality_loss=0.011)
     lines = repr(result).splitlines()
     assert lines[0].split() == [
         "loss_weight",
