@@ -10,9 +10,10 @@ def test_samples_run(capsys):
     samples = re.findall(
         r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL
     )
-    assert len(samples) == 3
+    assert len(samples) == 4
     namespace = {}
     for sample in samples:
         exec(compile(sample, str(README), "exec"), namespace)
     assert "overall" in capsys.readouterr().out
-    assert namespace["blind"](namespace["texts"]).shape == (1600, 1)
+    for model in ("blind", "scrubbed"):
+        assert namespace[model](namespace["texts"]).shape == (1600, 1)
