@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 
 from tensorflow_model_remediation_ext import demo
+from tensorflow_model_remediation_ext.demo import tuning
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +40,6 @@ def ran(comments):
             "--epochs=20",
             "--clp-epochs=20",
             "--batch-size=32",
-            "--tune",
             f"--output-dir={output}",
         ]
     )
@@ -69,23 +69,12 @@ def test_flip_rate_falls(figures):
 def test_files(ran):
     assert (ran / "flips.png").read_bytes().startswith(b"\x89PNG")
     page = (ran / "report.html").read_text(encoding="utf-8")
-    for name in ("Summary", "Flips", "Trade-off", "Probe"):
+    for name in ("Summary", "Flips", "Probe"):
         assert f">{name}</h2>" in page
     model = keras.models.load_model(ran / "remediated.keras")
     texts = tf.constant(["my purple neighbor", "my neighbor"])
     with_term, without = model.predict(texts, verbose=0)[:, 0]
     assert abs(with_term - without) < 0.2
-
-
-def test_the_weight_is_chosen_on_comments_that_trained_nothing(figures):
-    (found,) = figures["results"]["Trade-off"].values()
-    rows = found["figures"].values()
-    (chosen,) = (row for row in rows if row["chosen"])
-    assert chosen["quality_loss"] <= 0.01
-    assert chosen["loss_weight"] > 0
-    plain = found["figures"]["0.0"]
-    assert chosen["flip_rate"] < plain["flip_rate"]
-    assert f"weight {chosen['loss_weight']:g}" in figures["summary"]
 
 
 def test_the_concept_is_erased(ran, figures):
@@ -103,27 +92,27 @@ def test_the_concept_is_erased(ran, figures):
     assert erased.predict(texts, verbose=0).shape == (2, 1)
 
 
-def test_embedded_comments_have_groups(tmp_path, capsys):
-    assert (
-        demo.main(
-            [
-                "--limit=500",
-                "--epochs=1",
-                "--clp-epochs=1",
-                "--skip-leace",
-                f"--output-dir={tmp_path}",
-            ]
-        )
-        == 0
-    )
+def test_embedded_comments_have_groups_and_choose_a_weight(
+    tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr(tuning, "LOSS_WEIGHTS", (3,))
+    options = ["--limit=500", "--epochs=1", "--clp-epochs=1", "--skip-leace"]
+    assert demo.main([*options, "--tune", f"--output-dir={tmp_path}"]) == 0
     printed = capsys.readouterr().out
     for expected in ("baseline", "remediated", "AUC", "flip rate", "religion"):
         assert expected in printed
-    results = json.loads((tmp_path / "report.json").read_text())["results"]
+    figures = json.loads((tmp_path / "report.json").read_text())
+    results = figures["results"]
     # A group that no pair mentions has a row and no rate, as null.
     assert "gender" in results["Flips"]["baseline"]["figures"]
-    assert list(results) == ["Flips"] and "Probe" not in printed
+    assert list(results) == ["Flips", "Trade-off"] and "Probe" not in printed
     assert not (tmp_path / "erased.keras").exists()
+    # A fifth of the comments tests, and a fifth of the others tunes.
+    assert figures["summary"].startswith("embedded comments: 320 comments")
+    rows = results["Trade-off"]["remediated"]["figures"].values()
+    (chosen,) = (row for row in rows if row["chosen"])
+    assert chosen["quality_loss"] <= 0.01
+    assert f"weight {chosen['loss_weight']:g};" in figures["summary"]
 
 
 def arguments_for(comments, **changes):

@@ -216,7 +216,8 @@ def _summary(runs, confidence, max_quality_loss) -> Tradeoff:
         for w, c in columns.items()
         if c["quality_loss"].value <= max_quality_loss
     ]
-    chosen = min(within, key=lambda w: (points[w][1], w))
+    # Of equal flip rates the better quality, so that it is on the front.
+    chosen = min(within, key=lambda w: (points[w][1], points[w][0], w))
     rows = tuple(
         TradeoffRow(
             loss_weight=weight,

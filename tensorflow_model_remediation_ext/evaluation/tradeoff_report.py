@@ -106,7 +106,7 @@ class Tradeoff(Table):
         axes.plot(
             *zip(*front, strict=True), "--", color="0.5", label="Pareto front"
         )
-        for row in self.rows:
+        for k, row in enumerate(self.rows):
             x, y = row.flip_rate, row.quality
             axes.errorbar(
                 [x.value],
@@ -122,7 +122,7 @@ class Tradeoff(Table):
             axes.annotate(
                 f"{row.loss_weight:g}",
                 (x.value, y.value),
-                xytext=(6, 6),
+                xytext=(6, -12 if k % 2 else 6),
                 textcoords="offset points",
             )
         axes.axhline(
