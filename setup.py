@@ -45,7 +45,10 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     packages=find_packages(include=["tensorflow_model_remediation_ext*"]),
-    package_data={"tensorflow_model_remediation_ext": ["py.typed"]},
+    package_data={
+        "tensorflow_model_remediation_ext": ["py.typed"],
+        "tensorflow_model_remediation_ext.evaluation": ["report_files/*"],
+    },
     python_requires=">=3.10",
     install_requires=["tensorflow>=2.16", "keras>=3.10", "numpy>=1.26"],
     extras_require=EXTRAS,

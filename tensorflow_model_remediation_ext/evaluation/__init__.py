@@ -24,6 +24,11 @@ from tensorflow_model_remediation_ext.evaluation.performance import (
     accuracy,
     auc,
 )
+from tensorflow_model_remediation_ext.evaluation.permutation_importance import (
+    ImportanceReport,
+    ImportanceRow,
+    permutation_importance,
+)
 from tensorflow_model_remediation_ext.evaluation.probe_model import (
     probe_model,
 )
@@ -31,6 +36,12 @@ from tensorflow_model_remediation_ext.evaluation.probes import (
     ProbeReport,
     ProbeRow,
     linear_probe,
+)
+from tensorflow_model_remediation_ext.evaluation.report import Report
+from tensorflow_model_remediation_ext.evaluation.tradeoff import (
+    Tradeoff,
+    TradeoffRow,
+    tradeoff,
 )
 
 __all__ = [
@@ -40,14 +51,21 @@ __all__ = [
     "FlipRow",
     "GroupReport",
     "GroupRow",
+    "ImportanceReport",
+    "ImportanceRow",
     "ProbeReport",
     "ProbeRow",
+    "Report",
+    "Tradeoff",
+    "TradeoffRow",
     "accuracy",
     "auc",
     "flips",
     "flips_of_model",
     "group_metrics",
     "linear_probe",
+    "permutation_importance",
     "probe_model",
+    "tradeoff",
     "wilson_interval",
 ]

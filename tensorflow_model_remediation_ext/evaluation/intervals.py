@@ -178,9 +178,11 @@ def mean_estimate(
         # The weighted mean is a ratio; to first order it moves like the mean
         # of these.
         influence = (values - mean) * (weights / weights.mean())
-        low, high = np.clip(
-            mean + _expanded(influence, confidence), values.min(), values.max()
+        squares = influence * influence
+        interval = expanded_interval(
+            squares.mean(), squares @ influence / n, n, confidence
         )
+        low, high = np.clip(mean + interval, values.min(), values.max())
     return Estimate(float(mean), float(low), float(high))
 
 
@@ -194,12 +196,22 @@ def _resampled(values, weights, confidence, rng) -> np.ndarray:
     return np.quantile(means, [tail, 1 - tail])
 
 
-def _expanded(influence, confidence) -> np.ndarray:
-    n = len(influence)
-    squares = influence * influence
-    deviation = np.sqrt(squares.mean())
-    if deviation == 0:
+def expanded_interval(
+    square: float, cube: float, n: float, confidence: float
+) -> np.ndarray:
+    """Expands the bootstrap distribution of a mean, up to its skewness.
+
+    Args:
+        square: Mean square of the centered values.
+        cube: Mean cube of the centered values.
+        n: Number of values.
+        confidence: Level of the interval.
+
+    Returns:
+        Lower and upper end, `[2]`, relative to the mean.
+    """
+    if square == 0:
         return np.zeros(2)
-    skewness = (squares @ influence) / n / deviation**3 / np.sqrt(n)
+    skewness = cube / square**1.5 / np.sqrt(n)
     z = normal_quantile(confidence) * np.array([-1.0, 1.0])
-    return deviation / np.sqrt(n) * (z + skewness * (z**2 - 1) / 6)
+    return np.sqrt(square / n) * (z + skewness * (z**2 - 1) / 6)

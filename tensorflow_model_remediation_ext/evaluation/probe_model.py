@@ -159,7 +159,7 @@ def _reader(
         if not model.built:
             model(x, training=False)
         outputs = []
-        call = layer.call
+        call, own = layer.call, vars(layer).get("call")
 
         def listen(*args, **kwargs):
             outputs.append(call(*args, **kwargs))
@@ -171,7 +171,9 @@ def _reader(
         try:
             model(x, training=False)
         finally:
-            layer.call = call
+            del layer.call
+            if own is not None:
+                layer.call = own
         if len(outputs) != 1:
             raise ValueError(
                 f"The layer {layer.name!r} must run once for each batch. "

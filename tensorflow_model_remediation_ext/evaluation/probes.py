@@ -144,10 +144,10 @@ def linear_probe(
     not, and a probe that reads a concept does not prove that the network uses
     it. On few examples intervals are wide: their upper ends say how much may
     still be there. Probe on examples that an eraser was *not* fitted to: on
-    those it was fitted to, class means agree exactly, so that what one fold
-    lacks another has too much of, and held-out figures fall below chance. An
-    AUC well below
-    0.5 is a sign of that, and not of a reader that sees nothing.
+    those it was fitted to class means agree exactly, so that what one fold
+    lacks the others have too much of, and held-out figures fall below chance.
+    An AUC well below 0.5 is a sign of that, and not of a reader that sees
+    nothing.
 
     Accuracy has Wilson's score interval, and the AUC DeLong's; examples are
     ordered against those of the same fold, since scores of different readers

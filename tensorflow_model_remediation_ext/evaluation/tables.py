@@ -202,7 +202,7 @@ def plot_estimates(
             frameon=False,
             loc="lower left",
             bbox_to_anchor=(0, 1),
-            ncols=len(series),
+            ncols=2,
         )
     return axes
 

@@ -1,0 +1,174 @@
+"""The charts of a report: in light, in dark, as PNG, and in words."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import math
+import textwrap
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from tensorflow_model_remediation_ext.evaluation.intervals import UNKNOWN
+from tensorflow_model_remediation_ext.evaluation.tables import (
+    Row,
+    Table,
+    extra,
+    plot_estimates,
+)
+
+# Narrow enough to be read on a phone without turning it.
+_WIDTH = 4.8
+_LIGHT = "#1a1c1f"
+_DARK = "#e7e9ec"
+
+
+@dataclasses.dataclass(frozen=True)
+class Chart:
+    """A chart that can be drawn in any color of ink.
+
+    Args:
+        title: What it shows.
+        words: The same in words, for those who do not see it.
+        draw: Draws it on a new figure and returns the `Axes`.
+    """
+
+    title: str
+    words: str
+    draw: Callable[[], Any]
+
+    def svg(self, dark: bool) -> bytes:
+        """Returns the chart as SVG on no background, in light or dark."""
+        return self._render("svg", _DARK if dark else _LIGHT, "none")
+
+    def png(self) -> bytes:
+        """Returns the chart as PNG, dark on white."""
+        return self._render("png", _LIGHT, "white")
+
+    def _render(self, kind: str, ink: str, paper: str) -> bytes:
+        matplotlib = extra("matplotlib", "A report")
+        colors = {
+            "text.color": ink,
+            "axes.labelcolor": ink,
+            "axes.edgecolor": ink,
+            "xtick.color": ink,
+            "ytick.color": ink,
+            "axes.facecolor": paper,
+            "figure.facecolor": paper,
+            "savefig.facecolor": paper,
+            "font.size": 10,
+            # So that the same figures give the same bytes.
+            "svg.hashsalt": self.title,
+        }
+        buffer = io.BytesIO()
+        with matplotlib.rc_context(colors):
+            axes = self.draw()
+            figure = axes.figure
+            figure.set_figwidth(_WIDTH)
+            if axes.get_legend():
+                # Beside the axes it neither hides a point nor is cut off.
+                axes.get_legend().remove()
+                handles, labels = axes.get_legend_handles_labels()
+                figure.legend(
+                    handles,
+                    labels,
+                    loc="outside upper left",
+                    ncols=3,
+                    frameon=False,
+                )
+            figure.savefig(
+                buffer,
+                format=kind,
+                dpi=150,
+                metadata={"Date": None} if kind == "svg" else None,
+            )
+        return buffer.getvalue()
+
+
+def charts(name: str, by_model: Mapping[str, Table]) -> list[Chart]:
+    """Returns the charts of the results that have one name.
+
+    Results that draw themselves as any table does come together, one chart for
+    each figure, with the models side by side; others draw one each.
+
+    Args:
+        name: What was measured.
+        by_model: Results of one type by the name of the model.
+
+    Returns:
+        The charts.
+    """
+    results = list(by_model.values())
+    if len(results) > 1 and type(results[0]).plot is Table.plot:
+        return [
+            Chart(
+                f"{name}: {label}",
+                words(by_model, {figure: label}),
+                lambda figure=figure, label=label: _together(
+                    by_model, figure, label
+                ),
+            )
+            for figure, label in results[0]._plotted.items()
+        ]
+    return [
+        Chart(
+            name if len(results) == 1 else f"{name}: {model}",
+            words({model: result}, result._plotted),
+            result.plot,
+        )
+        for model, result in by_model.items()
+    ]
+
+
+def first(row: Row) -> str:
+    """Returns the name of a row, which is its first field."""
+    value = getattr(row, dataclasses.fields(row)[0].name)
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _place(row: Row) -> str:
+    field = dataclasses.fields(row)[0].name
+    number = isinstance(getattr(row, field), float)
+    return f"{field.replace('_', ' ')} {first(row)}" if number else first(row)
+
+
+def words(by_model: Mapping[str, Table], figures: Mapping[str, str]) -> str:
+    """Says for each model and figure where it is lowest and highest."""
+    sentences = []
+    for model, result in by_model.items():
+        for figure, label in figures.items():
+            known = [
+                (getattr(row, figure), _place(row))
+                for row in result.rows
+                if not math.isnan(getattr(row, figure).value)
+            ]
+            start = f"{label[:1].upper()}{label[1:]} of {model}"
+            if not known:
+                sentences.append(f"{start}: unknown.")
+                continue
+            (low, where), (high, there) = min(known), max(known)
+            if low.value == high.value:
+                sentences.append(f"{start}: {low.value:.4f}.")
+            else:
+                sentences.append(
+                    f"{start}: from {low.value:.4f} ({where}) to "
+                    f"{high.value:.4f} ({there})."
+                )
+    return " ".join(sentences)
+
+
+def _together(by_model: Mapping[str, Table], figure: str, label: str) -> Any:
+    names = list(
+        dict.fromkeys(first(row) for r in by_model.values() for row in r.rows)
+    )
+    series = {}
+    for model, result in by_model.items():
+        found = {first(row): getattr(row, figure) for row in result.rows}
+        series[model] = [found.get(name, UNKNOWN) for name in names]
+    level = next(iter(by_model.values())).confidence
+    return plot_estimates(
+        None,
+        [textwrap.fill(name, 22) for name in names],
+        series,
+        f"{label} ({100 * level:g} % intervals)",
+    )

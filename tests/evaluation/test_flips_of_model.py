@@ -1,0 +1,172 @@
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tensorflow_model_remediation_ext.counterfactual.keras import (
+    build_counterfactual_data,
+    pack_counterfactual_data,
+)
+from tensorflow_model_remediation_ext.evaluation import flips, flips_of_model
+
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(90, 3)).astype("float32")
+CHANGED = (X + RNG.normal(0, 0.5, X.shape)).astype("float32")
+WEIGHT = RNG.random(90).astype("float32")
+
+
+class Counting(keras.layers.Layer):
+    """Passes its input on and remembers what it was traced with."""
+
+    def build(self, _):
+        self.seen = []
+
+    def call(self, inputs):
+        self.seen.append(inputs.shape)
+        return inputs
+
+
+def dense_model(columns=1):
+    inputs = keras.Input((3,))
+    activation = "sigmoid" if columns == 1 else "softmax"
+    outputs = keras.layers.Dense(columns, activation)(Counting()(inputs))
+    return keras.Model(inputs, outputs)
+
+
+def batches(*arrays, size=40):
+    return tf.data.Dataset.from_tensor_slices(arrays).batch(size)
+
+
+@pytest.mark.parametrize("columns", [1, 4])
+def test_is_predict_then_flips(columns):
+    model = dense_model(columns)
+    groups = {"a": X[:, 0] > 0, "b": X[:, 1] > 0}
+    expected = flips(
+        model.predict(X, verbose=0),
+        model.predict(CHANGED, verbose=0),
+        groups=groups,
+        sample_weight=WEIGHT,
+        seed=0,
+    )
+    pairs = batches(X, CHANGED, WEIGHT)
+    options = {"seed": 0, "verbose": 0}
+    report = flips_of_model(model, pairs, groups=groups, **options)
+    in_batches = batches(X, CHANGED, WEIGHT, groups)
+    beside = flips_of_model(model, in_batches, **options)
+    assert beside == report or columns > 2  # NaN differs from itself.
+    for row in expected.rows:
+        assert report[row.group].to_dict() | {"group": 0} == pytest.approx(
+            row.to_dict() | {"group": 0}, rel=1e-5, nan_ok=True
+        )
+
+
+def test_labels_in_batches_make_groups():
+    labels = np.where(X[:, 0] > 0, "ä", "b")
+    report = flips_of_model(
+        dense_model(), batches(X, CHANGED, WEIGHT, labels), verbose=0
+    )
+    assert report["ä"].n == (X[:, 0] > 0).sum()
+
+
+def test_both_halves_of_a_batch_go_through_the_model_at_once():
+    model = dense_model()
+    counting = model.layers[1]
+    counting.seen.clear()
+    flips_of_model(model, batches(X, CHANGED, size=7), verbose=0)
+    # One trace for the full batches, one for any; none for each batch.
+    assert len(counting.seen) <= 2 and counting.seen[0][0] in (14, None)
+
+
+def test_dicts_and_iterables_of_arrays():
+    first, second = keras.Input((3,), name="a"), keras.Input((3,), name="b")
+    hidden = keras.layers.Concatenate()([first, second])
+    model = keras.Model(
+        {"a": first, "b": second}, keras.layers.Dense(1, "sigmoid")(hidden)
+    )
+    pair = ({"a": X, "b": X}, {"a": X, "b": CHANGED})
+    expected = flips(*(model.predict(x, verbose=0) for x in pair), seed=0)
+    for pairs in (batches(*pair), [pair]):
+        report = flips_of_model(model, pairs, seed=0, verbose=0)
+        assert report["overall"].to_dict() | {"group": 0} == pytest.approx(
+            expected["overall"].to_dict() | {"group": 0}, rel=1e-5
+        )
+
+
+def test_halves_of_different_lengths_go_one_after_the_other():
+    inputs = keras.Input((None,), dtype="int32")
+    hidden = keras.layers.Embedding(9, 4)(inputs)
+    hidden = keras.layers.GlobalAveragePooling1D()(hidden)
+    model = keras.Model(inputs, keras.layers.Dense(1, "sigmoid")(hidden))
+    long, short = RNG.integers(9, size=(20, 6)), RNG.integers(9, size=(20, 5))
+    expected = flips(
+        model.predict(long, verbose=0), model.predict(short, verbose=0), seed=0
+    )
+    report = flips_of_model(model, batches(long, short), seed=0, verbose=0)
+    assert report["overall"].flip_rate == expected["overall"].flip_rate
+
+
+def test_takes_what_build_counterfactual_data_makes(capsys):
+    texts = np.array(["a gay man", "a man", "gay pride", "an old gay man"])
+    vectorize = keras.layers.TextVectorization(
+        output_mode="multi_hot", vocabulary=["gay", "man"]
+    )
+    model = keras.Sequential(
+        [
+            keras.Input((), dtype="string"),
+            vectorize,
+            keras.layers.Dense(
+                1, "sigmoid", kernel_initializer="ones", bias_initializer="ones"
+            ),
+        ]
+    )
+    data = tf.data.Dataset.from_tensor_slices(texts)
+    pairs = build_counterfactual_data(data.batch(2), ["gay"])
+    row = flips_of_model(model, pairs, verbose=1)["overall"]
+    assert (row.n, row.flip_count) == (3, 0)
+    assert row.counterfactual_gap.value > 0
+    assert "2/Unknown" in capsys.readouterr().out
+    packed = pack_counterfactual_data(data.batch(2), pairs)
+    with pytest.raises(ValueError, match="not packed"):
+        flips_of_model(model, packed, verbose=0)
+    with pytest.raises(ValueError, match=r"use `pairs.batch\(n\)`"):
+        flips_of_model(
+            model, build_counterfactual_data(data, ["gay"]), verbose=0
+        )
+    with pytest.raises(ValueError, match="`pairs` is empty"):
+        flips_of_model(
+            model,
+            build_counterfactual_data(data.batch(2), ["zebra"]),
+            verbose=0,
+        )
+
+
+def two_outputs():
+    inputs = keras.Input((3,))
+    dense = keras.layers.Dense
+    return keras.Model(inputs, [dense(1)(inputs), dense(1)(inputs)])
+
+
+class Sum(keras.Model):
+    def call(self, inputs):
+        return keras.ops.sum(inputs, axis=0)
+
+
+@pytest.mark.parametrize(
+    ("make", "data", "options", "message"),
+    [
+        (dense_model, (X,), {}, "`pairs` must yield"),
+        (two_outputs, (X, CHANGED), {}, "one output.*2 outputs"),
+        (Sum, (X, CHANGED), {}, "a row for each row.*3 predictions of 80"),
+        (
+            dense_model,
+            (X, CHANGED, WEIGHT, X[:, 0] > 0),
+            {"groups": {"a": X[:, 0] > 0}},
+            "not both",
+        ),
+        (dense_model, (X * np.nan, CHANGED), {}, "must be finite"),
+        (dense_model, (X, CHANGED), {"groups": ["a"]}, "`groups`"),
+    ],
+)
+def test_errors(make, data, options, message):
+    with pytest.raises(ValueError, match=message):
+        flips_of_model(make(), batches(*data), verbose=0, **options)

@@ -1,0 +1,242 @@
+import json
+
+import fairlearn.metrics
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+from sklearn.metrics import roc_auc_score
+
+from tensorflow_model_remediation_ext.evaluation import (
+    accuracy,
+    auc,
+    group_metrics,
+    wilson_interval,
+)
+from tensorflow_model_remediation_ext.evaluation.group_bootstrap import (
+    resampled_disparities,
+)
+
+FEW = {"n_boot": 50, "n_permutations": 19}
+
+
+def people(n=400, seed=0, shift=1.0):
+    rng = np.random.default_rng(seed)
+    group = rng.choice(["a", "b", "c"], n, p=[0.5, 0.3, 0.2])
+    y = rng.random(n) < 0.4
+    logit = 2 * y - 1 + shift * (group == "b") + rng.normal(size=n)
+    return y.astype(int), 1 / (1 + np.exp(-logit)), group
+
+
+def test_rows_are_the_groups_alone():
+    y, p, group = people()
+    report = group_metrics(y, p, group, **FEW)
+    assert [row.group for row in report.rows] == ["overall", "a", "b", "c"]
+    for row in report.rows:
+        mask = (
+            np.ones(400, bool)
+            if row.group == "overall"
+            else (group == row.group)
+        )
+        yes = p[mask] > 0.5
+        assert (row.n, row.positives) == (mask.sum(), y[mask].sum())
+        assert row.accuracy == accuracy(y[mask], p[mask])
+        assert row.auc == auc(y[mask], p[mask])
+        assert row.selection_rate[1:] == pytest.approx(
+            wilson_interval(yes.sum(), len(yes))
+        )
+        for rate, label in (
+            (row.true_positive_rate, 1),
+            (row.false_positive_rate, 0),
+        ):
+            assert rate.value == pytest.approx(yes[y[mask] == label].mean())
+
+
+def test_disparities_are_fairlearns():
+    y, p, group = people()
+    report = group_metrics(y, p, group, **FEW)
+    decided = (p > 0.5).astype(int)
+    for name in ("demographic_parity", "equalized_odds"):
+        row = report.disparity(name)
+        for kind in ("difference", "ratio"):
+            theirs = getattr(fairlearn.metrics, f"{name}_{kind}")
+            assert getattr(row, kind).value == pytest.approx(
+                theirs(y, decided, sensitive_features=group)
+            )
+    rates = [report[g].true_positive_rate.value for g in "abc"]
+    row = report.disparity("true_positive_rate")
+    assert row.difference.value == pytest.approx(max(rates) - min(rates))
+    assert row.ratio.value == pytest.approx(min(rates) / max(rates))
+    areas = [roc_auc_score(y[group == g], p[group == g]) for g in "abc"]
+    assert report.disparity("auc").difference.value == pytest.approx(
+        max(areas) - min(areas)
+    )
+    with pytest.raises(KeyError):
+        report.disparity("happiness")
+
+
+def test_resampled_counts_are_resampled_rows():
+    y, p, group = people(300)
+    codes = np.searchsorted(["a", "b", "c"], group)
+    rng = np.random.default_rng(0)
+    ours = resampled_disparities(y > 0, p, p > 0.5, codes, 3, 1_000, rng)
+    theirs = {"accuracy": [], "equalized_odds": [], "auc": []}
+    for _ in range(300):
+        rows = rng.integers(300, size=300)
+        yr, pr, gr = y[rows], p[rows], codes[rows]
+        parts = [gr == k for k in range(3)]
+        right = [((pr > 0.5) == yr)[part].mean() for part in parts]
+        areas = [roc_auc_score(yr[part], pr[part]) for part in parts]
+        odds = [
+            [(pr > 0.5)[part & (yr == label)].mean() for part in parts]
+            for label in (0, 1)
+        ]
+        theirs["accuracy"].append(np.ptp(right))
+        theirs["auc"].append(np.ptp(areas))
+        theirs["equalized_odds"].append(max(map(np.ptp, odds)))
+    for metric, values in theirs.items():
+        # The same distribution, by the test of Kolmogorov and Smirnov.
+        assert stats.ks_2samp(values, ours[metric][0]).pvalue > 0.01, metric
+
+
+def test_intervals_hold_a_plain_difference():
+    y, p, group = people(2_000, shift=2.0)
+    report = group_metrics(y, p, group, **FEW)
+    row = report.disparity("demographic_parity")
+    assert 0.1 < row.difference.low < row.difference.value
+    assert row.difference.value < row.difference.high < 0.7
+    assert row.ratio.low < row.ratio.value < row.ratio.high < 1
+
+
+def test_permutations_tell_groups_apart_that_differ():
+    y, p, group = people(shift=3.0)
+    report = group_metrics(y, p, group, n_boot=1, n_permutations=199)
+    assert report["b"].p_value == pytest.approx(1 / 200)
+    assert np.isnan(report["overall"].p_value)
+
+
+def test_p_values_of_like_groups_are_uniform():
+    values = []
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        # Scores with ties, which the test must not mind.
+        report = group_metrics(
+            [0, 1] * 20,
+            rng.integers(5, size=40) / 4,
+            ["a", "b", "b", "a"] * 10,
+            n_boot=1,
+            n_permutations=39,
+            seed=seed,
+        )
+        assert report["a"].p_value == report["b"].p_value
+        values.append(report["a"].p_value)
+    assert 0 < np.mean(np.array(values) <= 0.2) < 0.5
+
+
+def test_several_features_make_groups_of_combinations():
+    y, p, group = people()
+    old = np.arange(400) % 2 == 0
+    features = {"group": group, "old": old}
+    report = group_metrics(y, p, features, **FEW)
+    assert report["group=a, old=True"].n == (old & (group == "a")).sum()
+    framed = group_metrics(y, p, pd.DataFrame(features), **FEW)
+    assert repr(report) == repr(framed)
+
+
+def test_empty_groups_are_rows_without_figures():
+    y, p, group = people()
+    labels = pd.Categorical(group, categories=["a", "b", "c", "nobody"])
+    row = group_metrics(y, p, labels, **FEW)["nobody"]
+    assert row.n == row.positives == 0
+    assert np.isnan([*row.accuracy, *row.auc, *row.selection_rate]).all()
+    assert np.isnan(row.p_value)
+    crossed = {"group": group, "first": group == "a"}
+    assert group_metrics(y, p, crossed, **FEW)["group=a, first=False"].n == 0
+
+
+def test_a_group_with_one_label_only_has_what_it_can_have():
+    y, p, group = people()
+    y = np.where(group == "c", 0, y)
+    report = group_metrics(y, p, group, **FEW)
+    row = report["c"]
+    assert np.isnan(row.true_positive_rate).all() and np.isnan(row.auc).all()
+    assert row.false_positive_rate == row.selection_rate
+    # Fairlearn takes the missing rate for zero; no such thing here.
+    others = group != "c"
+    assert report.disparity("equalized_odds").difference.value == (
+        pytest.approx(
+            fairlearn.metrics.equalized_odds_difference(
+                y[others], p[others] > 0.5, sensitive_features=group[others]
+            )
+        )
+    )
+    nothing = group_metrics(0 * y, p, group, **FEW)
+    assert np.isnan(nothing.disparity("equalized_odds").difference).all()
+
+
+def test_constant_predictions_and_tiny_groups():
+    y, _, group = people()
+    report = group_metrics(y, np.full(400, 0.2), group, **FEW)
+    assert report["a"].auc == (0.5, 0.5, 0.5)
+    assert (
+        report["a"].selection_rate.value
+        == 0
+        < (report["a"].selection_rate.high)
+    )
+    assert report.disparity("selection_rate").difference == (0, 0, 0)
+    assert np.isnan(report.disparity("selection_rate").ratio.value)
+    tiny = group_metrics([1, 0, 1], [0.9, 0.2, 0.8], ["a", "a", "b"], **FEW)
+    assert np.isnan(tiny["b"].auc.value) and np.isnan(tiny["b"].p_value)
+
+
+def test_logits_need_another_threshold():
+    y, p, group = people()
+    logits = np.log(p / (1 - p))
+    with pytest.raises(ValueError, match="`y_pred` must be probabilities"):
+        group_metrics(y, logits, group)
+    rows = [
+        group_metrics(y, scores, group, threshold=t, **FEW)["b"]
+        for scores, t in ((p, 0.5), (logits, 0.0))
+    ]
+    assert rows[0] == rows[1]
+
+
+def test_report_prints_converts_and_draws():
+    y, p, group = people()
+    report = group_metrics(y, p, group, **FEW)
+    assert "demographic_parity" in repr(report) and "overall" in repr(report)
+    figures = json.loads(json.dumps(report.to_dict()))
+    assert set(figures) == {"groups", "disparities"}
+    assert report.to_frame().loc["b", "n"] == report["b"].n
+    assert "difference_low" in report.disparities_to_frame().columns
+    labels = [t.get_text() for t in report.plot().get_yticklabels()]
+    assert labels[0] == "overall (n = 400)"
+    assert "treatment" in report.caveat
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"y_pred": [0.5]}, "`y_true` and `y_pred`.*4 and 1"),
+        ({"y_pred": [0.5, np.nan, 0.1, 0.2]}, "`y_pred`.*no NaN"),
+        ({"y_true": [0, 1, 2, 1]}, "`y_true` must be zeros and ones"),
+        ({"y_true": [], "y_pred": []}, "`y_true` must hold"),
+        ({"sensitive_features": ["a"]}, "label for each of the 4 rows"),
+        ({"sensitive_features": np.eye(4)}, r"shape=\(4, 4\)"),
+        ({"sensitive_features": ["a", None, "b", "b"]}, "missing"),
+        ({"sensitive_features": ["overall"] * 4}, "'overall'"),
+        ({"sensitive_features": ["", "", "b", "b"]}, "must name groups"),
+        ({"n_boot": 0}, "`n_boot`"),
+        ({"n_permutations": 0}, "`n_permutations`"),
+        ({"confidence": 1.0}, "`confidence`"),
+    ],
+)
+def test_errors(changes, message):
+    arguments = {
+        "y_true": [0, 1, 0, 1],
+        "y_pred": [0.1, 0.9, 0.2, 0.4],
+        "sensitive_features": ["a", "a", "b", "b"],
+        **changes,
+    }
+    with pytest.raises(ValueError, match=message):
+        group_metrics(**arguments)
