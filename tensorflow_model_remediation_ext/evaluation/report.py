@@ -48,7 +48,9 @@ class Report:
         self._figures: dict[str, dict[str, Estimate]] = {}
         self._results: dict[str, dict[str, Table]] = {}
 
-    def add(self, model: str, name: str, result: Table | Estimate | float):
+    def add(
+        self, model: str, name: str, result: Table | Estimate | float
+    ) -> Report:
         """Adds what was measured of a model.
 
         Args:
