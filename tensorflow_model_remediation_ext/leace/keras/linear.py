@@ -111,24 +111,13 @@ class LeaceEraser(tf.Module):
         """
         x_dim = self.proj_left.shape[0]
         x = fitting.features(x, x_dim)
-        erased = self._erase(tf.reshape(x, [-1, x_dim]))
+        erased = _erase(
+            tf.reshape(x, [-1, x_dim]),
+            tf.convert_to_tensor(self.proj_left),
+            tf.convert_to_tensor(self.proj_right),
+            None if self.bias is None else tf.convert_to_tensor(self.bias),
+        )
         return tf.ensure_shape(tf.reshape(erased, tf.shape(x)), x.shape)
-
-    @tf.function(reduce_retracing=True, autograph=False)
-    def _erase(self, rows):
-        dtype = fitting.working_dtype(rows)
-        wide = tf.cast(rows, dtype)
-        inner = tf.matmul(
-            wide, tf.cast(self.proj_right, dtype), transpose_b=True
-        )
-        if self.bias is not None:
-            # Subtracted where it is small: after the projection.
-            bias = tf.linalg.matvec(self.proj_right, self.bias)
-            inner -= tf.cast(bias, dtype)
-        change = tf.matmul(
-            inner, tf.cast(self.proj_left, dtype), transpose_b=True
-        )
-        return tf.cast(wide - change, rows.dtype)
 
     @property
     def P(self) -> tf.Tensor:  # noqa: N802, the paper's name
@@ -499,6 +488,19 @@ class LeaceFitter(tf.Module):
         lost = 2 * np.trace(right_sigma @ left)
         lost -= np.trace(right_sigma @ right.T @ (left.T @ left))
         return float(1 - lost / np.trace(sigma))
+
+
+# Of no eraser, so that one trace serves them all.
+@tf.function(reduce_retracing=True, autograph=False)
+def _erase(rows, proj_left, proj_right, bias):
+    dtype = fitting.working_dtype(rows)
+    wide = tf.cast(rows, dtype)
+    inner = tf.matmul(wide, tf.cast(proj_right, dtype), transpose_b=True)
+    if bias is not None:
+        # Subtracted where it is small: after the projection.
+        inner -= tf.cast(tf.linalg.matvec(proj_right, bias), dtype)
+    change = tf.matmul(inner, tf.cast(proj_left, dtype), transpose_b=True)
+    return tf.cast(wide - change, rows.dtype)
 
 
 def width(x: tf.Tensor, values: tf.Tensor) -> int:
