@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 OUTPUT ?= demo_output
 
-.PHONY: demo test lint format bench clean
+.PHONY: demo test lint format bench docs notebooks clean
 
 $(READY): setup.py pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -32,5 +32,15 @@ format: $(READY)
 bench: $(READY)
 	$(BIN)/python -m benchmarks $(ARGS)
 
+# The site, in site/: open site/index.html.
+docs: $(READY)
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -e ".[docs]"
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+# Runs every notebook from a copy; a warning in a cell is a failure.
+notebooks: $(READY)
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -e ".[notebooks]"
+	$(BIN)/python -m notebooks $(ARGS)
+
 clean:
-	rm -rf $(VENV) $(OUTPUT) build dist *.egg-info
+	rm -rf $(VENV) $(OUTPUT) build dist site *.egg-info

@@ -19,7 +19,9 @@ EXTRAS = {
     "fairness-indicators": ["fairness-indicators", "dill"],
     "beam": ["apache-beam"],
     "hub": ["keras-hub"],
-    "docs": ["mkdocs-material", "mkdocstrings[python]"],
+    "docs": ["mkdocs<2", "mkdocs-material", "mkdocstrings[python]"],
+    # To run the notebooks outside of Colab.
+    "notebooks": ["ipykernel", "nbclient", "nbformat"],
     # The Keras backends beside TensorFlow, for the tests that train on them.
     "backends": ["jax", "torch"],
     "test": [

@@ -73,12 +73,12 @@ class TermEditor:
             another; or there are too many terms for one regular expression.
 
     Example:
-    >>> remove = TermEditor(["gay"])
-    >>> remove(tf.constant(["I am a gay man", "begayt"])).numpy().tolist()
-    [b'I am a man', b'begayt']
-    >>> swap = TermEditor(terms_to_replace={"he": "she", "she": "he"})
-    >>> swap(tf.constant("He said SHE is here")).numpy()
-    b'She said HE is here'
+        >>> remove = TermEditor(["gay"])
+        >>> remove(tf.constant(["I am a gay man", "begayt"])).numpy().tolist()
+        [b'I am a man', b'begayt']
+        >>> swap = TermEditor(terms_to_replace={"he": "she", "she": "he"})
+        >>> swap(tf.constant("He said SHE is here")).numpy()
+        b'She said HE is here'
     """
 
     def __init__(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+from typing import Any
 
 import tensorflow as tf
 
@@ -99,7 +100,7 @@ def stream_civil_comments(
 
 
 def load_civil_comments(
-    split: str = "train", *, limit: int | None = None, **options
+    split: str = "train", *, limit: int | None = None, **options: Any
 ) -> LabeledText:
     """Loads Civil Comments into memory.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from statistics import NormalDist
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -14,7 +14,7 @@ _RESAMPLED_ROWS = 1_000
 class Estimate(NamedTuple):
     """A value between the ends of its confidence interval.
 
-    Args:
+    Attributes:
         value: The estimate; NaN if there was nothing to estimate it from.
         low: Lower end of the interval.
         high: Upper end of the interval.
@@ -48,7 +48,9 @@ def normal_quantile(confidence: float) -> float:
     return NormalDist().inv_cdf((1 + confidence) / 2)
 
 
-def wilson_interval(successes, n, confidence: float = 0.95):
+def wilson_interval(
+    successes: Any, n: Any, confidence: float = 0.95
+) -> tuple[np.ndarray, np.ndarray]:
     """Computes Wilson's score interval of a binomial proportion.
 
     Unlike the textbook interval it stays within 0 and 1, and is neither empty

@@ -57,12 +57,12 @@ def pack_counterfactual_data(
             dataset is known to be empty.
 
     Example:
-    >>> task = tf.data.Dataset.from_tensor_slices((["a", "b c"], [0, 1]))
-    >>> pairs = build_counterfactual_data(task, ["c"])
-    >>> packed = pack_counterfactual_data(task.batch(2), pairs)
-    >>> element = next(iter(packed))
-    >>> element.counterfactual_data[1].numpy().tolist()
-    [b'b', b'b']
+        >>> task = tf.data.Dataset.from_tensor_slices((["a", "b c"], [0, 1]))
+        >>> pairs = build_counterfactual_data(task, ["c"])
+        >>> packed = pack_counterfactual_data(task.batch(2), pairs)
+        >>> element = next(iter(packed))
+        >>> element.counterfactual_data[1].numpy().tolist()
+        [b'b', b'b']
     """
     elements.check_dataset(original_input, "original_input")
     _check_not_empty(original_input, "original_input")

@@ -72,12 +72,12 @@ def build_counterfactual_data(
             not go together or cannot be used; or the text is not to be found.
 
     Example:
-    >>> data = tf.data.Dataset.from_tensor_slices(["a gay man", "a man"])
-    >>> for original, counterfactual, weight in build_counterfactual_data(
-    ...     data, sensitive_terms_to_remove=["gay"]
-    ... ):
-    ...     print(original.numpy(), counterfactual.numpy(), weight.numpy())
-    b'a gay man' b'a man' 1.0
+        >>> data = tf.data.Dataset.from_tensor_slices(["a gay man", "a man"])
+        >>> for original, counterfactual, weight in build_counterfactual_data(
+        ...     data, sensitive_terms_to_remove=["gay"]
+        ... ):
+        ...     print(original.numpy(), counterfactual.numpy(), weight.numpy())
+        b'a gay man' b'a man' 1.0
 
     References:
         Garg et al., "Counterfactual Fairness in Text Classification through

@@ -39,20 +39,20 @@ class LeaceEraser(tf.Module):
         ValueError: If the shapes do not match.
 
     Example:
-    >>> x, z = np.random.randn(100, 8), np.random.randint(0, 2, 100)
-    >>> eraser = LeaceEraser.fit(x, z)
-    >>> eraser(x).shape
-    TensorShape([100, 8])
+        >>> x, z = np.random.randn(100, 8), np.random.randint(0, 2, 100)
+        >>> eraser = LeaceEraser.fit(x, z)
+        >>> eraser(x).shape
+        TensorShape([100, 8])
 
-    To export it, name the inputs it will get:
+        To export it, name the inputs it will get:
 
-    >>> tf.saved_model.save(
-    ...     eraser,
-    ...     "/tmp/eraser",
-    ...     signatures=tf.function(eraser).get_concrete_function(
-    ...         tf.TensorSpec([None, 8], tf.float32)
-    ...     ),
-    ... )
+        >>> tf.saved_model.save(
+        ...     eraser,
+        ...     "/tmp/eraser",
+        ...     signatures=tf.function(eraser).get_concrete_function(
+        ...         tf.TensorSpec([None, 8], tf.float32)
+        ...     ),
+        ... )
 
     References:
         - [Belrose et al., LEACE: Perfect linear concept erasure in closed
@@ -93,7 +93,7 @@ class LeaceEraser(tf.Module):
             self.bias = tf.Variable(bias, trainable=False, name="bias")
 
     @classmethod
-    def fit(cls, x: Any, z: Any, **options) -> "LeaceEraser":
+    def fit(cls, x: Any, z: Any, **options: Any) -> "LeaceEraser":
         """Fits to data at once, see `LeaceFitter.fit`."""
         return LeaceFitter.fit(x, z, **options).eraser
 
@@ -202,11 +202,11 @@ class LeaceFitter(tf.Module):
         ValueError: On sizes or tolerances out of range.
 
     Example:
-    >>> fitter = LeaceFitter(x_dim=8, z_dim=3)
-    >>> for _ in range(10):
-    ...     x, z = np.random.randn(32, 8), np.random.randint(0, 3, 32)
-    ...     fitter = fitter.update(x, z)
-    >>> erased = fitter.eraser(x)
+        >>> fitter = LeaceFitter(x_dim=8, z_dim=3)
+        >>> for _ in range(10):
+        ...     x, z = np.random.randn(32, 8), np.random.randint(0, 3, 32)
+        ...     fitter = fitter.update(x, z)
+        >>> erased = fitter.eraser(x)
 
     References:
         - [Belrose et al., LEACE: Perfect linear concept erasure in closed
@@ -262,7 +262,7 @@ class LeaceFitter(tf.Module):
         *,
         preserve: Any = None,
         sample_weight: Any = None,
-        **options,
+        **options: Any,
     ) -> "LeaceFitter":
         """A fitter that has seen these data, its sizes inferred from them.
 

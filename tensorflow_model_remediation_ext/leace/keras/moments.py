@@ -216,7 +216,8 @@ class Moments(tf.Module):
         """
         x, z, weight = self._as_rows(x, z, sample_weight)
         replica = tf.distribute.get_replica_context()
-        distributed = replica is not None and replica.num_replicas_in_sync > 1
+        # A strategy of one replica, too, forbids assignments in a condition.
+        distributed = replica is not None and tf.distribute.has_strategy()
         if tf.executing_eagerly() and not distributed:
             self._update_eagerly(x, z, weight)
         else:

@@ -49,7 +49,7 @@ class OracleEraser(tf.Module):
         self.mean_z = tf.Variable(mean_z, trainable=False, name="mean_z")
 
     @classmethod
-    def fit(cls, x: Any, z: Any, **options) -> "OracleEraser":
+    def fit(cls, x: Any, z: Any, **options: Any) -> "OracleEraser":
         """The eraser of `OracleFitter.fit(x, z, **options)`."""
         return OracleFitter.fit(x, z, **options).eraser
 
@@ -137,7 +137,7 @@ class OracleFitter(tf.Module):
 
     @classmethod
     def fit(
-        cls, x: Any, z: Any, sample_weight: Any = None, **options
+        cls, x: Any, z: Any, sample_weight: Any = None, **options: Any
     ) -> "OracleFitter":
         """A fitter that has seen `x` and `z`, its sizes inferred from them.
 
@@ -180,7 +180,9 @@ class OracleFitter(tf.Module):
         self._moments.update(x, z, sample_weight)
         return self
 
-    def fit_dataset(self, dataset: Any, verbose: Any = "auto"):
+    def fit_dataset(
+        self, dataset: Any, verbose: Any = "auto"
+    ) -> "OracleFitter":
         """Updates with every `(x, z)` or `(x, z, sample_weight)` batch.
 
         Args:

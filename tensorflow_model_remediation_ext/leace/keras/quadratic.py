@@ -57,7 +57,7 @@ class QuadraticEraser(tf.Module):
         self.ot_maps = _constant(ot_maps, "ot_maps")
 
     @classmethod
-    def fit(cls, x: Any, z: Any, **options) -> "QuadraticEraser":
+    def fit(cls, x: Any, z: Any, **options: Any) -> "QuadraticEraser":
         """The eraser of `QuadraticFitter.fit(x, z, **options)`."""
         return QuadraticFitter.fit(x, z, **options).eraser
 
@@ -206,7 +206,7 @@ class QuadraticFitter(tf.Module):
 
     @classmethod
     def fit(
-        cls, x: Any, z: Any, sample_weight: Any = None, **options
+        cls, x: Any, z: Any, sample_weight: Any = None, **options: Any
     ) -> "QuadraticFitter":
         """A fitter that has seen `x` and `z`, its sizes inferred from them.
 
@@ -283,7 +283,9 @@ class QuadraticFitter(tf.Module):
             return np.unique(ids)
         return range(self.num_classes)
 
-    def fit_dataset(self, dataset: Any, verbose: Any = "auto"):
+    def fit_dataset(
+        self, dataset: Any, verbose: Any = "auto"
+    ) -> "QuadraticFitter":
         """Updates with every `(x, z)` or `(x, z, sample_weight)` batch.
 
         Args:

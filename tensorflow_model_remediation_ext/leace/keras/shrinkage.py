@@ -1,10 +1,12 @@
 """Optimal linear shrinkage of sample covariance matrices."""
 
+from typing import Any
+
 import numpy as np
 import tensorflow as tf
 
 
-def optimal_linear_shrinkage(S_n, n):
+def optimal_linear_shrinkage(S_n: Any, n: Any) -> Any:
     """Shrinks sample covariance matrices toward a multiple of the identity.
 
     Returns `alpha * S_n + (1 - alpha) * trace(S_n) / p * I`, where `alpha` is
@@ -30,10 +32,10 @@ def optimal_linear_shrinkage(S_n, n):
             is not positive.
 
     Example:
-    >>> import numpy as np
-    >>> S = np.diag([1.0, 2.0, 9.0])
-    >>> np.trace(optimal_linear_shrinkage(S, n=20))
-    12.0
+        >>> import numpy as np
+        >>> S = np.diag([1.0, 2.0, 9.0])
+        >>> np.trace(optimal_linear_shrinkage(S, n=20))
+        12.0
 
     References:
         - [Bodnar, Gupta and Parolya, On the Strong Convergence of the Optimal

@@ -313,6 +313,23 @@ def test_constructor_names_what_is_wrong(options):
         Moments(**options)
 
 
+def test_a_strategy_of_one_replica():
+    rng = np.random.default_rng(0)
+    x, ids = rng.normal(size=(60, 5)) + 100, rng.integers(0, 3, 60)
+    strategy = tf.distribute.MirroredStrategy(["CPU:0"])
+    with strategy.scope():
+        graph, eager = Moments(5, 3), Moments(5, 3)
+    step = tf.function(lambda *b: strategy.run(graph.update, b))
+    for i in range(0, 60, 20):
+        step(x[i : i + 20], ids[i : i + 20])
+        strategy.run(eager.update, (x[i : i + 20], ids[i : i + 20]))
+    plain = Moments(5, 3)
+    plain.update(x, ids)
+    for moments in (graph, eager):
+        np.testing.assert_allclose(moments.scatter_xx, plain.scatter_xx)
+        np.testing.assert_allclose(moments.scatter_xz, plain.scatter_xz)
+
+
 def test_two_replicas_see_what_one_sees():
     # In a process of its own: after an error in one replica TensorFlow refuses
     # every further reduction until the program is restarted.

@@ -1,0 +1,69 @@
+"""Every Python sample of the README and of the site runs as it stands.
+
+The samples of a page run one after the other in one namespace, in an empty
+directory, as a reader would run them. The comment `<!-- needs: MODULE -->`
+above a sample says which optional module it needs; such a sample is left out
+where the module is missing.
+"""
+
+import importlib
+import os
+import pathlib
+import re
+import warnings
+from importlib.util import find_spec
+
+import keras
+import pytest
+
+import tensorflow_model_remediation_ext
+
+ROOT = pathlib.Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+SAMPLE = re.compile(
+    r"(?:<!-- needs: (?P<needs>\S+) -->\n+)?"
+    r"^ *```python[^\n]*\n(?P<code>.*?)^ *```$",
+    re.DOTALL | re.MULTILINE,
+)
+PACKAGES = ("counterfactual.keras", "leace.keras", "evaluation", "datasets")
+
+
+def samples(page):
+    text = page.read_text(encoding="utf-8")
+    for match in SAMPLE.finditer(text):
+        line = text.count("\n", 0, match.start("code"))
+        # Blank lines before it give a traceback the line of the page.
+        yield match["needs"], line, "\n" * line + match["code"]
+
+
+@pytest.mark.parametrize(
+    "page",
+    [page for page in PAGES if any(samples(page))],
+    ids=lambda page: str(page.relative_to(ROOT)),
+)
+def test_samples_run(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    keras.utils.set_random_seed(0)
+    namespace, left_out = {"__name__": "__main__"}, []
+    for needs, line, code in samples(page):
+        if needs and find_spec(needs) is None:
+            left_out.append(f"line {line} needs {needs}")
+            continue
+        with warnings.catch_warnings():
+            if needs:  # Not ours to keep free of warnings.
+                warnings.simplefilter("ignore")
+            exec(compile(code, str(page), "exec"), namespace)
+    if left_out:
+        # CI installs everything, so that a skip cannot hide there.
+        assert os.environ.get("REQUIRE_EXTRAS") != "1", left_out
+        pytest.skip(f"all ran but: {'; '.join(left_out)}")
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_every_public_name_is_in_the_reference(package):
+    root = tensorflow_model_remediation_ext.__name__
+    module = importlib.import_module(f"{root}.{package}")
+    page = ROOT / "docs" / "api" / f"{package.partition('.')[0]}.md"
+    listed = set(re.findall(r"^::: \S+\.(\w+)$", page.read_text(), re.M))
+    modules = {"metrics", "models", "utils"}
+    assert set(module.__all__) - modules <= listed
