@@ -12,7 +12,6 @@ from tensorflow_model_remediation_ext.demo.task import Task, predict
 from tensorflow_model_remediation_ext.demo.training import compiled
 from tensorflow_model_remediation_ext.leace.keras import LeaceLayer
 
-
 LIMIT = (
     "Without it a decision may still hang on whether there is a term at all, "
     "which is what flips count."
