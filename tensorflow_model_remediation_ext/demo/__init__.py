@@ -74,7 +74,7 @@ def run(arguments: argparse.Namespace) -> evaluation.Report:
         report.add("remediated", "Trade-off", sweep, task.ABOUT_TUNING)
     if not arguments.skip_leace:
         for name, probe in probes.items():
-            about = f"Here the concept is: {concept.question}"
+            about = f"Here the concept is: {concept.question} {erasure.LIMIT}"
             report.add(name, "Probe", probe, about)
     print(f"\n{report}")
     print(f"\nThe report is in {report.save(output)}, the models beside it")

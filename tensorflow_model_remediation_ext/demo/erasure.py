@@ -12,6 +12,11 @@ from tensorflow_model_remediation_ext.demo.task import Task, predict
 from tensorflow_model_remediation_ext.demo.training import compiled
 from tensorflow_model_remediation_ext.leace.keras import LeaceLayer
 
+LIMIT = (
+    "Without it a decision may still hang on whether there is a term at all, "
+    "which is what flips count."
+)
+
 
 class Concept(NamedTuple):
     """What is erased, and which texts show it.

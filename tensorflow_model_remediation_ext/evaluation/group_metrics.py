@@ -124,7 +124,11 @@ def group_metrics(
             n=len(p),
             positives=int(p.sum()),
             accuracy=rate_estimate(d == p, None, confidence),
-            auc=_area(p, s, confidence),
+            auc=(
+                auc(p, s, confidence=confidence)
+                if 2 <= p.sum() <= len(p) - 2
+                else UNKNOWN
+            ),
             selection_rate=rate_estimate(d, None, confidence),
             true_positive_rate=rate_estimate(d[p], None, confidence),
             false_positive_rate=rate_estimate(d[~p], None, confidence),
@@ -202,12 +206,6 @@ def _labels(labels: Any) -> Any:
                 f"in a dict or DataFrame. Received: shape={labels.shape}"
             )
     return labels
-
-
-def _area(positive, scores, confidence) -> Estimate:
-    if not 2 <= positive.sum() <= len(positive) - 2:
-        return UNKNOWN
-    return auc(positive, scores, confidence=confidence)
 
 
 def _disparities(
