@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 
 from tensorflow_model_remediation_ext import demo
+from tensorflow_model_remediation_ext.demo import tuning
 
 
 @pytest.fixture(scope="module")
@@ -46,64 +47,72 @@ def ran(comments):
     return output
 
 
-def test_flip_rate_falls(ran):
-    models = json.loads((ran / "figures.json").read_text())["models"]
+@pytest.fixture(scope="module")
+def figures(ran):
+    return json.loads((ran / "report.json").read_text())
+
+
+def test_flip_rate_falls(figures):
     rates = {
-        name: figures["flips"]["overall"]["flip_rate"]
-        for name, figures in models.items()
+        name: found["figures"]["overall"]["flip_rate"]
+        for name, found in figures["results"]["Flips"].items()
     }
     assert rates["baseline"] > 0.1
     assert rates["remediated"] < 0.2 * rates["baseline"]
-    for figures in models.values():
-        for name in ("auc", "accuracy"):
-            low, value, high = (
-                figures[name][key] for key in ("low", "value", "high")
-            )
-            assert 0 <= low <= value <= high <= 1
+    assert list(figures["figures"]) == ["Accuracy", "AUC"]
+    for by_model in figures["figures"].values():
+        assert list(by_model) == ["baseline", "remediated", "erased"]
+        for figure in by_model.values():
+            assert 0 <= figure["low"] <= figure["value"] <= figure["high"] <= 1
 
 
 def test_files(ran):
     assert (ran / "flips.png").read_bytes().startswith(b"\x89PNG")
+    page = (ran / "report.html").read_text(encoding="utf-8")
+    for name in ("Summary", "Flips", "Probe"):
+        assert f">{name}</h2>" in page
     model = keras.models.load_model(ran / "remediated.keras")
     texts = tf.constant(["my purple neighbor", "my neighbor"])
     with_term, without = model.predict(texts, verbose=0)[:, 0]
     assert abs(with_term - without) < 0.2
 
 
-def test_the_concept_is_erased(ran):
-    found = json.loads((ran / "figures.json").read_text())["erasure"]
+def test_the_concept_is_erased(ran, figures):
+    probes = figures["results"]["Probe"]
     # One term is in use: the concept is whether a comment mentions it.
-    assert "purple" in found["question"]
-    before, after = found["before"], found["after"]
-    assert before["probe_accuracy"]["low"] > before["majority_rate"]
-    assert after["probe_accuracy"]["low"] <= after["majority_rate"]
-    assert after["probe_auc"]["value"] < before["probe_auc"]["value"] - 0.1
+    assert "purple" in probes["baseline"]["about"]
+    before, after = (
+        probes[name]["figures"]["linear"] for name in ("baseline", "erased")
+    )
+    assert before["accuracy_low"] > before["majority_rate"]
+    assert after["accuracy_low"] <= after["majority_rate"]
+    assert after["auc"] < before["auc"] - 0.1
     texts = tf.constant(["my purple neighbor", "my neighbor"])
     erased = keras.models.load_model(ran / "erased.keras")
     assert erased.predict(texts, verbose=0).shape == (2, 1)
 
 
-def test_embedded_comments_have_groups(tmp_path, capsys):
-    assert (
-        demo.main(
-            [
-                "--limit=500",
-                "--epochs=1",
-                "--clp-epochs=1",
-                "--skip-leace",
-                f"--output-dir={tmp_path}",
-            ]
-        )
-        == 0
-    )
+def test_embedded_comments_have_groups_and_choose_a_weight(
+    tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr(tuning, "LOSS_WEIGHTS", (3,))
+    options = ["--limit=500", "--epochs=1", "--clp-epochs=1", "--skip-leace"]
+    assert demo.main([*options, "--tune", f"--output-dir={tmp_path}"]) == 0
     printed = capsys.readouterr().out
-    for expected in ("baseline", "remediated", "AUC", "flip count", "religion"):
+    for expected in ("baseline", "remediated", "AUC", "flip rate", "religion"):
         assert expected in printed
-    figures = json.loads((tmp_path / "figures.json").read_text())
+    figures = json.loads((tmp_path / "report.json").read_text())
+    results = figures["results"]
     # A group that no pair mentions has a row and no rate, as null.
-    assert "gender" in figures["models"]["baseline"]["flips"]
-    assert "erasure" not in figures and "probe" not in printed
+    assert "gender" in results["Flips"]["baseline"]["figures"]
+    assert list(results) == ["Flips", "Trade-off"] and "Probe" not in printed
     assert not (tmp_path / "erased.keras").exists()
+    # A fifth of the comments tests, and a fifth of the others tunes.
+    assert figures["summary"].startswith("embedded comments: 320 comments")
+    rows = results["Trade-off"]["remediated"]["figures"].values()
+    (chosen,) = (row for row in rows if row["chosen"])
+    assert chosen["quality_loss"] <= 0.01
+    assert f"weight {chosen['loss_weight']:g};" in figures["summary"]
 
 
 def arguments_for(comments, **changes):
@@ -154,6 +163,7 @@ def test_bad_input_is_one_line_and_status_2(comments, changes, message, capsys):
         ["--loss-weight=-1"],
         ["--loss-weight=nan"],
         ["--batch-size=x"],
+        ["--tune", "--loss-weight=2"],
         ["--no-such-option"],
     ],
 )
@@ -173,6 +183,6 @@ def test_help_names_every_option(capsys):
         "--csv", "--text-column", "--label-column", "--terms-file",
         "--civil-comments", "--data-dir", "--limit", "--epochs",
         "--clp-epochs", "--loss-weight", "--batch-size", "--seed",
-        "--skip-leace", "--output-dir",
+        "--tune", "--skip-leace", "--output-dir",
     ):  # fmt: skip
         assert option in text

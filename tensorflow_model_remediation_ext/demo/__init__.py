@@ -4,81 +4,81 @@ Run it with `python -m tensorflow_model_remediation_ext.demo`.
 """
 
 import argparse
-import json
 import pathlib
 import sys
 from collections.abc import Sequence
 
 import keras
 
-from tensorflow_model_remediation_ext.demo import erasure, report, task
+from tensorflow_model_remediation_ext import evaluation
+from tensorflow_model_remediation_ext.demo import erasure, task, training
 from tensorflow_model_remediation_ext.demo.arguments import parse_arguments
-from tensorflow_model_remediation_ext.demo.training import (
-    build_model,
-    remediate,
-    train,
-)
+from tensorflow_model_remediation_ext.demo.tuning import tune
+from tensorflow_model_remediation_ext.evaluation.tables import extra
 
 EXIT_BAD_INPUT = 2
 
 
-def run(arguments: argparse.Namespace) -> dict:
-    """Runs the demo and returns all its figures."""
-    report.figure_class()  # Better to fail now than after training.
+def run(arguments: argparse.Namespace) -> evaluation.Report:
+    """Runs the demo, writes its results and returns them."""
+    for module in ("matplotlib", "sklearn"):
+        # Better to fail now than after training.
+        extra(module, "The demo")
     output = pathlib.Path(arguments.output_dir)
     output.mkdir(parents=True, exist_ok=True)
     keras.utils.set_random_seed(arguments.seed)
     data = task.load(arguments)
-    pairs = task.held_out_pairs(data)
-    print(
-        f"{data.name}: {len(data.train)} comments to train on, "
-        f"{len(data.test)} held out, {len(pairs.original)} of these with one "
-        f"of {len(data.all_terms)} terms"
-    )
+    pairs = task.make_pairs(data, data.test)
+    print(task.summary(data, pairs))
     batches = task.batches(data, arguments.batch_size, arguments.seed)
 
     print("\nTraining the baseline")
-    model = build_model(data.train.texts)
-    train(model, batches, arguments.epochs)
-    models = {"baseline": task.measure(model, data, pairs)}
-    written, found = ["flips.png", "remediated.keras"], None
+    model = training.build_model(data.train.texts)
+    training.train(model, batches, arguments.epochs)
+    found = {"baseline": task.measure(model, pairs)}
+
     if not arguments.skip_leace:
         # Before remediation, which trains this model on.
-        erased, found = erasure.erase(model, data)
+        concept = erasure.concept_of(data)
+        print(f"\nErasing from its representation: {concept.question}")
+        erased, probes = erasure.erase(model, data, concept, arguments.epochs)
         erased.save(output / "erased.keras")
-        written.append("erased.keras")
+        erased = task.measure(erased, pairs)
 
-    print("\nRemediating with counterfactual logit pairing")
-    remediate(
-        model,
-        batches,
-        data.all_terms,
-        arguments.loss_weight,
-        arguments.clp_epochs,
+    packed = training.pack(batches, data.all_terms)
+    if arguments.tune:
+        print("\nSweeping weights of the pairing penalty")
+        sweep = tune(model, packed, data, arguments, output / "tuning")
+        arguments.loss_weight = sweep.chosen.loss_weight
+    print(
+        "\nRemediating with counterfactual logit pairing, weight "
+        f"{arguments.loss_weight:g}"
     )
-    models["remediated"] = task.measure(model, data, pairs)
-    print("\n" + report.table(models))
+    clp = training.with_pairing(model, arguments.loss_weight)
+    clp.fit(packed, epochs=arguments.clp_epochs, shuffle=False)
     model.save(output / "remediated.keras")
-    report.draw(models, data.name, output / "flips.png")
+    found["remediated"] = task.measure(model, pairs)
 
-    figures = {
-        "data": {
-            "name": data.name,
-            "train": len(data.train),
-            "test": len(data.test),
-            "pairs": len(pairs.original),
-            "terms": data.terms,
-        },
-        "arguments": vars(arguments),
-        "models": report.plain(models),
-    }
-    if found:
-        print(f"\nErased from the baseline (LEACE): {found['question']}")
-        print("\n" + report.erasure_table(found))
-        figures["erasure"] = report.plain(found)
-    (output / "figures.json").write_text(json.dumps(figures, indent=2))
-    print(f"\nWritten to {output}: {', '.join(written)}, figures.json")
-    return figures
+    report = evaluation.Report(
+        f"Before and after remediation: {data.name}",
+        f"{task.summary(data, pairs)}. Remediated with counterfactual logit "
+        f"pairing of weight {arguments.loss_weight:g}; seed {arguments.seed}.",
+    )
+    if not arguments.skip_leace:
+        found["erased"] = erased
+    for name, results in found.items():
+        for what, result in results.items():
+            about = task.ABOUT_PAIRS if what == "Flips" else ""
+            report.add(name, what, result, about)
+    if arguments.tune:
+        report.add("remediated", "Trade-off", sweep, task.ABOUT_TUNING)
+    if not arguments.skip_leace:
+        for name, probe in probes.items():
+            about = f"Here the concept is: {concept.question}"
+            report.add(name, "Probe", probe, about)
+    print(f"\n{report}")
+    print(f"\nThe report is in {report.save(output)}, the models beside it")
+    return report
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -12,9 +12,9 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
             "Trains a small text classifier, measures how often its decision "
             "flips when identity terms are removed, trains it on with "
             "counterfactual logit pairing, and measures again on held-out "
-            "data. Then it erases from the model's representation which group "
-            "a comment mentions (LEACE). Writes tables, a picture, the models "
-            "and all figures."
+            "data. Beside it, it erases from the model's representation which "
+            "group a comment mentions (LEACE). Writes the models and a report: "
+            "a page, charts and all figures."
         ),
         epilog=(
             "Without a data option the demo uses embedded comments, in which "
@@ -69,12 +69,19 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         metavar="N",
         help="epochs of counterfactual logit pairing (default: %(default)s)",
     )
-    training.add_argument(
+    weight = training.add_mutually_exclusive_group()
+    weight.add_argument(
         "--loss-weight",
         type=positive(float),
         default=3.0,
         metavar="W",
         help="weight of the pairing penalty (default: %(default)s)",
+    )
+    weight.add_argument(
+        "--tune",
+        action="store_true",
+        help="choose that weight on a fifth of the training data: the one "
+        "that flips least of those that keep the AUC",
     )
     training.add_argument(
         "--batch-size",

@@ -1,4 +1,4 @@
-"""The second act: erase from a representation what a text mentions."""
+"""The other way: erase from a representation what a text mentions."""
 
 from typing import NamedTuple
 
@@ -9,6 +9,7 @@ import tensorflow as tf
 from tensorflow_model_remediation_ext import evaluation
 from tensorflow_model_remediation_ext.counterfactual.terms import TermEditor
 from tensorflow_model_remediation_ext.demo.task import Task, predict
+from tensorflow_model_remediation_ext.demo.training import compiled
 from tensorflow_model_remediation_ext.leace.keras import LeaceLayer
 
 
@@ -77,37 +78,47 @@ def _mentions(terms, texts):
     return (TermEditor(terms)(texts) != tf.convert_to_tensor(texts)).numpy()
 
 
-def erase(model: keras.Model, task: Task) -> tuple[keras.Model, dict]:
-    """Puts an eraser behind the representation of a model.
+def erase(
+    model: keras.Model, task: Task, concept: Concept, epochs: int
+) -> tuple[keras.Model, dict[str, evaluation.ProbeReport]]:
+    """Erases a concept from a model's representation and reads it anew.
+
+    The representation is the mean of a comment's word vectors. Terms add to it,
+    so that classes with equal means, which is what LEACE makes them, look
+    alike. Behind the hidden layer they would differ in shape, and a threshold
+    finds that on held-out comments.
 
     Args:
         model: As from `build_model`, trained; it is left as it is.
-        task: The data to find the concept in.
+        task: The data.
+        concept: What to erase.
+        epochs: How long new layers are trained to read what is left.
 
     Returns:
-        A model with the eraser in it, sharing all other layers; and, under
-        `"before"` and `"after"`, what a linear probe finds in the held-out
-        representation, and the classifier's AUC.
+        A model with the eraser in it and new layers behind it, sharing those
+        before it; and what a linear probe finds in the held-out representation
+        without and with the eraser.
     """
-    concept = concept_of(task)
-    *_, representation, head = model.layers
+    *_, representation, hidden, head = model.layers
     body = keras.Model(model.input, representation.output)
-    texts, ids = concept.train
     layer = LeaceLayer(z_dim=2, name="erase")
+    texts, ids = concept.train
     layer.adapt(predict(body, texts), ids)
-    erased = keras.Model(
-        model.input, head(layer(representation.output)), name="erased"
+
+    reader = keras.Sequential(
+        [type(old).from_config(old.get_config()) for old in (hidden, head)]
     )
+    compiled(reader).fit(
+        layer(predict(body, task.train.texts)),
+        task.train.labels,
+        epochs=epochs,
+        verbose=0,
+    )
+    erased = keras.Model(model.input, reader(layer(representation.output)))
+
     texts, ids = concept.test
-    figures = {"question": concept.question, "n": len(ids)}
-    for name, each in (("before", model), ("after", erased)):
-        body = keras.Model(model.input, each.layers[-2].output)
-        probe = evaluation.linear_probe(predict(body, texts), ids)["linear"]
-        predictions = predict(each, task.test.texts)
-        figures[name] = {
-            "probe_accuracy": probe.accuracy,
-            "probe_auc": probe.auc,
-            "majority_rate": probe.majority_rate,
-            "auc": evaluation.auc(task.test.labels, predictions),
-        }
-    return erased, figures
+    features = predict(body, texts)
+    return erased, {
+        "baseline": evaluation.linear_probe(features, ids),
+        "erased": evaluation.linear_probe(layer(features), ids),
+    }

@@ -2,7 +2,7 @@
 
 import argparse
 import pathlib
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -14,12 +14,23 @@ from tensorflow_model_remediation_ext.counterfactual.keras import (
 )
 from tensorflow_model_remediation_ext.counterfactual.terms import TermEditor
 
+ABOUT_PAIRS = (
+    "Here the input is a held-out comment with an identity term, and its "
+    "counterfactual the same without the term. A group are the pairs with one "
+    "of its terms."
+)
+ABOUT_TUNING = "Here quality is the AUC, on comments that trained no model."
+
 
 class Task(NamedTuple):
-    """Labeled texts and the identity terms to look for in them."""
+    """Labeled texts and the identity terms to look for in them.
+
+    The validation texts choose the weight of the penalty, if that is wanted.
+    """
 
     name: str
     train: datasets.LabeledText
+    validation: datasets.LabeledText | None
     test: datasets.LabeledText
     terms: dict[str, tuple[str, ...]]
 
@@ -30,8 +41,9 @@ class Task(NamedTuple):
 
 
 class Pairs(NamedTuple):
-    """Held-out pairs, and which of them mention a term of which group."""
+    """Labeled texts, and those with a term beside themselves without it."""
 
+    data: datasets.LabeledText
     original: tf.Tensor
     counterfactual: tf.Tensor
     groups: dict[str, np.ndarray]
@@ -64,13 +76,29 @@ def load(arguments: argparse.Namespace) -> Task:
             data.texts[: arguments.limit], data.labels[: arguments.limit]
         )
     train, test = data.split(0.2, seed=arguments.seed)
-    for part, which in ((train, "training"), (test, "held-out")):
-        if len(set(part.labels)) < 2:
+    validation = None
+    if arguments.tune:
+        train, validation = train.split(0.2, seed=arguments.seed)
+    for part, which in (
+        (train, "training"),
+        (validation, "validation"),
+        (test, "held-out"),
+    ):
+        if part is not None and len(set(part.labels)) < 2:
             raise ValueError(
                 f"{name}: the {len(part)} {which} comments have one label "
                 "only; both are needed"
             )
-    return Task(name, train, test, terms)
+    return Task(name, train, validation, test, terms)
+
+
+def summary(task: Task, pairs: "Pairs") -> str:
+    """Says what the data are."""
+    return (
+        f"{task.name}: {len(task.train)} comments to train on, "
+        f"{len(task.test)} held out, {len(pairs.original)} of these with one "
+        f"of {len(task.all_terms)} terms"
+    )
 
 
 def batches(task: Task, batch_size: int, seed: int) -> tf.data.Dataset:
@@ -88,9 +116,9 @@ def predict(model: keras.Model, texts) -> np.ndarray:
     return model.predict(texts, batch_size=1024, verbose=0)
 
 
-def held_out_pairs(task: Task) -> Pairs:
-    """Pairs every held-out text that holds a term with itself without it."""
-    texts = tf.data.Dataset.from_tensor_slices(task.test.texts).batch(1024)
+def make_pairs(task: Task, data: datasets.LabeledText) -> Pairs:
+    """Pairs every text that holds a term with itself without it."""
+    texts = tf.data.Dataset.from_tensor_slices(data.texts).batch(1024)
     pairs = list(build_counterfactual_data(texts, task.all_terms))
     if not pairs:
         raise ValueError(
@@ -104,16 +132,16 @@ def held_out_pairs(task: Task) -> Pairs:
         for group, terms in task.terms.items():
             mentions = TermEditor(terms)(original) != original
             groups[group] = mentions.numpy()
-    return Pairs(original, counterfactual, groups)
+    return Pairs(data, original, counterfactual, groups)
 
 
-def measure(model: keras.Model, task: Task, pairs: Pairs) -> dict:
-    """Measures quality on the held-out texts and flips on their pairs."""
-    predictions = predict(model, task.test.texts)
+def measure(model: keras.Model, pairs: Pairs) -> dict[str, Any]:
+    """Measures quality on all texts, and flips on those with a term."""
+    predictions = predict(model, pairs.data.texts)
     return {
-        "accuracy": evaluation.accuracy(task.test.labels, predictions),
-        "auc": evaluation.auc(task.test.labels, predictions),
-        "flips": evaluation.flips(
+        "Accuracy": evaluation.accuracy(pairs.data.labels, predictions),
+        "AUC": evaluation.auc(pairs.data.labels, predictions),
+        "Flips": evaluation.flips(
             predict(model, pairs.original),
             predict(model, pairs.counterfactual),
             groups=pairs.groups or None,

@@ -25,31 +25,32 @@ def build_model(texts: np.ndarray) -> keras.Model:
     inputs = keras.Input((), dtype="string", name="text")
     x = vectorize(inputs)
     x = keras.layers.Embedding(vectorize.vocabulary_size(), 32)(x)
-    x = keras.layers.GlobalAveragePooling1D()(x)
-    x = keras.layers.Dense(32, "relu", name="representation")(x)
+    x = keras.layers.GlobalAveragePooling1D(name="representation")(x)
+    x = keras.layers.Dense(32, "relu")(x)
     outputs = keras.layers.Dense(1, "sigmoid", name="rude")(x)
     return keras.Model(inputs, outputs, name="text_classifier")
 
 
 def train(model: keras.Model, batches: tf.data.Dataset, epochs: int) -> None:
     """Compiles and trains a model as it is."""
-    optimizer = keras.optimizers.Adam(LEARNING_RATE)
-    model.compile(optimizer, "binary_crossentropy", metrics=["accuracy"])
-    model.fit(batches, epochs=epochs, shuffle=False)
+    compiled(model).fit(batches, epochs=epochs, shuffle=False)
 
 
-def remediate(
-    model: keras.Model,
-    batches: tf.data.Dataset,
-    terms: list[str],
-    loss_weight: float,
-    epochs: int,
-) -> None:
-    """Trains `model` on with counterfactual logit pairing, in place."""
-    packed = pack_counterfactual_data(
+def pack(batches: tf.data.Dataset, terms: list[str]) -> tf.data.Dataset:
+    """Returns batches with pairs of their texts riding along."""
+    return pack_counterfactual_data(
         batches, build_counterfactual_data(batches, terms)
     )
-    clp = CounterfactualModel(
-        model, PairwiseMSELoss(transform="logit"), loss_weight
-    )
-    train(clp, packed, epochs)
+
+
+def with_pairing(model: keras.Model, loss_weight: float) -> CounterfactualModel:
+    """Returns a compiled model that trains `model` on, in place."""
+    loss = PairwiseMSELoss(transform="logit")
+    return compiled(CounterfactualModel(model, loss, loss_weight))
+
+
+def compiled(model: keras.Model) -> keras.Model:
+    """Compiles a model and returns it."""
+    optimizer = keras.optimizers.Adam(LEARNING_RATE)
+    model.compile(optimizer, "binary_crossentropy", metrics=["accuracy"])
+    return model

@@ -16,6 +16,10 @@ from tensorflow_model_remediation_ext.evaluation.group_report import (
     GroupReport,
     GroupRow,
 )
+from tensorflow_model_remediation_ext.evaluation.importance_report import (
+    ImportanceReport,
+    ImportanceRow,
+)
 from tensorflow_model_remediation_ext.evaluation.intervals import (
     Estimate,
     wilson_interval,
@@ -25,23 +29,21 @@ from tensorflow_model_remediation_ext.evaluation.performance import (
     auc,
 )
 from tensorflow_model_remediation_ext.evaluation.permutation_importance import (
-    ImportanceReport,
-    ImportanceRow,
     permutation_importance,
 )
 from tensorflow_model_remediation_ext.evaluation.probe_model import (
     probe_model,
 )
-from tensorflow_model_remediation_ext.evaluation.probes import (
+from tensorflow_model_remediation_ext.evaluation.probe_report import (
     ProbeReport,
     ProbeRow,
-    linear_probe,
 )
+from tensorflow_model_remediation_ext.evaluation.probes import linear_probe
 from tensorflow_model_remediation_ext.evaluation.report import Report
-from tensorflow_model_remediation_ext.evaluation.tradeoff import (
+from tensorflow_model_remediation_ext.evaluation.tradeoff import tradeoff
+from tensorflow_model_remediation_ext.evaluation.tradeoff_report import (
     Tradeoff,
     TradeoffRow,
-    tradeoff,
 )
 
 __all__ = [

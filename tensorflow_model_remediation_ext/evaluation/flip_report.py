@@ -47,6 +47,11 @@ class FlipReport(Table):
         confidence: Level of the intervals.
     """
 
+    measures: ClassVar[str] = (
+        "How often a decision changes from an input to its counterfactual, in "
+        "which only what should not matter is changed, and by how much the "
+        "prediction does (the counterfactual gap)."
+    )
     caveat: ClassVar[str] = (
         "A flip rate of zero is not equal treatment: it says that decisions on "
         "these pairs do not hang on what was changed in them. In a small group "

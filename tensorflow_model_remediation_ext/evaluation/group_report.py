@@ -74,6 +74,11 @@ class GroupReport(Table):
 
     disparities: tuple[DisparityRow, ...]
 
+    measures: ClassVar[str] = (
+        "Quality and decisions for each group of people, and how far the "
+        "extreme groups are apart. The p-value is of a permutation test that "
+        "a group's scores are distributed as all others'."
+    )
     caveat: ClassVar[str] = (
         "Equal figures are not equal treatment, and these criteria exclude "
         "one another where base rates differ. The difference of the extreme "

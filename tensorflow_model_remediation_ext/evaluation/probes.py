@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import warnings
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
@@ -17,105 +16,15 @@ from tensorflow_model_remediation_ext.evaluation.performance import (
     area_estimate,
     ordered_share,
 )
-from tensorflow_model_remediation_ext.evaluation.tables import (
-    Row,
-    Table,
-    extra,
+from tensorflow_model_remediation_ext.evaluation.probe_report import (
+    ProbeReport,
+    ProbeRow,
 )
+from tensorflow_model_remediation_ext.evaluation.tables import extra
 
 _KINDS = ("linear", "mlp")
 _LINEAR_STEPS = 2_000
 _MLP_EPOCHS = 1_000
-
-
-@dataclasses.dataclass(frozen=True)
-class ProbeRow(Row):
-    """What one kind of reader finds.
-
-    Args:
-        kind: `"linear"` or `"mlp"`.
-        n: Number of examples.
-        effective_n: Number of independent examples that the interval of the
-            accuracy supposes, see `linear_probe`.
-        classes: Number of classes of the concept.
-        majority_rate: Share of the largest class: the accuracy of a reader
-            that sees nothing.
-        accuracy: Share of held-out examples that are read rightly.
-        auc: Area under the ROC curve on held-out examples; with more than two
-            classes, the mean of one class against the rest. 0.5 for a reader
-            that sees nothing.
-        converged: Whether every reader's training came to its end. If not,
-            accuracy and AUC may be too low.
-    """
-
-    kind: str
-    n: int
-    effective_n: float
-    classes: int
-    majority_rate: float
-    accuracy: Estimate
-    auc: Estimate
-    converged: bool
-
-
-@dataclasses.dataclass(frozen=True, repr=False)
-class ProbeReport(Table):
-    """What readers find; the `repr` is a table.
-
-    Args:
-        rows: One `ProbeRow`, or two with `kind="mlp"`.
-        confidence: Level of the intervals.
-    """
-
-    caveat: ClassVar[str] = (
-        "A blind probe is not a blind network: what this reader does not find "
-        "on these data, another kind of reader, or later layers, may. That a "
-        "probe reads a concept does not say that the network uses it."
-    )
-    _columns: ClassVar[tuple[str, ...]] = (
-        "kind",
-        "n",
-        "classes",
-        "majority_rate",
-        "accuracy",
-        "auc",
-    )
-    _plotted: ClassVar[dict[str, str]] = {"accuracy": "accuracy", "auc": "AUC"}
-    _axis_label: ClassVar[str] = "on held-out folds"
-
-    def plot(self, axes: Any = None) -> Any:
-        """Draws accuracy and AUC, and the majority rate as a dashed line.
-
-        Args:
-            axes: matplotlib `Axes` to draw on; a new figure's by default.
-
-        Returns:
-            The `Axes`; its figure is `axes.figure`.
-
-        Raises:
-            ImportError: If matplotlib is missing.
-        """
-        axes = super().plot(axes)
-        axes.axvline(
-            self.rows[0].majority_rate,
-            color="0.4",
-            linestyle="--",
-            linewidth=1,
-            label="majority rate",
-        )
-        axes.legend(
-            frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=3
-        )
-        return axes
-
-    def __repr__(self) -> str:
-        stopped = [row.kind for row in self.rows if not row.converged]
-        if not stopped:
-            return super().__repr__()
-        return (
-            f"{super().__repr__()}\nNot converged, figures may be too low: "
-            f"{', '.join(stopped)}"
-        )
 
 
 def linear_probe(

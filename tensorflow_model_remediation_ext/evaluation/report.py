@@ -13,8 +13,15 @@ from tensorflow_model_remediation_ext.evaluation import (
     report_charts,
     report_page,
 )
-from tensorflow_model_remediation_ext.evaluation.intervals import Estimate
-from tensorflow_model_remediation_ext.evaluation.tables import Table
+from tensorflow_model_remediation_ext.evaluation.intervals import (
+    UNKNOWN,
+    Estimate,
+)
+from tensorflow_model_remediation_ext.evaluation.tables import (
+    Table,
+    aligned,
+    show,
+)
 
 
 class Report:
@@ -47,9 +54,14 @@ class Report:
         self.summary = summary
         self._figures: dict[str, dict[str, Estimate]] = {}
         self._results: dict[str, dict[str, Table]] = {}
+        self._about: dict[str, str] = {}
 
     def add(
-        self, model: str, name: str, result: Table | Estimate | float
+        self,
+        model: str,
+        name: str,
+        result: Table | Estimate | float,
+        about: str = "",
     ) -> Report:
         """Adds what was measured of a model.
 
@@ -59,6 +71,8 @@ class Report:
                 the same type.
             result: What a function of `evaluation` returned: a table, an
                 `Estimate`, or a plain number, which has no interval.
+            about: Of a table, a sentence for all models on what it is of: which
+                examples, which change in them.
 
         Returns:
             The report.
@@ -86,6 +100,8 @@ class Report:
                 f"The model {model!r} already has a result named {name!r}."
             )
         home.setdefault(name, {})[model] = result
+        if about:
+            self._about[name] = about
         return self
 
     @property
@@ -110,9 +126,11 @@ class Report:
                     name: {
                         model: {
                             "type": type(result).__name__,
-                            "confidence": result.confidence,
+                            "measures": result.measures,
+                            "about": self._about.get(name, ""),
                             "caveat": result.caveat,
-                            **{"figures": result.to_dict()},
+                            "confidence": result.confidence,
+                            "figures": result.to_dict(),
                         }
                         for model, result in by_model.items()
                     }
@@ -133,7 +151,7 @@ class Report:
             self.models,
             self._figures,
             [
-                (name, by_model, report_charts.charts(name, by_model))
+                report_page.Section(name, self._about.get(name, ""), by_model)
                 for name, by_model in self._results.items()
             ],
         )
@@ -169,14 +187,20 @@ class Report:
         return page
 
     def __repr__(self) -> str:
-        parts = [self.title]
-        for name, by_model in self._figures.items():
-            for model, figure in by_model.items():
-                parts.append(f"{name}, {model}: {report_page.text(figure)}")
+        parts, models = [self.title], self.models
+        if self._figures:
+            rows = [
+                [name, *(show(by_model.get(m, UNKNOWN)) for m in models)]
+                for name, by_model in self._figures.items()
+            ]
+            parts.append(aligned([["", *models], *rows]))
         for name, by_model in self._results.items():
-            for model, result in by_model.items():
-                parts.append(f"\n{name}, {model}\n{result!r}")
-        return "\n".join(parts)
+            for figure, label in next(iter(by_model.values()))._plotted.items():
+                labels, series = report_charts.side_by_side(by_model, figure)
+                columns = [[f"{name}: {label}", *labels]]
+                columns += [[m, *map(show, each)] for m, each in series.items()]
+                parts.append(aligned(list(zip(*columns, strict=True))))
+        return "\n\n".join([*parts, "Intervals in brackets"])
 
 
 def _estimate(value: Any) -> Estimate:

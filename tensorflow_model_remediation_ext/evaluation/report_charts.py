@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import io
 import math
 import textwrap
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from tensorflow_model_remediation_ext.evaluation.intervals import UNKNOWN
+from tensorflow_model_remediation_ext.evaluation.intervals import (
+    UNKNOWN,
+    Estimate,
+)
 from tensorflow_model_remediation_ext.evaluation.tables import (
     Row,
     Table,
     extra,
+    label_of,
+    name_of,
     plot_estimates,
 )
 
@@ -99,37 +105,39 @@ def charts(name: str, by_model: Mapping[str, Table]) -> list[Chart]:
         The charts.
     """
     results = list(by_model.values())
+    plotted = results[0]._plotted
     if len(results) > 1 and type(results[0]).plot is Table.plot:
         return [
             Chart(
-                f"{name}: {label}",
+                name if len(plotted) == 1 else f"{name}: {label}",
                 words(by_model, {figure: label}),
-                lambda figure=figure, label=label: _together(
-                    by_model, figure, label
-                ),
+                functools.partial(_together, by_model, figure, label),
             )
-            for figure, label in results[0]._plotted.items()
+            for figure, label in plotted.items()
         ]
     return [
         Chart(
             name if len(results) == 1 else f"{name}: {model}",
-            words({model: result}, result._plotted),
+            words({model: result}, plotted),
             result.plot,
         )
         for model, result in by_model.items()
     ]
 
 
-def first(row: Row) -> str:
-    """Returns the name of a row, which is its first field."""
-    value = getattr(row, dataclasses.fields(row)[0].name)
-    return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def _place(row: Row) -> str:
-    field = dataclasses.fields(row)[0].name
-    number = isinstance(getattr(row, field), float)
-    return f"{field.replace('_', ' ')} {first(row)}" if number else first(row)
+def side_by_side(
+    by_model: Mapping[str, Table], figure: str
+) -> tuple[list[str], dict[str, list[Estimate]]]:
+    """Returns the rows' labels, and for each model the figure in each row."""
+    labels: dict[Any, str] = {}
+    for result in by_model.values():
+        for row in result.rows:
+            labels.setdefault(name_of(row), label_of(row))
+    series = {}
+    for model, result in by_model.items():
+        found = {name_of(row): getattr(row, figure) for row in result.rows}
+        series[model] = [found.get(name, UNKNOWN) for name in labels]
+    return list(labels.values()), series
 
 
 def words(by_model: Mapping[str, Table], figures: Mapping[str, str]) -> str:
@@ -138,7 +146,7 @@ def words(by_model: Mapping[str, Table], figures: Mapping[str, str]) -> str:
     for model, result in by_model.items():
         for figure, label in figures.items():
             known = [
-                (getattr(row, figure), _place(row))
+                (getattr(row, figure).value, _place(row))
                 for row in result.rows
                 if not math.isnan(getattr(row, figure).value)
             ]
@@ -147,28 +155,35 @@ def words(by_model: Mapping[str, Table], figures: Mapping[str, str]) -> str:
                 sentences.append(f"{start}: unknown.")
                 continue
             (low, where), (high, there) = min(known), max(known)
-            if low.value == high.value:
-                sentences.append(f"{start}: {low.value:.4f}.")
+            if low == high:
+                sentences.append(f"{start}: {low:.4f}.")
             else:
                 sentences.append(
-                    f"{start}: from {low.value:.4f} ({where}) to "
-                    f"{high.value:.4f} ({there})."
+                    f"{start}: from {low:.4f} ({where}) to {high:.4f} "
+                    f"({there})."
                 )
     return " ".join(sentences)
 
 
+def _place(row: Row) -> str:
+    """Returns the name of a row, and what it is if that is but a number."""
+    name = name_of(row)
+    if not isinstance(name, float):
+        return str(name)
+    return f"{dataclasses.fields(row)[0].name.replace('_', ' ')} {name:g}"
+
+
 def _together(by_model: Mapping[str, Table], figure: str, label: str) -> Any:
-    names = list(
-        dict.fromkeys(first(row) for r in by_model.values() for row in r.rows)
-    )
-    series = {}
-    for model, result in by_model.items():
-        found = {first(row): getattr(row, figure) for row in result.rows}
-        series[model] = [found.get(name, UNKNOWN) for name in names]
+    labels, series = side_by_side(by_model, figure)
+    references: dict[str, set[float]] = {}
+    for result in by_model.values():
+        for name, values in result.reference_lines([figure]).items():
+            references.setdefault(name, set()).update(values)
     level = next(iter(by_model.values())).confidence
     return plot_estimates(
         None,
-        [textwrap.fill(name, 22) for name in names],
+        [textwrap.fill(each, 22) for each in labels],
         series,
         f"{label} ({100 * level:g} % intervals)",
+        references,
     )

@@ -4,20 +4,28 @@ from __future__ import annotations
 
 import base64
 import dataclasses
-import math
+import re
 from collections.abc import Mapping, Sequence
 from html import escape
 from importlib import resources
-from typing import Any
+from typing import Any, NamedTuple
 
-from tensorflow_model_remediation_ext.evaluation.intervals import Estimate
+from tensorflow_model_remediation_ext.evaluation.intervals import (
+    UNKNOWN,
+    Estimate,
+)
 from tensorflow_model_remediation_ext.evaluation.report_charts import (
     Chart,
-    first,
+    charts,
 )
-from tensorflow_model_remediation_ext.evaluation.tables import Row, Table
+from tensorflow_model_remediation_ext.evaluation.tables import (
+    Row,
+    Table,
+    name_of,
+    show,
+)
 
-_SECTION = tuple[str, Mapping[str, Table], Sequence[Chart]]
+_SUMMARY = "Figures of each model, side by side."
 _SUMMARY_CAVEAT = (
     "Figures are those of the data they were measured on. Two intervals that "
     "overlap may still differ, and of many intervals some will miss. Whether a "
@@ -25,12 +33,26 @@ _SUMMARY_CAVEAT = (
 )
 
 
+class Section(NamedTuple):
+    """What a page says of one subject.
+
+    Args:
+        name: Its heading.
+        about: What these results are of, beside what `measures` says.
+        by_model: Results by the name of the model.
+    """
+
+    name: str
+    about: str
+    by_model: Mapping[str, Table]
+
+
 def page(
     title: str,
     summary: str,
     models: Sequence[str],
     figures: Mapping[str, Mapping[str, Estimate]],
-    sections: Sequence[_SECTION],
+    sections: Sequence[Section],
 ) -> str:
     """Returns a whole HTML page.
 
@@ -39,7 +61,7 @@ def page(
         summary: What stands below it; may be empty.
         models: Names of the models, in order.
         figures: Plain figures by their name and the model.
-        sections: Name, results by model, and charts of each section.
+        sections: What follows.
 
     Returns:
         The text of the page.
@@ -47,10 +69,7 @@ def page(
     parts = []
     if figures:
         parts.append(("Summary", _summary(models, figures)))
-    parts += [
-        (name, _section(by_model, charts))
-        for name, by_model, charts in sections
-    ]
+    parts += [(section.name, _section(section)) for section in sections]
     links = "".join(
         f'<li><a href="#s{k}">{escape(name)}</a></li>'
         for k, (name, _) in enumerate(parts)
@@ -99,42 +118,43 @@ as well.</p>
 """
 
 
-def text(estimate: Estimate) -> str:
-    """Returns a figure with its interval in brackets."""
-    if math.isnan(estimate.value):
-        return "–"
-    value, low, high = (f"{part:,.4f}" for part in estimate)
-    if math.isnan(estimate.low):
-        return f"{value} [no interval]"
-    return f"{value} [{low}, {high}]"
-
-
 def _summary(
     models: Sequence[str], figures: Mapping[str, Mapping[str, Estimate]]
 ) -> str:
     rows = [
-        [name, *(by_model.get(model) for model in models)]
+        [name, *(by_model.get(model, UNKNOWN) for model in models)]
         for name, by_model in figures.items()
     ]
-    return _caveat(_SUMMARY_CAVEAT) + _table(
+    table = _table(
         "Figures by model; intervals in brackets", ["figure", *models], rows
     )
+    return f"<p>{_SUMMARY}</p>{table}{_caveat(_SUMMARY_CAVEAT)}"
 
 
-def _section(by_model: Mapping[str, Table], charts: Sequence[Chart]) -> str:
-    result = next(iter(by_model.values()))
+def _section(section: Section) -> str:
+    result = next(iter(section.by_model.values()))
     level = f"{100 * result.confidence:g} % intervals in brackets"
-    figures = "".join(map(_figure, charts))
-    parts = [_caveat(result.caveat), f'<div class="charts">{figures}</div>']
+    what = " ".join(filter(None, (result.measures, section.about)))
+    figures = "".join(map(_figure, charts(section.name, section.by_model)))
+    parts = [f'<p>{escape(what)}</p><div class="charts">{figures}</div>']
     for field in dataclasses.fields(result):
-        tables = {m: getattr(r, field.name) for m, r in by_model.items()}
-        if not _is_rows(next(iter(tables.values()))):
-            continue
-        columns, what = (), _label(field.name)
-        if field.name == "rows":
-            columns, what = result._columns, "figures"
-        parts.append(_rows_table(f"{what}; {level}", tables, columns))
-    return "".join(parts)
+        values = {
+            m: getattr(r, field.name) for m, r in section.by_model.items()
+        }
+        if _is_rows(values[next(iter(values))]):
+            own = field.name == "rows"
+            caption = "figures" if own else _label(field.name)
+            columns = result._columns if own else ()
+            parts.append(
+                _rows_table(f"{caption}; {level}", values, columns, result)
+            )
+        elif field.name != "confidence":
+            said = "; ".join(
+                escape(f"{model}: {_text(value)}")
+                for model, value in values.items()
+            )
+            parts.append(f"<p>{_label(field.name).capitalize()}. {said}.</p>")
+    return "".join(parts) + _caveat(result.caveat)
 
 
 def _is_rows(value: Any) -> bool:
@@ -149,21 +169,23 @@ def _rows_table(
     caption: str,
     tables: Mapping[str, Sequence[Row]],
     columns: Sequence[str],
+    result: Table,
 ) -> str:
     """Returns one table of several models' rows, equal names together."""
     one = next(iter(tables.values()))[0]
     columns = columns or [field.name for field in dataclasses.fields(one)]
     names = dict.fromkeys(
-        first(row) for rows in tables.values() for row in rows
+        name_of(row) for rows in tables.values() for row in rows
     )
     lines = [
         [name, model, *(getattr(row, column) for column in columns[1:])]
         for name in names
         for model, rows in tables.items()
         for row in rows
-        if first(row) == name
+        if name_of(row) == name
     ]
-    header = [_label(columns[0]), "model", *map(_label, columns[1:])]
+    labels = [result._plotted.get(column, _label(column)) for column in columns]
+    header = [labels[0], "model", *labels[1:]]
     return _table(caption, header, lines)
 
 
@@ -173,7 +195,7 @@ def _table(caption: str, header: Sequence[str], rows: Sequence[list]) -> str:
         for name in header
     )
     body = "".join(
-        f'<tr><th scope="row">{escape(str(row[0]))}</th>'
+        f'<tr><th scope="row"{_sort(row[0])}>{escape(_text(row[0]))}</th>'
         + "".join(map(_cell, row[1:]))
         + "</tr>"
         for row in rows
@@ -188,21 +210,29 @@ def _table(caption: str, header: Sequence[str], rows: Sequence[list]) -> str:
 
 
 def _cell(value: Any) -> str:
-    if value is None:
-        value = Estimate(math.nan, math.nan, math.nan)
+    shown = escape(_text(value))
     if isinstance(value, Estimate):
-        figure, _, interval = text(value).partition(" ")
-        if interval:
-            figure += f' <span class="interval">{interval}</span>'
-        return f'<td class="figure" data-sort="{value.value}">{figure}</td>'
+        shown = re.sub(r"(\[.*)", r'<span class="interval">\1</span>', shown)
+    return f"<td{_sort(value)}>{shown}</td>"
+
+
+def _sort(value: Any) -> str:
+    """Returns what a number sorts by; text sorts by itself."""
+    if isinstance(value, Estimate):
+        value = value.value
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return ""
+    return f' class="figure" data-sort="{value}"'
+
+
+def _text(value: Any) -> str:
     if isinstance(value, bool):
-        return f"<td>{'yes' if value else 'no'}</td>"
-    if isinstance(value, (int, float)):
-        shown = f"{value:,}" if isinstance(value, int) else f"{value:.4f}"
-        if value != value:
-            shown = "–"
-        return f'<td class="figure" data-sort="{value}">{shown}</td>'
-    return f"<td>{escape(str(value))}</td>"
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float) and value == value:
+        return f"{value:,.4g}"
+    return show(value)
 
 
 def _figure(chart: Chart) -> str:

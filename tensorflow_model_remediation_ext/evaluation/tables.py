@@ -8,15 +8,16 @@ A result is a frozen dataclass derived from `Table`, and offers:
 - `to_frame()`: a pandas DataFrame, one line a row;
 - `repr`: a table to read;
 - `plot(axes=None)`: the matplotlib `Axes` that it drew on, with intervals;
-- `caveat`: what the figures do not show, in a sentence or two, to be printed
-  wherever they are.
+- `measures` and `caveat`: what the figures are of, and what they do not show,
+  in a sentence or two, to be printed wherever they are.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import importlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 from tensorflow_model_remediation_ext.evaluation.intervals import Estimate
@@ -77,20 +78,24 @@ class Table:
     rows: tuple[Row, ...]
     confidence: float
 
+    measures: ClassVar[str] = ""
     caveat: ClassVar[str] = ""
     _columns: ClassVar[tuple[str, ...]] = ()
+    # Figures that are drawn, with their labels; and fields of a row that a
+    # figure is drawn beside, as a dashed line.
     _plotted: ClassVar[dict[str, str]] = {}
+    _references: ClassVar[dict[str, str]] = {}
     _axis_label: ClassVar[str] = ""
 
     def __getitem__(self, name: str) -> Row:
         for row in self.rows:
-            if _name(row) == name:
+            if name_of(row) == name:
                 return row
         raise KeyError(name)
 
     def to_dict(self) -> dict[str, Any]:
         """Returns each row's figures by its name, as plain numbers."""
-        return {_name(row): row.to_dict() for row in self.rows}
+        return {name_of(row): row.to_dict() for row in self.rows}
 
     def to_frame(self) -> Any:
         """Returns a pandas DataFrame with the rows' names as its index.
@@ -114,13 +119,22 @@ class Table:
         """
         return plot_estimates(
             axes,
-            [_label(row) for row in self.rows],
+            [label_of(row) for row in self.rows],
             {
                 label: [getattr(row, name) for row in self.rows]
                 for name, label in self._plotted.items()
             },
             f"{self._axis_label} ({100 * self.confidence:g} % intervals)",
+            self.reference_lines(self._plotted),
         )
+
+    def reference_lines(self, figures: Iterable[str]) -> dict[str, set[float]]:
+        """Returns what to draw beside these figures: values by their label."""
+        return {
+            field.replace("_", " "): {getattr(r, field) for r in self.rows}
+            for figure, field in self._references.items()
+            if figure in figures
+        }
 
     def __repr__(self) -> str:
         return "\n".join(
@@ -141,14 +155,21 @@ def frame(rows: Sequence[Row]) -> Any:
 def text_table(rows: Sequence[Row], columns: Sequence[str]) -> str:
     """Returns the named columns of rows as text, the first one leftmost."""
     table = [list(columns)]
-    table += [[_show(getattr(row, c)) for c in columns] for row in rows]
+    table += [[show(getattr(row, c)) for c in columns] for row in rows]
+    return aligned(table)
+
+
+def aligned(table: Sequence[Sequence[str]]) -> str:
+    """Returns lines of cells with each column as wide as its widest cell."""
     padded = []
     for cells in zip(*table, strict=True):
         width = max(map(len, cells))
         # Names to the left, figures to the right.
         pad = str.rjust if padded else str.ljust
         padded.append([pad(cell, width) for cell in cells])
-    return "\n".join("  ".join(cells) for cells in zip(*padded, strict=True))
+    return "\n".join(
+        "  ".join(cells).rstrip() for cells in zip(*padded, strict=True)
+    )
 
 
 def plot_estimates(
@@ -156,6 +177,7 @@ def plot_estimates(
     names: Sequence[str],
     series: Mapping[str, Sequence[Estimate]],
     axis_label: str,
+    references: Mapping[str, Iterable[float]] = MappingProxyType({}),
 ) -> Any:
     """Draws a line for each name, on it a point and interval for each series.
 
@@ -165,6 +187,7 @@ def plot_estimates(
         series: Estimates by what they are, each as many as `names`. NaN ones
             are left out.
         axis_label: What the values are.
+        references: Values to draw a dashed line at, by their label.
 
     Returns:
         The `Axes`.
@@ -191,18 +214,27 @@ def plot_estimates(
             color=COLORS[k % len(COLORS)],
             label=label,
         )
+    for label, values in references.items():
+        for k, value in enumerate(sorted(values)):
+            axes.axvline(
+                value,
+                color="0.5",
+                linestyle="--",
+                linewidth=1,
+                label=None if k else label,
+            )
     axes.set_yticks(range(len(names)), names)
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.set_xlabel(axis_label)
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(alpha=0.3, axis="x")
     axes.set_axisbelow(True)
-    if len(series) > 1:
+    if len(series) > 1 or references:
         axes.legend(
             frameon=False,
             loc="lower left",
             bbox_to_anchor=(0, 1),
-            ncols=2,
+            ncols=3,
         )
     return axes
 
@@ -216,19 +248,26 @@ def new_axes(width: float = 7, height: float = 3) -> Any:
     return figure.add_subplot()
 
 
-def _name(row: Row) -> str:
+def name_of(row: Row) -> Any:
+    """Returns what names a row: its first field."""
     return getattr(row, dataclasses.fields(row)[0].name)
 
 
-def _label(row: Row) -> str:
-    return f"{_name(row)} (n = {row.n:,})" if hasattr(row, "n") else _name(row)
+def label_of(row: Row) -> str:
+    """Returns the name of a row as text, with the number of examples."""
+    name = name_of(row)
+    name = f"{name:g}" if isinstance(name, float) else str(name)
+    return f"{name} (n = {row.n:,})" if hasattr(row, "n") else name
 
 
-def _show(value: Any) -> str:
+def show(value: Any) -> str:
+    """Returns a figure as text, with its interval if it has one."""
     if isinstance(value, Estimate):
         if value.value != value.value:
             return "-"
-        return "{:.4f} [{:.4f}, {:.4f}]".format(*value)
+        if value.low != value.low:
+            return f"{value.value:,.4f} [no interval]"
+        return "{:,.4f} [{:,.4f}, {:,.4f}]".format(*value)
     if isinstance(value, float):
         return "-" if value != value else f"{value:.4f}"
     return str(value)

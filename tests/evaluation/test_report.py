@@ -10,13 +10,11 @@ import pytest
 from tensorflow_model_remediation_ext.evaluation import (
     Estimate,
     Report,
+    Tradeoff,
+    TradeoffRow,
     accuracy,
     flips,
     linear_probe,
-)
-from tensorflow_model_remediation_ext.evaluation.tradeoff import (
-    Tradeoff,
-    TradeoffRow,
 )
 
 NASTY = "a < b & \"c\" </script><script>alert('x')</script>"
@@ -55,10 +53,12 @@ def report():
         before = rng.random(n)
         after = np.clip(before + rng.normal(0, noise, n), 0, 1)
         result.add(model, "accuracy", accuracy(labels, before))
-        result.add(model, "Flips", flips(before, after, groups=groups, seed=0))
+        found = flips(before, after, groups=groups, seed=0)
+        result.add(model, "Flips", found, f"Here: {NASTY}")
     result.add("baseline", "parameters", 1_234)
     x = rng.normal(size=(n, 3))
-    result.add("baseline", f"Probe {NASTY}", linear_probe(x, labels))
+    for model in ("baseline", "erased"):
+        result.add(model, f"Probe {NASTY}", linear_probe(x, labels))
     sweep = tradeoff_of((0.0, 0.9, 0.3), (1.0, 0.89, 0.1), (10.0, 0.7, 0.01))
     result.add("remediated", "Trade-off", sweep)
     return result
@@ -79,8 +79,8 @@ def test_files(saved):
     names = {file.name for file in saved.parent.iterdir()}
     charts = {name for name in names if name.endswith(".png")}
     assert names - charts == {"report.html", "report.json"}
-    assert {"flips-flip-rate.png", "trade-off.png"} <= charts
-    assert len(charts) == 3
+    assert {"flips.png", "trade-off.png"} <= charts
+    assert len(charts) == 4
     for name in charts:
         assert (saved.parent / name).read_bytes().startswith(PNG)
 
@@ -122,7 +122,7 @@ def test_every_figure_stands_with_its_interval(report, page):
 
 def test_charts_come_in_two_schemes_and_in_words(page):
     figures = re.findall("<figure>.*?</figure>", page, re.DOTALL)
-    assert len(figures) == 3
+    assert len(figures) == 4
     for figure in figures:
         assert 'media="(prefers-color-scheme: dark)"' in figure
         assert 'alt="Chart of ' in figure
@@ -130,11 +130,15 @@ def test_charts_come_in_two_schemes_and_in_words(page):
     assert "from 0.0100 (loss weight 10) to 0.3000 (loss weight 0)." in page
 
 
-def test_each_section_says_what_it_does_not_show(page):
+def test_sections_say_what_they_measure_and_last_what_they_do_not(page):
     sections = re.findall("<section.*?</section>", page, re.DOTALL)
     assert len(sections) == 4
     for section in sections:
-        assert "What this does not show." in section
+        assert re.search("</h2><p>[A-Z].*?</p>", section)
+        caveat = section.index("What this does not show.")
+        assert caveat > section.rindex("</table>")
+    assert f"Here: {html.escape(NASTY)}" in sections[1]
+    assert "Max quality loss. remediated: 0.01." in sections[3]
 
 
 def test_the_same_figures_give_the_same_page(report, page):
@@ -142,9 +146,14 @@ def test_the_same_figures_give_the_same_page(report, page):
 
 
 def test_repr_is_readable(report):
-    text = repr(report)
-    assert "accuracy, baseline: 0." in text
-    assert "\nFlips, remediated\ngroup" in text
+    blocks = [block.splitlines() for block in repr(report).split("\n\n")]
+    title, figures, rates, *_ = blocks
+    assert title[0].startswith("Before and after")
+    assert figures[0].split() == ["baseline", "remediated", "erased"]
+    assert figures[1].startswith("accuracy")
+    assert rates[0].split()[2:] == ["rate", "baseline", "remediated"]
+    assert rates[1].startswith("overall (n = 120)")
+    assert len(rates) == 6
 
 
 @pytest.mark.parametrize(
@@ -285,17 +294,17 @@ def test_tables_sort_by_keyboard(opened):
         ]
 
     def rates():
-        return [float(cell.split()[0]) for cell in cells(4) if cell != "–"]
+        return [float(cell.split()[0]) for cell in cells(4) if cell != "-"]
 
     opened.keyboard.press("Enter")
     head = table.locator("th[aria-sort]")
     assert head.get_attribute("aria-sort") == "ascending"
     assert rates() == sorted(rates())
-    assert cells(4)[-2:] == ["–", "–"]
+    assert cells(4)[-2:] == ["-", "-"]
     opened.keyboard.press("Space")
     assert head.get_attribute("aria-sort") == "descending"
     assert rates() == sorted(rates(), reverse=True)
-    assert cells(4)[-2:] == ["–", "–"]
+    assert cells(4)[-2:] == ["-", "-"]
     table.get_by_role("button", name="group").press("Enter")
     assert head.count() == 1
     assert cells(0)[:4] == ["9", "9", "10", "10"]

@@ -14,6 +14,10 @@ from tensorflow_model_remediation_ext.leace.keras.quadratic import (
     QuadraticEraser,
     QuadraticFitter,
 )
+from tensorflow_model_remediation_ext.leace.keras.scrubbing import (
+    random_scrub,
+    scrub,
+)
 from tensorflow_model_remediation_ext.leace.keras.shrinkage import (
     optimal_linear_shrinkage,
 )
@@ -28,4 +32,6 @@ __all__ = [
     "QuadraticEraser",
     "QuadraticFitter",
     "optimal_linear_shrinkage",
+    "random_scrub",
+    "scrub",
 ]

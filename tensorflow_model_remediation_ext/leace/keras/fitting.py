@@ -131,7 +131,8 @@ def batches(data: Any, verbose: Any, name: str = "dataset") -> Iterator[tuple]:
         empty = False
         x, z, weight = (*batch, None)[:3]
         z = tuple(map(tensor, z)) if isinstance(z, tuple) else tensor(z)
-        yield tensor(x), z, None if weight is None else tensor(weight)
+        x = keras.tree.map_structure(tensor, x)
+        yield x, z, None if weight is None else tensor(weight)
     if empty:
         raise ValueError(f"`{name}` is empty.")
 

@@ -214,12 +214,29 @@ class LeaceLayer(keras.layers.Layer):
         self.z_dim = fitter.z_dim
         if not self.built:
             self.build((None, fitter.x_dim))
+        self.set_eraser(eraser)
+
+    def set_eraser(self, eraser: LeaceEraser) -> None:
+        """Replaces what a built layer erases.
+
+        Args:
+            eraser: Of the layer's `x_dim`, of a rank up to `z_dim`, with a bias
+                exactly if the layer is affine.
+
+        Raises:
+            ValueError: If it is not.
+        """
+        if (eraser.bias is not None) != self.affine:
+            raise ValueError(
+                "`eraser` must have a bias exactly if the layer is affine. "
+                f"Received: affine={self.affine}, eraser.bias={eraser.bias}"
+            )
         for name, value in self._values(eraser).items():
             getattr(self, name).assign(value)
         self._has_learned = True
 
     def _fitter(self, x, z, whole):
-        z_dim = self.z_dim
+        x, z_dim = tf.convert_to_tensor(x), self.z_dim
         if z_dim is None:
             ids = z.dtype.is_integer and z.shape.rank < x.shape.rank
             if ids and whole is None:
