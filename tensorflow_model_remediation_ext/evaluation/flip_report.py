@@ -67,4 +67,9 @@ class FlipReport(Table[FlipRow]):
         "counterfactual_gap",
     )
     _plotted: ClassVar[dict[str, str]] = {"flip_rate": "flip rate"}
+    _compared: ClassVar[dict[str, str]] = {
+        "flip_rate": "flip rate",
+        "flip_count": "flip count",
+        "counterfactual_gap": "counterfactual gap",
+    }
     _axis_label: ClassVar[str] = "flip rate"

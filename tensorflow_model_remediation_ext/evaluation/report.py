@@ -198,7 +198,8 @@ class Report:
             ]
             parts.append(aligned([["", *models], *rows]))
         for name, by_model in self._results.items():
-            for figure, label in next(iter(by_model.values()))._plotted.items():
+            first = next(iter(by_model.values()))
+            for figure, label in (first._compared or first._plotted).items():
                 labels, series = report_charts.side_by_side(by_model, figure)
                 columns = [[f"{name}: {label}", *labels]]
                 columns += [[m, *map(show, each)] for m, each in series.items()]

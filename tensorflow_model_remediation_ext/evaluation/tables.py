@@ -84,9 +84,11 @@ class Table(Generic[SomeRow]):
     measures: ClassVar[str] = ""
     caveat: ClassVar[str] = ""
     _columns: ClassVar[tuple[str, ...]] = ()
-    # Figures that are drawn, with their labels; and fields of a row that a
-    # figure is drawn beside, as a dashed line.
+    # Figures that are drawn, with their labels.
     _plotted: ClassVar[dict[str, str]] = {}
+    # Those that are printed beside another model's, where they are more.
+    _compared: ClassVar[dict[str, str]] = {}
+    # Fields of a row that a figure is drawn beside, as a dashed line.
     _references: ClassVar[dict[str, str]] = {}
     _axis_label: ClassVar[str] = ""
 
