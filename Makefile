@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 OUTPUT ?= demo_output
 
-.PHONY: demo test lint format bench docs notebooks clean
+.PHONY: demo test lint format types bench docs notebooks dist clean
 
 $(READY): setup.py pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -29,6 +29,10 @@ format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+types: $(READY)
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -e ".[types]"
+	$(BIN)/mypy
+
 bench: $(READY)
 	$(BIN)/python -m benchmarks $(ARGS)
 
@@ -41,6 +45,11 @@ docs: $(READY)
 notebooks: $(READY)
 	$(BIN)/uv pip install --quiet --python $(BIN)/python -e ".[notebooks]"
 	$(BIN)/python -m notebooks $(ARGS)
+
+# Wheel and sdist in dist/, once the tests have passed on them.
+dist: $(READY)
+	$(BIN)/uv pip install --quiet --python $(BIN)/python build
+	$(BIN)/python tools/check_dist.py $(ARGS)
 
 clean:
 	rm -rf $(VENV) $(OUTPUT) build dist site *.egg-info

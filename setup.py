@@ -20,6 +20,7 @@ EXTRAS = {
     "beam": ["apache-beam"],
     "hub": ["keras-hub"],
     "docs": ["mkdocs<2", "mkdocs-material", "mkdocstrings[python]"],
+    "types": ["mypy==2.4.1"],
     # To run the notebooks outside of Colab.
     "notebooks": ["ipykernel", "nbclient", "nbformat"],
     # The Keras backends beside TensorFlow, for the tests that train on them.
@@ -63,6 +64,7 @@ setup(
         "Programming Language :: Python :: 3.12",
         "Programming Language :: Python :: 3.13",
         "Topic :: Scientific/Engineering :: Artificial Intelligence",
+        "Typing :: Typed",
     ],
     keywords="fairness keras tensorflow counterfactual leace remediation",
 )

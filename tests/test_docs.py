@@ -7,6 +7,7 @@ where the module is missing.
 """
 
 import importlib
+import json
 import os
 import pathlib
 import re
@@ -67,3 +68,20 @@ def test_every_public_name_is_in_the_reference(package):
     listed = set(re.findall(r"^::: \S+\.(\w+)$", page.read_text(), re.M))
     modules = {"metrics", "models", "utils"}
     assert set(module.__all__) - modules <= listed
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda p: p.stem
+)
+def test_notebooks_are_clean_and_linked(path):
+    notebook = json.loads(path.read_text(encoding="utf-8"))
+    for cell in notebook["cells"]:
+        assert not cell.get("outputs") and not cell.get("execution_count")
+    assert notebook["metadata"]["kernelspec"]["name"] == "python3"
+    first, last = ("".join(notebook["cells"][k]["source"]) for k in (0, -1))
+    config = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    repository = re.search(r"^repo_url: https://(\S+)$", config, re.M)[1]
+    badge = repository.replace(".com", "", 1)
+    assert f"{badge}/blob/main/notebooks/{path.name})" in first
+    assert "What this does not show" in last
+    assert path.stem in (ROOT / "docs" / "notebooks.md").read_text()

@@ -91,7 +91,8 @@ class RemediationModel(keras.Model):
         self._ledger = PenaltyLedger(self.penalty_name, [])
         self.loss_weight = _checked_weight(loss_weight)
         if isinstance(loss, dict) and isinstance(loss_weight, dict):
-            align(loss_weight, loss, "loss_weight")
+            # mypy does not tell T from dict[str, T].
+            align(loss_weight, loss, "loss_weight")  # type: ignore[arg-type]
 
     # What a technique says of itself.
 

@@ -6,6 +6,7 @@ import itertools
 import os
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from tensorflow_model_remediation_ext.datasets.labeled_text import LabeledText
@@ -127,4 +128,5 @@ def load_civil_comments(
         labels.append(batch_labels)
     texts = itertools.chain.from_iterable(texts)
     labels = itertools.chain.from_iterable(labels)
-    return LabeledText([text.decode() for text in texts], list(labels))
+    decoded = np.array([text.decode() for text in texts], object)
+    return LabeledText(decoded, np.array(list(labels)))

@@ -8,6 +8,8 @@ import os
 import reprlib
 from collections.abc import Iterator
 
+import numpy as np
+
 from tensorflow_model_remediation_ext.datasets.labeled_text import LabeledText
 from tensorflow_model_remediation_ext.datasets.text_lines import (
     Problems,
@@ -96,7 +98,7 @@ def load_csv(
             f"{path}: every label in {label_column!r} is {labels[0]} at a "
             f"threshold of {label_threshold}; two classes are needed"
         )
-    return LabeledText(texts, labels)
+    return LabeledText(np.array(texts, object), np.array(labels))
 
 
 def _records(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import random
 
+import numpy as np
+
 from tensorflow_model_remediation_ext.datasets.labeled_text import LabeledText
 
 # For each group: the terms that lean towards rude comments in these data, and
@@ -158,7 +160,8 @@ def load_embedded_comments(size: int = 10_000, seed: int = 0) -> LabeledText:
         raise ValueError(f"`size` must be positive. Received: size={size}")
     rng = random.Random(seed)
     comments = [_comment(rng) for _ in range(size)]
-    return LabeledText(*zip(*comments, strict=True))
+    texts, labels = zip(*comments, strict=True)
+    return LabeledText(np.array(texts, object), np.array(labels))
 
 
 def _comment(rng: random.Random) -> tuple[str, int]:

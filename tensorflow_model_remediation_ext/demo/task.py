@@ -89,6 +89,7 @@ def load(arguments: argparse.Namespace) -> Task:
                 f"{name}: the {len(part)} {which} comments have one label "
                 "only; both are needed"
             )
+    assert terms is not None  # The command line asks for them.
     return Task(name, train, validation, test, terms)
 
 

@@ -37,6 +37,7 @@ def tune(
     Returns:
         AUC against flip rate on the validation texts.
     """
+    assert task.validation is not None
     pairs = make_pairs(task, task.validation)
     baseline = model.get_weights()
 

@@ -38,7 +38,7 @@ class FlipRow(Row):
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
-class FlipReport(Table):
+class FlipReport(Table[FlipRow]):
     """The figures of all groups; its `repr` is a table.
 
     Args:

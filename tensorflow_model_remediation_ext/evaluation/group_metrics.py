@@ -229,7 +229,7 @@ def _disparities(
         "true_positive_rate": where(1, fairness.true_positive_rate),
         "false_positive_rate": where(0, fairness.false_positive_rate),
     }
-    figures = {}
+    figures: dict[str, Any] = {}
     for metrics, predictions in (({"auc": area}, scores), (rates, d)):
         frame = fairness.MetricFrame(
             metrics=metrics,

@@ -59,7 +59,7 @@ class DisparityRow(Row):
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
-class GroupReport(Table):
+class GroupReport(Table[GroupRow]):
     """The figures of all groups, and how far they are apart.
 
     `report["group"]` is the row of a group, `report.disparity("metric")` that

@@ -36,7 +36,7 @@ class ImportanceRow(Row):
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
-class ImportanceReport(Table):
+class ImportanceReport(Table[ImportanceRow]):
     """The importance of all features, in order; its `repr` is a table.
 
     Args:

@@ -256,7 +256,7 @@ def _shuffle(arrays, key, column, rng) -> dict[str, np.ndarray]:
 
 def _differ(arrays, others) -> np.ndarray:
     """Returns which rows differ in any array."""
-    differ = False
+    differ: Any = False
     for name, array in arrays.items():
         other = others.get(name)
         if other is None or array.shape != other.shape:

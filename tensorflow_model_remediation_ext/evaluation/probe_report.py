@@ -40,7 +40,7 @@ class ProbeRow(Row):
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
-class ProbeReport(Table):
+class ProbeReport(Table[ProbeRow]):
     """What readers find; the `repr` is a table.
 
     Args:

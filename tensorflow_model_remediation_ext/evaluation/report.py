@@ -107,7 +107,10 @@ class Report:
     @property
     def models(self) -> list[str]:
         """Names of the models, in the order they were added."""
-        everything = [*self._figures.values(), *self._results.values()]
+        everything: list[dict[str, Any]] = [
+            *self._figures.values(),
+            *self._results.values(),
+        ]
         return list(
             dict.fromkeys(m for by_model in everything for m in by_model)
         )

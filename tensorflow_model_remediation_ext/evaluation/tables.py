@@ -18,7 +18,7 @@ import dataclasses
 import importlib
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 from tensorflow_model_remediation_ext.evaluation.intervals import Estimate
 
@@ -66,8 +66,11 @@ class Row:
         return flat
 
 
+SomeRow = TypeVar("SomeRow", bound=Row)
+
+
 @dataclasses.dataclass(frozen=True, repr=False)
-class Table:
+class Table(Generic[SomeRow]):
     """Rows of figures with their intervals; its `repr` is a table.
 
     Args:
@@ -75,7 +78,7 @@ class Table:
         confidence: Level of the intervals.
     """
 
-    rows: tuple[Row, ...]
+    rows: tuple[SomeRow, ...]
     confidence: float
 
     measures: ClassVar[str] = ""
@@ -89,7 +92,7 @@ class Table:
     _references: ClassVar[dict[str, str]] = {}
     _axis_label: ClassVar[str] = ""
 
-    def __getitem__(self, name: str) -> Row:
+    def __getitem__(self, name: str) -> SomeRow:
         for row in self.rows:
             if name_of(row) == name:
                 return row
@@ -163,7 +166,7 @@ def text_table(rows: Sequence[Row], columns: Sequence[str]) -> str:
 
 def aligned(table: Sequence[Sequence[str]]) -> str:
     """Returns lines of cells with each column as wide as its widest cell."""
-    padded = []
+    padded: list[list[str]] = []
     for cells in zip(*table, strict=True):
         width = max(map(len, cells))
         # Names to the left, figures to the right.

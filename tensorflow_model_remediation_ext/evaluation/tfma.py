@@ -96,7 +96,9 @@ def analyze_flips(
         and names[0] in frame
         and frame[names[0]].dtype == bool
     ]
-    crossings = [names for names in crossings if names not in zip(masks)]
+    crossings = [
+        names for names in crossings if names not in [(mask,) for mask in masks]
+    ]
     with tempfile.TemporaryDirectory() as scratch:
         path = output_path or scratch
         evaluate = EvaluateFlips(path, crossings, masks=masks, **options)
@@ -181,7 +183,7 @@ class EvaluateFlips(beam.PTransform):
     @property
     def eval_config(self) -> config_pb2.EvalConfig:
         """What TFMA is told to do."""
-        at = {"threshold": self.threshold}
+        at: dict[str, Any] = {"threshold": self.threshold}
         metrics = [
             _metric("ExampleCount"),
             _metric("BooleanFlipRates", **at),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -34,7 +35,7 @@ def tradeoff(
     fit_options: Mapping[str, Any] | None = None,
     max_quality_loss: float = 0.01,
     confidence: float = 0.95,
-    directory: str | None = None,
+    directory: str | os.PathLike | None = None,
     configuration: Any = None,
     verbose: bool = True,
 ) -> Tradeoff:
@@ -172,7 +173,7 @@ def _figures(measured: Any, name: str) -> tuple[Estimate, Estimate]:
     """Returns quality and flip rate, each with its interval, NaN if unknown."""
     try:
         quality, flip_rate = measured
-        estimates = tuple(
+        estimates: Any = tuple(
             Estimate(*map(float, figure))
             if isinstance(figure, tuple)
             else Estimate(float(figure), math.nan, math.nan)
@@ -194,7 +195,7 @@ def _figures(measured: Any, name: str) -> tuple[Estimate, Estimate]:
 
 def _summary(runs, confidence, max_quality_loss) -> Tradeoff:
     plain = [quality.value for quality, _ in runs[0.0]]
-    columns = {}
+    columns: dict[float, dict[str, Any]] = {}
     for weight, figures in runs.items():
         qualities, rates = zip(*figures, strict=True)
         losses = [

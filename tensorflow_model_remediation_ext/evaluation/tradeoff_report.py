@@ -42,7 +42,7 @@ class TradeoffRow(Row):
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
-class Tradeoff(Table):
+class Tradeoff(Table[TradeoffRow]):
     """Quality against flip rate, a row for each weight; `repr` is a table.
 
     Args:

@@ -126,7 +126,7 @@ class LeaceLayer(keras.layers.Layer):
             "proj_right": np.pad(right, ((0, more), (0, 0))),
             "adapted": np.ones([]),
         }
-        if self.affine:
+        if eraser.bias is not None:
             values["bias"] = eraser.bias.numpy()
         return values
 
@@ -205,7 +205,7 @@ class LeaceLayer(keras.layers.Layer):
             )
         else:
             data_batches = data
-        fitter = None
+        fitter: Any = None
         for x, labels, weight in fitting.batches(data_batches, verbose, "data"):
             if fitter is None:
                 fitter = self._fitter(x, labels, whole=z)

@@ -114,25 +114,25 @@ def scrub(
     all of its runs together while none of them is erased; a warning says so.
 
     Example:
-    >>> model = keras.Sequential(
-    ...     [
-    ...         keras.Input((8,)),
-    ...         keras.layers.Dense(16, "relu"),
-    ...         keras.layers.LayerNormalization(),
-    ...         keras.layers.Dense(1),
-    ...     ]
-    ... )
-    >>> x, z = np.random.randn(64, 8), np.random.randint(0, 3, 64)
-    >>> dataset = tf.data.Dataset.from_tensor_slices((x, z)).batch(32)
-    >>> scrubbed = scrub(model, dataset, z_dim=3, verbose=0)
-    >>> list(scrubbed.erasers)
-    ['layer_normalization']
+        >>> model = keras.Sequential(
+        ...     [
+        ...         keras.Input((8,)),
+        ...         keras.layers.Dense(16, "relu"),
+        ...         keras.layers.LayerNormalization(),
+        ...         keras.layers.Dense(1),
+        ...     ]
+        ... )
+        >>> x, z = np.random.randn(64, 8), np.random.randint(0, 3, 64)
+        >>> dataset = tf.data.Dataset.from_tensor_slices((x, z)).batch(32)
+        >>> scrubbed = scrub(model, dataset, z_dim=3, verbose=0)
+        >>> list(scrubbed.erasers)
+        ['layer_normalization']
 
     References:
         - [Belrose et al., LEACE: Perfect linear concept erasure in closed
           form, 2023](https://arxiv.org/abs/2306.03819), section 6.
     """
-    options = {
+    options: dict[str, Any] = {
         "method": method,
         "affine": affine,
         "shrinkage": shrinkage,
@@ -215,12 +215,12 @@ def random_scrub(
         RuntimeError: On another backend of Keras than TensorFlow.
 
     Example:
-    >>> model = keras.Sequential(
-    ...     [keras.Input((8,)), keras.layers.LayerNormalization()]
-    ... )
-    >>> erased = random_scrub(model, rank=2)(np.random.randn(64, 8))
-    >>> int(np.linalg.matrix_rank(erased, tol=1e-4))
-    6
+        >>> model = keras.Sequential(
+        ...     [keras.Input((8,)), keras.layers.LayerNormalization()]
+        ... )
+        >>> erased = random_scrub(model, rank=2)(np.random.randn(64, 8))
+        >>> int(np.linalg.matrix_rank(erased, tol=1e-4))
+        6
     """
     copy = copy_of(model)
     if x is not None:

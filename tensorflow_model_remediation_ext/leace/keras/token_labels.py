@@ -46,7 +46,7 @@ def update(
         if weight is not None:
             weight = tf.boolean_mask(weight, keep)
     if len(x):
-        fitter.update(x, *targets, sample_weight=weight)
+        fitter.update(x, *targets, sample_weight=weight)  # type: ignore[misc]
 
 
 def _rows(name, value, size, leading):
