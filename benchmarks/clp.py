@@ -235,8 +235,13 @@ def best(found):
 
 
 def run(options):
-    data = datasets.load_csv(options.csv, "text", "offensive")
-    terms = datasets.load_terms(options.csv.with_name("identity_terms.txt"))
+    if options.quick:
+        options.seeds, options.weights = 1, [1.0]
+        data, terms = common.embedded()
+    else:
+        data = datasets.load_csv(options.csv, "text", "offensive")
+        terms = datasets.load_terms(options.csv.with_name("identity_terms.txt"))
+        python = common.peer_python("tfmr", common.TFMR, options.peer_python)
     pairs_of_terms = list(zip(terms[:50:2], terms[1:50:2], strict=True))
     swaps = dict([*pairs_of_terms, *((b, a) for a, b in pairs_of_terms)])
     ours = {
@@ -244,7 +249,6 @@ def run(options):
         "logits": {"transform": "logit"},
         "logits, swaps too": {"transform": "logit", "swaps": swaps},
     }
-    python = common.peer_python("tfmr", common.TFMR, options.peer_python)
     found = {}
 
     def note(seed, key, figures):
@@ -261,6 +265,8 @@ def run(options):
                 model.set_weights(trained)
                 train_on(model, split, weight, **settings)
                 note(seed, (name, weight), judge(model, split))
+        if options.quick:
+            continue
         peers = train_peer(split, options.peer_weights, python)
         for weight, figures in peers.items():
             key = weight if weight == "plain" else float(weight)

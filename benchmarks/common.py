@@ -30,7 +30,21 @@ def parser(description: str | None) -> argparse.ArgumentParser:
     result.add_argument(
         "--json", type=Path, metavar="FILE", help="write the figures there"
     )
+    result.add_argument(
+        "--quick",
+        action="store_true",
+        help="only see whether it runs: on little made-up data, without "
+        "peers; the figures mean nothing",
+    )
     return result
+
+
+def embedded() -> tuple[Any, list[str]]:
+    """Returns comments of our own, and their terms, for `--quick`."""
+    from tensorflow_model_remediation_ext import datasets
+
+    terms = [t for group in datasets.EMBEDDED_TERMS.values() for t in group]
+    return datasets.load_embedded_comments(1_500), terms
 
 
 def peer_python(

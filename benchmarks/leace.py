@@ -18,14 +18,25 @@ except ImportError:  # Run as a file.
 
 CE = ("concept-erasure==0.2.4", "numpy<2")
 K = 2
-UPDATES = [
-    (dtype, dim, batch)
-    for dtype in ("float32", "float64")
-    for dim in (768, 2048)
-    for batch in (1024, 4096)
-]
-ERASERS = (1024, 2048, 4096)
-ERASURES = (768, 2048)
+FULL = {
+    "updates": [
+        (dtype, dim, batch)
+        for dtype in ("float32", "float64")
+        for dim in (768, 2048)
+        for batch in (1024, 4096)
+    ],
+    "erasers": (1024, 2048, 4096),
+    "erasures": (768, 2048),
+    "rows": 50_000,
+    "streamed": 1_000_000,
+}
+QUICK = {
+    "updates": [("float32", 32, 64), ("float64", 32, 64)],
+    "erasers": (32,),
+    "erasures": (32,),
+    "rows": 500,
+    "streamed": 10_000,
+}
 OFFSETS = (0.0, 1e2, 1e4)
 
 # Both sides take the shortest of several calls, on the same data.
@@ -83,11 +94,16 @@ class Runner:
     """Runs one job here and in the peer's environment."""
 
     def __init__(self, arguments):
-        self.python = common.peer_python("ce", CE, arguments.peer_python)
-        self.threads, self.repeats = arguments.threads, arguments.repeats
+        self.sizes, self.python = QUICK, None
+        self.threads, self.repeats = arguments.threads, 1
+        if not arguments.quick:
+            self.sizes, self.repeats = FULL, arguments.repeats
+            self.python = common.peer_python("ce", CE, arguments.peer_python)
 
     def peer(self, job, dim, rows, dtype, offset=0.0, repeats=None):
         """What the peer takes, in seconds, or how far it is off."""
+        if self.python is None:
+            return float("nan")
         return common.run_peer(
             self.python,
             PEER,
@@ -106,7 +122,7 @@ class Runner:
 
         from tensorflow_model_remediation_ext.leace.keras import LeaceFitter
 
-        for dtype, dim, batch in UPDATES:
+        for dtype, dim, batch in self.sizes["updates"]:
             x, z = map(tf.constant, data(batch, dim, dtype))
             fitter = LeaceFitter(dim, K)
             ours = common.seconds(
@@ -126,7 +142,7 @@ class Runner:
         """Erasers per second, from the statistics."""
         from tensorflow_model_remediation_ext.leace.keras import LeaceFitter
 
-        for dim in ERASERS:
+        for dim in self.sizes["erasers"]:
             x, z = data(2 * dim, dim, "float64")
             fitter = LeaceFitter(dim, K).update(x, z)
             times = []
@@ -149,8 +165,8 @@ class Runner:
 
         from tensorflow_model_remediation_ext.leace.keras import LeaceEraser
 
-        rows = 50_000
-        for dim in ERASURES:
+        rows = self.sizes["rows"]
+        for dim in self.sizes["erasures"]:
             x, z = data(rows, dim, "float32")
             eraser = LeaceEraser.fit(x[:4096], z[:4096])
             x = tf.constant(x)
@@ -191,7 +207,7 @@ class Runner:
         """Inverse error of the covariance."""
         from tensorflow_model_remediation_ext.leace.keras import LeaceFitter
 
-        dim, rows = 256, 50_000
+        dim, rows = 256, self.sizes["rows"]
         for offset in OFFSETS:
             x, z = data(rows, dim, "float32", offset)
             fitter = LeaceFitter(dim, K, shrinkage=False)
@@ -208,7 +224,7 @@ class Runner:
             )
 
 
-def memory(threads):
+def memory(threads, rows):
     """Growth of the peak memory over a stream, in MB, in this process."""
     import tensorflow as tf
 
@@ -220,7 +236,7 @@ def memory(threads):
     float(tf.reduce_sum(tf.matmul(x[:8], x, transpose_b=True)))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     fitter = LeaceFitter(1024, K)
-    while fitter.n < 1_000_000:
+    while fitter.n < rows:
         fitter.update(x, z)
     _ = fitter.eraser
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -249,7 +265,8 @@ def main():
     )
     arguments = parser.parse_args()
     if arguments.measure_memory:
-        return memory(arguments.threads)
+        sizes = QUICK if arguments.quick else FULL
+        return memory(arguments.threads, sizes["streamed"])
 
     import tensorflow as tf
 
@@ -272,7 +289,8 @@ def main():
     if not arguments.only or "memory" in arguments.only:
         done = subprocess.run(
             [sys.executable, __file__, "--measure-memory"]
-            + ["--threads", str(arguments.threads)],
+            + ["--threads", str(arguments.threads)]
+            + ["--quick"] * arguments.quick,
             stdout=subprocess.PIPE,
             text=True,
             check=True,

@@ -126,6 +126,8 @@ def main():
     parser = common.parser(__doc__.partition("\n")[0])
     parser.add_argument("--repeats", type=int, default=7)
     options = parser.parse_args()
+    if options.quick:
+        options.repeats = 1
     figures, rows = {}, []
     for name, build in (("text", text_model), ("dense", dense_model)):
         x, other, y = batch_for(name)
