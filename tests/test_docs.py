@@ -60,6 +60,18 @@ def test_samples_run(page, tmp_path, monkeypatch):
         pytest.skip(f"all ran but: {'; '.join(left_out)}")
 
 
+def test_every_benchmark_has_its_place():
+    page = (ROOT / "docs" / "benchmarks.md").read_text(encoding="utf-8")
+    names = {path.name for path in (ROOT / "benchmarks").glob("[a-z]*.py")}
+    for name in names - {"common.py"}:
+        places = re.findall(
+            rf"^<!-- benchmarks/{re.escape(name)} -->\n.*?^<!-- end -->$",
+            page,
+            re.DOTALL | re.MULTILINE,
+        )
+        assert len(places) == 1, name
+
+
 @pytest.mark.parametrize("package", PACKAGES)
 def test_every_public_name_is_in_the_reference(package):
     root = tensorflow_model_remediation_ext.__name__
