@@ -215,6 +215,7 @@ def main():
         for n in (50, 1_000)
     ]
     header = ("interval", "n", "rate 0.01", "0.1", "0.5")
+    sys.stdout.write("\n")
     figures["coverage"] = {f"{r}, {n}": c for (r, n), c in covered.items()}
     common.report(
         f"Coverage of 95 % intervals, {arguments.repeats:,} simulations",
