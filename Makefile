@@ -4,6 +4,8 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 OUTPUT ?= demo_output
+# Tests of a file share what is slow to set up.
+IN_PARALLEL := --numprocesses 2 --dist loadfile
 
 .PHONY: demo test lint format types bench docs notebooks dist clean
 
@@ -19,7 +21,7 @@ demo: $(READY)
 		--output-dir $(OUTPUT) $(ARGS)
 
 test: $(READY)
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest $(IN_PARALLEL) $(ARGS)
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -52,7 +54,7 @@ notebooks: $(READY)
 # Wheel and sdist in dist/, once the tests have passed on them.
 dist: $(READY)
 	$(BIN)/uv pip install --quiet --python $(BIN)/python build
-	$(BIN)/python tools/check_dist.py $(ARGS)
+	$(BIN)/python tools/check_dist.py $(IN_PARALLEL) $(ARGS)
 
 clean:
 	rm -rf $(VENV) $(OUTPUT) build dist site *.egg-info

@@ -29,6 +29,7 @@ EXTRAS = {
         "hypothesis",
         "matplotlib",
         "pytest",
+        "pytest-xdist",
         "ruff==0.17.6",
         "scikit-learn",
         "scipy",
