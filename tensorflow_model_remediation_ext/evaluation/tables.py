@@ -231,9 +231,7 @@ def plot_estimates(
     axes.set_yticks(range(len(names)), names)
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.set_xlabel(axis_label)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(alpha=0.3, axis="x")
-    axes.set_axisbelow(True)
+    tidy(axes, grid="x")
     if len(series) > 1 or references:
         axes.legend(
             frameon=False,
@@ -251,6 +249,13 @@ def new_axes(width: float = 7, height: float = 3) -> Any:
         figsize=(width, height), layout="constrained"
     )
     return figure.add_subplot()
+
+
+def tidy(axes: Any, grid: str) -> None:
+    """Clears the frame of axes and lays a grid along x, y or both."""
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(alpha=0.3, axis=grid)
+    axes.set_axisbelow(True)
 
 
 def name_of(row: Row) -> Any:

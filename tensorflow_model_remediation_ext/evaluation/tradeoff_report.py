@@ -11,6 +11,7 @@ from tensorflow_model_remediation_ext.evaluation.tables import (
     Row,
     Table,
     new_axes,
+    tidy,
 )
 
 
@@ -133,8 +134,6 @@ class Tradeoff(Table[TradeoffRow]):
         )
         axes.set_xlabel(f"flip rate ({100 * self.confidence:g} % intervals)")
         axes.set_ylabel("quality")
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.grid(alpha=0.3)
-        axes.set_axisbelow(True)
+        tidy(axes, grid="both")
         axes.legend(frameon=False)
         return axes

@@ -108,7 +108,6 @@ def batches(data: Any, verbose: Any, name: str = "dataset") -> Iterator[tuple]:
     if isinstance(data, tf.data.Dataset):
         if data.cardinality() == tf.data.INFINITE_CARDINALITY:
             raise ValueError(f"`{name}` must be finite: take(n) some of it.")
-        data = with_progress(data, verbose)
     elif isinstance(data, keras.utils.PyDataset):
         if data.num_batches is None:
             raise ValueError(f"`{name}` must be finite: it has no num_batches.")

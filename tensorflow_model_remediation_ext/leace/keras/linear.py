@@ -16,8 +16,9 @@ from tensorflow_model_remediation_ext.leace.keras.projections import (
     projections,
 )
 from tensorflow_model_remediation_ext.leace.keras.shrinkage import (
-    optimal_linear_shrinkage,
+    shrink_strips,
 )
+from tensorflow_model_remediation_ext.leace.keras.sums import assemble
 
 METHODS = ("leace", "orth")
 
@@ -424,12 +425,15 @@ class LeaceFitter(tf.Module):
                 "`sigma_xx` is tracked only with method='leace'. Received: "
                 f"method={self.method!r}"
             )
-        sigma = self._moments.scatter_xx
-        if not self.shrinkage:
-            sigma /= self.n - 1
-            return sigma
-        sigma /= self.n
-        return optimal_linear_shrinkage(sigma, self.n)
+        return assemble(self._sigma_strips())
+
+    def _sigma_strips(self):
+        strips, n = self._moments.scatter_strips(), self.n
+        for strip in strips:
+            strip /= n if self.shrinkage else n - 1
+        if self.shrinkage:
+            shrink_strips(strips, n)
+        return strips
 
     @property
     def sigma_xz(self) -> np.ndarray:
@@ -462,7 +466,7 @@ class LeaceFitter(tf.Module):
     def _compute_eraser(self):
         targets = self._sigma_x_targets()
         proj_left, proj_right = projections(
-            self.sigma_xx if self.method == "leace" else None,
+            self._sigma_strips() if self.method == "leace" else None,
             targets[:, : self.z_dim],
             targets[:, self.z_dim :] if self.preserve_dim else None,
             self.svd_tol,

@@ -167,21 +167,21 @@ class Moments(tf.Module):
         """`[z_dim]`, zeros before the first row."""
         return self._center_z.numpy() + self._z.numpy() / max(self.n, _TINY)
 
-    @property
-    def scatter_xx(self) -> np.ndarray:
-        """`[x_dim, x_dim]`: the sum of `w (x - mean_x) (x - mean_x)^T`."""
+    def scatter_strips(self) -> list[np.ndarray]:
+        """`scatter_xx` in strips, see `Sums.xx`; they are the caller's."""
         if not self._xx:
             raise ValueError("The second moment of `x` is not tracked.")
         x = self._x.numpy()
         mean = x / max(self.n, _TINY)
-        return assemble(
-            [
-                strip.numpy() - outer(x[i:j], mean[i:])
-                for strip, (i, j) in zip(
-                    self._xx, spans(self.x_dim), strict=True
-                )
-            ]
-        )
+        return [
+            strip.numpy() - outer(x[i:j], mean[i:])
+            for strip, (i, j) in zip(self._xx, spans(self.x_dim), strict=True)
+        ]
+
+    @property
+    def scatter_xx(self) -> np.ndarray:
+        """`[x_dim, x_dim]`: the sum of `w (x - mean_x) (x - mean_x)^T`."""
+        return assemble(self.scatter_strips())
 
     @property
     def scatter_xz(self) -> np.ndarray:

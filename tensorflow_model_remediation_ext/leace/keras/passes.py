@@ -10,6 +10,10 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
+from tensorflow_model_remediation_ext.common.progress import (
+    num_batches,
+    progress_bar,
+)
 from tensorflow_model_remediation_ext.leace.keras import fitting
 from tensorflow_model_remediation_ext.leace.keras.stages import Run, Stage
 
@@ -53,13 +57,11 @@ class Data:
         self._dataset, self._num_labels = dataset, num_labels
         x, _, weight = next(fitting.batches(dataset, verbose=0))
         self._unweighted = weight is None
+        self.cardinality = num_batches(dataset)
         if isinstance(dataset, tf.data.Dataset):
             self.specs = dataset.element_spec[0]
-            cardinality = int(dataset.cardinality())
         else:
             self.specs = batch_specs(x)
-            cardinality = len(dataset) if hasattr(dataset, "__len__") else -1
-        self.cardinality = cardinality if cardinality >= 0 else None
         self._flat_specs = keras.tree.flatten(self.specs)
         if not all(isinstance(s, tf.TensorSpec) for s in self._flat_specs):
             raise ValueError(
@@ -196,7 +198,7 @@ class Progress:
     Args:
         stages: The stages.
         batches: Of one pass, or `None` as long as that is unknown.
-        verbose: `0` for silence, otherwise as in `keras.Model.fit`.
+        verbose: See `progress_bar`.
     """
 
     def __init__(
@@ -205,9 +207,7 @@ class Progress:
         self._stages, self._batches = stages, batches
         self._layers = sum(len(stage.paths) for stage in stages)
         self._seen = self._done = 0
-        self._bar = keras.utils.Progbar(
-            None, verbose=1 if verbose == "auto" else int(verbose)
-        )
+        self._bar = progress_bar(None, verbose)
         self._show()
 
     def _show(self):

@@ -4,57 +4,60 @@ import warnings
 
 import numpy as np
 
-# Columns that the Cholesky factorization takes at a time, wide and narrow:
-# the wide ones make products that BLAS multiplies fast, the narrow ones keep
-# what else there is to do small.
-_WIDE = 256
+from tensorflow_model_remediation_ext.leace.keras.sums import assemble, spans
+
+# Columns that the Cholesky factorization takes at a time within a strip, whose
+# width makes products that BLAS multiplies fast: narrow ones keep what else
+# there is to do small.
 _NARROW = 64
 # Below this share of a feature's variance unexplained by the features before
 # it, the covariance is treated as singular.
 _UNEXPLAINED = 1e-9
 
 
-def _cholesky(sigma: np.ndarray, columns: np.ndarray) -> np.ndarray:
-    """`L` of `sigma = L L^T` in the lower triangle, `(L^-1 columns)^T` below.
+def _cholesky(sigma: list[np.ndarray], columns: np.ndarray) -> np.ndarray:
+    """`U` of `sigma = U^T U` in the upper triangle, `U^-T columns` beside it.
 
-    Left-looking, in panels of panels, so that nearly all of it is one wide
-    product a panel: two to three times as fast as NumPy's own, with its BLAS.
+    Left-looking, in panels of strips, so that nearly all of it is one wide
+    product a strip: two to three times as fast as NumPy's own, with its BLAS.
 
     Raises:
         numpy.linalg.LinAlgError: If `sigma` is not positive definite.
     """
-    rows = np.concatenate([sigma, columns.T])
-    for a, b in _panels(0, len(sigma), _WIDE):
-        rows[a:, a:b] -= rows[a:, :a] @ rows[a:b, :a].T
-        for i, j in _panels(a, b, _NARROW):
-            rows[i:, i:j] -= rows[i:, a:i] @ rows[i:j, a:i].T
-            rows[i:j, i:j] = np.linalg.cholesky(rows[i:j, i:j])
-            rows[j:, i:j] = rows[j:, i:j] @ np.linalg.inv(rows[i:j, i:j]).T
-    return rows
+    size, width = columns.shape
+    factor = np.empty((size, size + width))
+    factor[:, size:] = columns
+    for strip, (a, b) in zip(sigma, spans(size), strict=True):
+        factor[a:b, a:size] = strip
+        factor[a:b, a:] -= factor[:a, a:b].T @ factor[:a, a:]
+        for i in range(a, b, _NARROW):
+            j = min(i + _NARROW, b)
+            factor[i:j, i:] -= factor[a:i, i:j].T @ factor[a:i, i:]
+            block = np.linalg.cholesky(factor[i:j, i:j].T)
+            factor[i:j, i:j] = block.T
+            factor[i:j, j:] = np.linalg.inv(block) @ factor[i:j, j:]
+    return factor
 
 
-def _panels(start: int, stop: int, width: int) -> list[tuple[int, int]]:
-    return [(i, min(i + width, stop)) for i in range(start, stop, width)]
-
-
-def _solve_transposed(factor: np.ndarray, columns: np.ndarray) -> np.ndarray:
-    """`L^-T columns`, for `L` in the lower triangle of `factor`."""
-    size = factor.shape[1]
+def _solve(factor: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """`U^-1 columns`, for `U` in the upper triangle of `factor`."""
+    size = len(factor)
     solved = columns.copy()
-    for i, j in reversed(_panels(0, size, _WIDE)):
-        solved[i:j] -= factor[j:size, i:j].T @ solved[j:]
-        solved[i:j] = np.linalg.solve(factor[i:j, i:j].T, solved[i:j])
+    for i, j in reversed(spans(size)):
+        solved[i:j] -= factor[i:j, j:size] @ solved[j:]
+        solved[i:j] = np.linalg.solve(np.triu(factor[i:j, i:j]), solved[i:j])
     return solved
 
 
-def _whiten(sigma: np.ndarray, columns: np.ndarray):
+def _whiten(sigma: list[np.ndarray], columns: np.ndarray):
     """`Y` and `back` with `Y^T Y = C^T sigma^+ C` and `back(Y) = sigma^+ C`.
 
     Cholesky where `sigma` is positive definite; where its factor shows it to be
     numerically singular, or does not exist, an eigendecomposition with the
     usual threshold of a pseudo-inverse.
     """
-    size, variance = len(sigma), np.diagonal(sigma)
+    size = len(columns)
+    variance = np.concatenate([np.diagonal(strip) for strip in sigma])
     noise = size * np.finfo(np.float64).eps
     try:
         factor = _cholesky(sigma, columns)
@@ -65,11 +68,11 @@ def _whiten(sigma: np.ndarray, columns: np.ndarray):
     except np.linalg.LinAlgError:
         singular = True
     if singular:
-        values, vectors = np.linalg.eigh(sigma)
+        values, vectors = np.linalg.eigh(assemble(sigma))
         keep = values > max(values[-1], 0.0) * noise
         root = vectors[:, keep] / np.sqrt(values[keep])
         return root.T @ columns, lambda whitened: root @ whitened
-    return factor[size:].T, lambda whitened: _solve_transposed(factor, whitened)
+    return factor[:, size:], lambda whitened: _solve(factor, whitened)
 
 
 def _deflate(concept: np.ndarray, task: np.ndarray, svd_tol: float):
@@ -103,7 +106,7 @@ def _deflate(concept: np.ndarray, task: np.ndarray, svd_tol: float):
 
 
 def projections(
-    sigma: np.ndarray | None,
+    sigma: list[np.ndarray] | None,
     sigma_xz: np.ndarray,
     sigma_xy: np.ndarray | None,
     svd_tol: float,
@@ -111,7 +114,8 @@ def projections(
     """`proj_left` and `proj_right`, with `P = I - proj_left proj_right`.
 
     Args:
-        sigma: `[x_dim, x_dim]` covariance of `x`, `None` for the identity.
+        sigma: Covariance of `x` in strips (`Sums.xx`), `None` for the
+            identity.
         sigma_xz: `[x_dim, z_dim]` covariance with the concept.
         sigma_xy: `[x_dim, m]` covariance with the task to keep, or `None`.
         svd_tol: Singular values up to this are not erased.

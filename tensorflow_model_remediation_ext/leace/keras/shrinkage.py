@@ -68,6 +68,40 @@ def optimal_linear_shrinkage(S_n: Any, n: Any) -> Any:
         square_norm = np.einsum("...ij,...ij->...", S_n, S_n)
         where, clip = np.where, np.clip
         trace = diagonal.sum(-1)
+    alpha, added = _intensity(trace, square_norm, p, n, where, clip)
+    shrunk = alpha[..., None, None] * S_n
+    diagonal = alpha[..., None] * diagonal + added[..., None]
+    if in_tensorflow:
+        return tf.linalg.set_diag(shrunk, diagonal)
+    index = np.arange(p)
+    shrunk[..., index, index] = diagonal
+    return shrunk
+
+
+def shrink_strips(strips: list[np.ndarray], n: float) -> None:
+    """`optimal_linear_shrinkage` in place, of a matrix in strips (`Sums.xx`).
+
+    Args:
+        strips: The upper triangle of a sample covariance, denominator `n`.
+        n: Sample size.
+    """
+    trace = square_norm = 0.0
+    for strip in strips:
+        block = strip[:, : len(strip)]
+        trace += np.trace(block)
+        # What is right of the block stands below the diagonal once more.
+        square_norm += 2 * np.vdot(strip, strip) - np.square(block).sum()
+    alpha, added = _intensity(
+        trace, square_norm, strips[0].shape[1], n, np.where, np.clip
+    )
+    for strip in strips:
+        strip *= alpha
+        index = np.arange(len(strip))
+        strip[index, index] += added
+
+
+def _intensity(trace, square_norm, p, n, where, clip):
+    """The factor of the matrix, and what is added to its diagonal."""
     # Squared Frobenius distance to the target; zero for a multiple of the
     # identity, which is its own shrunk estimate whatever alpha is.
     spread = square_norm - trace**2 / p
@@ -75,11 +109,4 @@ def optimal_linear_shrinkage(S_n: Any, n: Any) -> Any:
     one = spread * 0 + 1
     ratio = trace**2 / n / where(isotropic, one, spread)
     alpha = where(isotropic, one, 1 - clip(ratio, 0.0, 1.0))
-    shrunk = alpha[..., None, None] * S_n
-    added = ((1 - alpha) * trace / p)[..., None]
-    diagonal = alpha[..., None] * diagonal + added
-    if in_tensorflow:
-        return tf.linalg.set_diag(shrunk, diagonal)
-    index = np.arange(p)
-    shrunk[..., index, index] = diagonal
-    return shrunk
+    return alpha, (1 - alpha) * trace / p

@@ -12,6 +12,7 @@ from sklearn.svm import LinearSVC
 from tensorflow_model_remediation_ext.leace.keras import (
     LeaceEraser,
     LeaceFitter,
+    optimal_linear_shrinkage,
 )
 from tensorflow_model_remediation_ext.leace.keras.oracle import OracleEraser
 
@@ -150,6 +151,16 @@ def test_equals_the_papers_formula(case, k, shrinkage):
     assert np.abs(covariance(erased, z)).max() <= 1e-12 * max(
         1, np.abs(covariance(x, z)).max()
     )
+
+
+@pytest.mark.parametrize("d", [257, 600])
+def test_covariances_of_several_strips(d):
+    x, _, z = make_data(3, n=2 * d, d=d)
+    fitter = LeaceFitter.fit(x, z, **EXACT)
+    shrunk = optimal_linear_shrinkage(np.cov(x.T, bias=True), len(x))
+    np.testing.assert_allclose(fitter.sigma_xx, shrunk, atol=1e-12)
+    P = fitter.eraser.P.numpy()
+    np.testing.assert_allclose(P, by_the_paper(fitter), atol=1e-10)
 
 
 def test_features_of_any_scale_are_erased():
