@@ -1,5 +1,6 @@
 """The trackers of a remediation model: losses and metrics by objective."""
 
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
@@ -7,6 +8,8 @@ import keras
 
 from tensorflow_model_remediation_ext.common.structures import (
     SINGLE,
+    align,
+    by_objective,
     prefixed,
 )
 
@@ -20,29 +23,78 @@ class PenaltyLedger:
 
     def __init__(self, penalty_name: str, metrics: Any):
         self._penalty_name = penalty_name
-        self.given = metrics
+        self._argument = f"{penalty_name}_metrics"
+        self.given = self._listed(metrics)
+        self._checked = False
         self.original_loss = keras.metrics.Mean(name="original_loss")
         self.losses: dict[str, keras.metrics.Mean] = {}
         self.metrics: dict[str, list[keras.metrics.Metric]] = {}
 
+    def _listed(self, metrics: Any) -> Any:
+        """A list of metrics, or a dict of lists by objective."""
+        if isinstance(metrics, dict):
+            return {
+                objective: self._listed(each)
+                for objective, each in by_objective(
+                    metrics, self._argument
+                ).items()
+            }
+        if metrics is None:
+            metrics = []
+        elif not isinstance(metrics, (list, tuple)):
+            metrics = [metrics]
+        for metric in metrics:
+            if not isinstance(metric, keras.metrics.Metric):
+                raise TypeError(
+                    f"`{self._argument}` must hold metrics such as "
+                    f"`FlipRate()`. Received: {metric!r}"
+                )
+        return list(metrics)
+
     def open(self, objectives: Iterable[str]) -> None:
-        """Creates the trackers of objectives that are new."""
+        """Creates the trackers of objectives that are new.
+
+        Raises:
+            ValueError: If metrics were given for other objectives.
+        """
+        objectives = list(objectives)
+        given = self.given
+        if not isinstance(given, dict):
+            given = dict.fromkeys(objectives, given)
+        elif not set(given) <= set(objectives):
+            align(given, objectives, self._argument)
         for objective in objectives:
             if objective in self.losses:
                 continue
-            given = self.given
-            if isinstance(given, dict):
-                given = given.get(objective, [])
-            names = [metric.name for metric in given]
-            if len(set(names)) < len(names):
-                raise ValueError(
-                    f"`{self._penalty_name}_metrics` must have different "
-                    f"names, or they hide one another. Received: {names}"
-                )
-            self.metrics[objective] = [_named(m, objective) for m in given]
+            self._checked = False
+            self.metrics[objective] = [
+                _named(metric, objective) for metric in given.get(objective, [])
+            ]
             self.losses[objective] = keras.metrics.Mean(
                 name=prefixed(objective, f"{self._penalty_name}_loss")
             )
+
+    def check_names(self, metrics: Iterable[keras.Metric]) -> None:
+        """Checks, once, that no figure hides another in the logs.
+
+        Args:
+            metrics: All metrics of the model, with those of the ledger.
+
+        Raises:
+            ValueError: If a name of the ledger's metrics is taken.
+        """
+        if self._checked:
+            return
+        names = Counter(n for metric in metrics for n in logged_names(metric))
+        ours = [m for each in self.metrics.values() for m in each]
+        hidden = {n for m in ours for n in logged_names(m) if names[n] > 1}
+        if hidden:
+            raise ValueError(
+                f"`{self._argument}` must have names that nothing else in the "
+                "logs has, or they hide one another. Received: "
+                f"{sorted(hidden)}"
+            )
+        self._checked = True
 
     def trackers(self, objectives: Iterable[str]) -> list[keras.Metric]:
         """Returns the trackers of `objectives`, losses first."""
@@ -57,3 +109,9 @@ def _named(metric: keras.Metric, objective: str) -> keras.Metric:
         return metric
     name = prefixed(objective, metric.name)
     return type(metric).from_config({**metric.get_config(), "name": name})
+
+
+def logged_names(metric: keras.Metric) -> list[str]:
+    """Returns the names that a metric has in the logs."""
+    result = metric.result()
+    return list(result) if isinstance(result, dict) else [metric.name]

@@ -38,6 +38,50 @@ def dense_pair(
     return original, counterfactual
 
 
+def joint_mask(original: Any, counterfactual: Any) -> Any:
+    """Returns where neither prediction is masked by Keras, or `None`."""
+    masks = [
+        getattr(p, "_keras_mask", None) for p in (original, counterfactual)
+    ]
+    masks = [mask for mask in masks if mask is not None]
+    return ops.logical_and(masks[0], masks[-1]) if masks else None
+
+
+def align_weight(sample_weight: Any, predictions: Any, owner: str) -> Any:
+    """Returns weights of pairs in the rank of a loss of the predictions.
+
+    Args:
+        sample_weight: `[batch]`, `[batch, 1]`, or of the shape of the
+            predictions without the last axis.
+        predictions: `[batch]` or `[batch, ..., columns]`.
+        owner: Who asks, for the error message.
+
+    Returns:
+        The weights with axes of length 1 added or dropped at the end.
+
+    Raises:
+        ValueError: If they do not fit.
+    """
+    sample_weight = ops.convert_to_tensor(sample_weight)
+    shape = tuple(predictions.shape)
+    shape = shape[:-1] if len(shape) > 1 else shape
+    weight = sample_weight
+    while len(weight.shape) > len(shape) and weight.shape[-1] == 1:
+        weight = ops.squeeze(weight, axis=-1)
+    while len(weight.shape) < len(shape):
+        weight = ops.expand_dims(weight, axis=-1)
+    if len(weight.shape) > len(shape) or not all(
+        a is None or b is None or a in (1, b)
+        for a, b in zip(weight.shape, shape, strict=True)
+    ):
+        raise ValueError(
+            f"{owner}: `sample_weight` must be of shape {shape[:1]} or "
+            f"{shape}. Received: sample_weight.shape="
+            f"{tuple(sample_weight.shape)}"
+        )
+    return weight
+
+
 def _dense(predictions: Any, dtype: Any) -> Any:
     predictions = ops.convert_to_tensor(predictions, dtype=dtype, sparse=False)
     if len(predictions.shape) < 2:

@@ -11,7 +11,9 @@ distribution, compilation and class weights are Keras' own.
 import inspect
 import math
 import numbers
+import warnings
 from collections.abc import Iterable
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import keras
@@ -21,7 +23,10 @@ from keras import ops
 from tensorflow_model_remediation_ext.common.converted_data import (
     convert_batches,
 )
-from tensorflow_model_remediation_ext.common.penalty_ledger import PenaltyLedger
+from tensorflow_model_remediation_ext.common.penalty_ledger import (
+    PenaltyLedger,
+    logged_names,
+)
 from tensorflow_model_remediation_ext.common.structures import (
     align,
     by_objective,
@@ -82,6 +87,7 @@ class RemediationModel(keras.Model):
         # its policy decides on loss scaling in `compile`.
         kwargs.setdefault("dtype", original_model.dtype_policy)
         super().__init__(autocast=False, **kwargs)
+        _warn_of_overrides(original_model)
         self.original_model = original_model
         self.built = original_model.built
         self._takes_training = (
@@ -89,10 +95,37 @@ class RemediationModel(keras.Model):
         )
         self.penalty_loss = loss
         self._ledger = PenaltyLedger(self.penalty_name, [])
-        self.loss_weight = _checked_weight(loss_weight)
+        self._loss_weight = _checked_weight(loss_weight)
         if isinstance(loss, dict) and isinstance(loss_weight, dict):
             # mypy does not tell T from dict[str, T].
             align(loss_weight, loss, "loss_weight")  # type: ignore[arg-type]
+
+    @property
+    def loss_weight(self) -> Any:
+        """The weight, or a read-only dict of weights by objective.
+
+        It may be set at any time, as by a callback between epochs; what Keras
+        has compiled is then compiled anew.
+        """
+        if isinstance(self._loss_weight, dict):
+            return MappingProxyType(self._loss_weight)
+        return self._loss_weight
+
+    @loss_weight.setter
+    def loss_weight(self, value: Any) -> None:
+        checked = _checked_weight(value)
+        if isinstance(checked, dict) or isinstance(self._loss_weight, dict):
+            align(
+                checked,
+                by_objective(self._loss_weight, "loss_weight"),
+                "loss_weight",
+            )
+        self._loss_weight = checked
+        # The weight is part of what was traced.
+        if getattr(self, "train_function", None) is not None:
+            self.make_train_function(force=True)
+        if getattr(self, "test_function", None) is not None:
+            self.make_test_function(force=True)
 
     # What a technique says of itself.
 
@@ -159,12 +192,8 @@ class RemediationModel(keras.Model):
 
     def _compile_penalty_metrics(self, metrics: Any) -> None:
         """Starts new trackers; subclasses call it at the end of `compile`."""
-        if metrics is None:
-            metrics = []
-        elif not isinstance(metrics, (dict, list, tuple)):
-            metrics = [metrics]
         self._ledger = PenaltyLedger(self.penalty_name, metrics)
-        known = [self.penalty_loss, self.loss_weight, metrics]
+        known = [self.penalty_loss, self._loss_weight, self._ledger.given]
         for objectives in known:
             if isinstance(objectives, dict):
                 self._open_ledger(objectives)
@@ -172,7 +201,7 @@ class RemediationModel(keras.Model):
     def _open_ledger(self, objectives: Iterable[str]) -> None:
         """Checks the objectives and creates what trackers they still lack."""
         align(self.penalty_loss, objectives, "loss")
-        align(self.loss_weight, objectives, "loss_weight")
+        align(self._loss_weight, objectives, "loss_weight")
         if keras.backend.backend() == "tensorflow":
             with self.distribute_strategy.scope():
                 self._ledger.open(objectives)
@@ -195,7 +224,7 @@ class RemediationModel(keras.Model):
         if not isinstance(x, RemediationInputs):
             return total
         losses = align(self.penalty_loss, x.penalty_inputs, "loss")
-        weights = align(self.loss_weight, x.penalty_inputs, "loss_weight")
+        weights = align(self._loss_weight, x.penalty_inputs, "loss_weight")
         for objective, inputs in x.penalty_inputs.items():
             penalty, updates = self.compute_penalty(
                 inputs, losses[objective], training
@@ -214,7 +243,9 @@ class RemediationModel(keras.Model):
     @property
     def metrics(self) -> list[keras.Metric]:
         """The total loss, its parts, the compiled and the pairs' metrics."""
-        metrics = super().metrics
+        # Keras looks for those of layers, but not of models, within a model.
+        own = self.original_model._metrics
+        metrics = [*super().metrics, *own]
         if not self.compiled:
             return metrics
         trackers = self._ledger.trackers(self._ledger.losses)
@@ -232,10 +263,12 @@ class RemediationModel(keras.Model):
     ) -> dict[str, Any]:
         """Returns all results but those of penalties without data in `x`."""
         results = super().compute_metrics(x, y, y_pred, sample_weight)
+        self._ledger.check_names(self.metrics)
         present = x.penalty_inputs if isinstance(x, RemediationInputs) else ()
         absent = set(self._ledger.losses) - set(present)
         for tracker in self._ledger.trackers(absent):
-            del results[tracker.name]
+            for name in logged_names(tracker):
+                del results[name]
         return results
 
     # Packed data become Keras data on their way in.
@@ -386,7 +419,7 @@ class RemediationModel(keras.Model):
             "trainable": self.trainable,
             "original_model": serialize(self.original_model),
             "loss": serialize(_plain(self.penalty_loss)),
-            "loss_weight": _plain(self.loss_weight),
+            "loss_weight": _plain(self._loss_weight),
         }
 
     @classmethod
@@ -426,6 +459,23 @@ class RemediationModel(keras.Model):
     def export(self, filepath: str, *args: Any, **kwargs: Any) -> Any:
         """Exports the wrapped model for serving, as `keras.Model.export`."""
         return self.original_model.export(filepath, *args, **kwargs)
+
+
+def _warn_of_overrides(model: keras.Model) -> None:
+    """Warns of steps of its own, which training the wrapper does not run."""
+    names = ("train_step", "test_step", "compute_loss", "compute_metrics")
+    lost = [
+        name
+        for name in names
+        if not getattr(type(model), name).__module__.startswith("keras.")
+    ]
+    if lost:
+        warnings.warn(
+            f"`original_model`, a {type(model).__name__}, overrides {lost}. "
+            "Trained in a wrapper it uses what `keras.Model` has instead: "
+            "move what they do into the loss, metrics or layers.",
+            stacklevel=4,
+        )
 
 
 def _checked_weight(loss_weight: Any) -> Any:

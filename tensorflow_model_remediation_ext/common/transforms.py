@@ -6,9 +6,14 @@ from typing import Any
 import keras
 from keras import ops
 
+# From 1 to the number below it.
+_HALF_STEPS = {"float16": 2.0**-11, "bfloat16": 2.0**-8}
+
 
 def logit(probabilities: Any) -> Any:
     """Returns `log(p / (1 - p))`, with `p` kept `epsilon` away from 0 and 1.
+
+    `epsilon` is that of Keras; in half precision, the step below 1.
 
     Args:
         probabilities: Float tensor with values in `[0, 1]`, any shape.
@@ -16,7 +21,8 @@ def logit(probabilities: Any) -> Any:
     Returns:
         Tensor of the same shape and dtype.
     """
-    epsilon = keras.config.epsilon()
+    dtype = keras.backend.standardize_dtype(probabilities.dtype)
+    epsilon = max(keras.config.epsilon(), _HALF_STEPS.get(dtype, 0.0))
     clipped = ops.clip(probabilities, epsilon, 1.0 - epsilon)
     return ops.log(clipped) - ops.log1p(-clipped)
 

@@ -8,7 +8,11 @@ import keras
 from keras import ops
 
 from tensorflow_model_remediation_ext.common import transforms
-from tensorflow_model_remediation_ext.common.predictions import dense_pair
+from tensorflow_model_remediation_ext.common.predictions import (
+    align_weight,
+    dense_pair,
+    joint_mask,
+)
 
 PACKAGE = "tensorflow_model_remediation_ext"
 
@@ -77,13 +81,20 @@ class CounterfactualLoss(keras.losses.Loss):
         Args:
             original: Predictions on the original inputs, `[batch, ...]`.
             counterfactual: Predictions on their counterfactuals, same shape.
-            sample_weight: Weight of each pair, `[batch]` or broadcastable.
+                Positions that Keras masks in one of the two do not count.
+            sample_weight: Weight of each pair, `[batch]`, or the shape of the
+                predictions without the last axis.
+
+        Raises:
+            ValueError: If the shapes do not fit.
         """
-        # Keras reads the mask of a prediction off this attribute.
-        mask = getattr(counterfactual, "_keras_mask", None)
+        mask = joint_mask(original, counterfactual)
         pair = dense_pair(original, counterfactual, self.name, self.dtype)
         original, counterfactual = map(self._transform, pair)
+        if sample_weight is not None:
+            sample_weight = align_weight(sample_weight, original, self.name)
         if mask is not None:
+            # Keras reads the mask of a prediction off this attribute.
             counterfactual._keras_mask = mask
         return super().__call__(original, counterfactual, sample_weight)
 
@@ -187,10 +198,15 @@ class PairwiseCosineLoss(CounterfactualLoss):
             )
         # |u - v|^2 / 2 is 1 - cos for unit vectors, and unlike it exactly 0
         # for identical predictions, zero vectors included.
-        difference = ops.normalize(original, axis=-1) - ops.normalize(
-            counterfactual, axis=-1
-        )
+        difference = _direction(original) - _direction(counterfactual)
         return ops.sum(ops.square(difference), axis=-1) / 2.0
+
+
+def _direction(vectors):
+    """Unit vectors; zero vectors stay, and have no gradient."""
+    some = ops.any(vectors != 0, axis=-1, keepdims=True)
+    unit = ops.normalize(ops.where(some, vectors, 1.0), axis=-1)
+    return ops.where(some, unit, 0.0)
 
 
 def _snake_case(name: str) -> str:
@@ -221,8 +237,9 @@ def get(loss: str | keras.losses.Loss | None) -> keras.losses.Loss:
         A loss to call as `loss(original, counterfactual, sample_weight)`.
 
     Raises:
-        ValueError: If the name is unknown or the Keras loss is not 0 for
-            identical predictions, so that it would not pair them.
+        ValueError: If the name is unknown, if the loss does not reduce to a
+            scalar, or if a Keras loss is not 0 for identical predictions or
+            is negative for others, so that it would not pair them.
         TypeError: If `loss` is none of these.
     """
     if loss is None:
@@ -237,19 +254,60 @@ def get(loss: str | keras.losses.Loss | None) -> keras.losses.Loss:
                 f"class in keras.losses, or a loss. Received: loss={loss!r}"
             )
         loss = found()
-    if isinstance(loss, CounterfactualLoss):
-        return loss
     if not isinstance(loss, keras.losses.Loss):
         raise TypeError(
             "`loss` must be a CounterfactualLoss, a keras.losses.Loss or the "
             f"name of one. Received: {loss!r} of type {type(loss).__name__}"
         )
-    same = ops.convert_to_tensor([[0.3, 0.7], [0.6, 0.4]])
-    value = float(ops.max(ops.abs(loss(same, same))))
+    if loss.reduction in (None, "none"):
+        raise ValueError(
+            "`loss` must reduce to a scalar, as by "
+            '`reduction="sum_over_batch_size"`. Received: '
+            f"{loss.name} with reduction={loss.reduction!r}"
+        )
+    if not isinstance(loss, CounterfactualLoss):
+        _check_compares(loss)
+    return loss
+
+
+def _check_compares(loss):
+    """Raises unless a Keras loss is a distance on rows of probabilities."""
+    same, other = map(
+        ops.convert_to_tensor, ([[0.3, 0.7], [0.6, 0.4]], [[0.8, 0.2]] * 2)
+    )
+    try:
+        value = float(ops.max(ops.abs(loss(same, same))))
+        least = min(float(loss(same, other)), float(loss(other, same)))
+    except Exception as error:
+        raise ValueError(
+            "`loss` must take two arrays of predictions of one shape, and "
+            f"give a scalar. Received: {loss.name}, which on shape (2, 2) "
+            f"raises {type(error).__name__}: {error}"
+        ) from error
     if value > 1e-5:
         raise ValueError(
             "`loss` must be 0 for identical predictions, or it does not "
             f"measure their difference. Received: {loss.name}, which is "
             f"{value:.3g} there."
         )
-    return loss
+    if least < 0:
+        raise ValueError(
+            "`loss` must not be negative, or training drives pairs apart. "
+            f"Received: {loss.name}, which is {least:.3g} for some."
+        )
+
+
+def check_columns(loss: keras.losses.Loss, predictions: Any) -> None:
+    """Raises for a divergence of distributions where there is one column.
+
+    Raises:
+        ValueError: If `loss` is negative for some pairs of such predictions.
+    """
+    one = len(predictions.shape) < 2 or predictions.shape[-1] == 1
+    if one and isinstance(loss, keras.losses.KLDivergence):
+        raise ValueError(
+            f"{loss.name} compares rows of probabilities that sum to 1; for "
+            "one column it is negative where predictions rise, and would "
+            "train pairs apart. Received: predictions of shape "
+            f"{tuple(predictions.shape)}. Use PairwiseMSELoss instead."
+        )

@@ -85,11 +85,18 @@ def test_logit_is_finite_and_has_a_gradient_inside():
     assert np.all(tape.gradient(value, p).numpy() > 0)
 
 
-def test_gradients_of_cosine_at_zero_vectors_are_finite():
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
+def test_logit_is_finite_in_every_precision(dtype):
+    loss = PairwiseMSELoss(transform="logit", dtype=dtype)
+    value = float(loss([[0.0], [1.0]], [[1.0], [0.0]]))
+    assert np.isfinite(value) and value > 50
+
+
+def test_gradients_of_cosine_at_zero_vectors_are_small():
     v = tf.Variable([[0.0, 0.0], [1.0, 0.0]])
     with tf.GradientTape() as tape:
         value = PairwiseCosineLoss()(v, tf.constant([[1.0, 0.0], [0.0, 1.0]]))
-    assert np.all(np.isfinite(tape.gradient(value, v).numpy()))
+    assert np.abs(tape.gradient(value, v).numpy()).max() <= 1
 
 
 @pytest.mark.parametrize("loss", LOSSES[:2])
@@ -120,6 +127,34 @@ def test_masked_positions_do_not_count():
     assert float(
         PairwiseMSELoss("sigmoid")(masked(a), masked(b))
     ) == pytest.approx(first)
+
+
+def test_a_position_masked_in_either_half_does_not_count():
+    def masked(x, *mask):
+        x = tf.constant(x)
+        x._keras_mask = tf.constant([mask])
+        return x
+
+    a, b = RNG.uniform(size=(2, 1, 3, 2)).astype("float32")
+    both = PairwiseMSELoss()(a[:, 1:2], b[:, 1:2])
+    first, last = (False, True, True), (True, True, False)
+    for one, other in ((first, last), (last, first)):
+        loss = PairwiseMSELoss()(masked(a, *one), masked(b, *other))
+        np.testing.assert_allclose(loss, both, rtol=1e-6)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_weights_are_those_of_pairs_in_predictions_of_any_rank(loss):
+    a, b = RNG.uniform(size=(2, 4, 4, 2)).astype("float32")
+    weight = np.array([1, 0, 3, 0.5], "float32")
+    expected = np.mean(
+        [w * float(loss()(a[[i]], b[[i]])) for i, w in enumerate(weight)]
+    )
+    for w in (weight, weight[:, None], np.tile(weight[:, None], 4)):
+        np.testing.assert_allclose(loss()(a, b, w), expected, rtol=1e-5)
+    for wrong in (weight[:3], np.ones((4, 4, 2))):
+        with pytest.raises(ValueError, match="`sample_weight` must be of sh"):
+            loss()(a, b, wrong)
 
 
 def test_bad_predictions():

@@ -5,7 +5,11 @@ from typing import Any
 import keras
 from keras import ops
 
-from tensorflow_model_remediation_ext.common.predictions import dense_pair
+from tensorflow_model_remediation_ext.common.predictions import (
+    align_weight,
+    dense_pair,
+    joint_mask,
+)
 from tensorflow_model_remediation_ext.counterfactual.losses import PACKAGE
 
 
@@ -30,18 +34,23 @@ class _PairMetric(keras.metrics.Metric):
             original: Predictions on the original inputs, `[batch]`,
                 `[batch, 1]` or `[batch, ..., classes]`.
             counterfactual: Predictions on their counterfactuals, same shape.
+                Positions that Keras masks in one of the two do not count.
             sample_weight: `[batch]`, or the shape of the predictions without
                 the last axis; default 1.
+
+        Raises:
+            ValueError: If the shapes do not fit.
         """
+        mask = joint_mask(original, counterfactual)
         original, counterfactual = dense_pair(
             original, counterfactual, self.name
         )
         values = ops.cast(self._values(original, counterfactual), self.dtype)
         weights = ops.ones_like(values)
-        if sample_weight is not None:
-            sample_weight = ops.cast(sample_weight, self.dtype)
-            sample_weight = _align_rank(sample_weight, len(values.shape))
-            weights = weights * sample_weight
+        for given in (sample_weight, mask):
+            if given is not None:
+                given = align_weight(given, original, self.name)
+                weights = weights * ops.cast(given, self.dtype)
         self.total.assign_add(ops.sum(values * weights))
         self.count.assign_add(ops.sum(weights))
 
@@ -52,15 +61,6 @@ class _PairMetric(keras.metrics.Metric):
     def result(self) -> Any:
         """Returns the weighted mean over all pairs, 0 if there were none."""
         return ops.divide_no_nan(self.total, self.count)
-
-
-def _align_rank(sample_weight: Any, rank: int) -> Any:
-    """Drops or adds trailing axes of length 1 until the rank fits."""
-    while len(sample_weight.shape) > rank and sample_weight.shape[-1] == 1:
-        sample_weight = ops.squeeze(sample_weight, axis=-1)
-    while len(sample_weight.shape) < rank:
-        sample_weight = ops.expand_dims(sample_weight, axis=-1)
-    return sample_weight
 
 
 class _FlipMetric(_PairMetric):

@@ -4,6 +4,10 @@ from typing import Any
 
 import keras
 
+from tensorflow_model_remediation_ext.common.predictions import (
+    align_weight,
+    joint_mask,
+)
 from tensorflow_model_remediation_ext.common.remediation_model import (
     RemediationModel,
 )
@@ -49,7 +53,8 @@ class CounterfactualModel(RemediationModel):
             or not, trained or not.
         loss: Penalty on pairs: a `CounterfactualLoss`, its name (such as
             `"pairwise_mse_loss"`), or a Keras loss that is 0 for identical
-            predictions; or a dict of them by objective. Default:
+            predictions and never negative; or a dict of them by objective.
+            Each must reduce to a scalar. Default:
             `PairwiseMSELoss()`. For a model that ends in a sigmoid,
             `PairwiseMSELoss(transform="logit")` pairs logits, as in the
             paper. With several outputs, the penalty is the sum over outputs.
@@ -134,8 +139,15 @@ class CounterfactualModel(RemediationModel):
             keras.tree.flatten(self.predict_statelessly(x, training))
             for x in (original_x, counterfactual_x)
         ]
-        updates = [
-            (original, counterfactual, weight)
-            for original, counterfactual in zip(*halves, strict=True)
-        ]
+        updates = []
+        for original, counterfactual in zip(*halves, strict=True):
+            losses.check_columns(loss, original)
+            mask = joint_mask(original, counterfactual)
+            if mask is not None:
+                # Where a Keras loss looks for it.
+                counterfactual._keras_mask = mask
+            aligned = weight
+            if weight is not None:
+                aligned = align_weight(weight, original, "counterfactual_data")
+            updates.append((original, counterfactual, aligned))
         return sum(loss(*update) for update in updates), updates

@@ -80,6 +80,20 @@ def test_sequences_of_decisions():
     assert float(FlipCount()(a, b, [2.0, 1.0])) == pytest.approx(2.0)
 
 
+def test_masked_positions_do_not_count():
+    def masked(x, mask):
+        x = tf.constant(x, "float32")
+        x._keras_mask = tf.constant(mask)
+        return x
+
+    a = masked([[[0.9], [0.9], [0.9]]], [[True, True, False]])
+    b = masked([[[0.1], [0.8], [0.1]]], [[True, True, True]])
+    for pair in ((a, b), (b, a)):
+        assert float(FlipRate()(*pair)) == pytest.approx(1 / 2)
+        assert float(FlipCount()(*pair, [3.0])) == pytest.approx(3)
+        assert float(CounterfactualGap()(*pair)) == pytest.approx(0.45)
+
+
 def test_sparse_and_shapes():
     a = tf.sparse.from_dense([[0.0, 0.9], [0.8, 0.0]])
     assert float(FlipRate()(a, a)) == 0.0

@@ -167,6 +167,11 @@ def test_training_makes_predictions_equal():
     )
 
 
+class Signed(keras.losses.Loss):
+    def call(self, a, b):
+        return keras.ops.mean(a - b, axis=-1)
+
+
 def dense():
     return keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
 
@@ -185,6 +190,22 @@ def dense():
             "0 for identical",
         ),
         ((dense(), "CosineSimilarity"), ValueError, "0 for identical"),
+        (
+            (dense(), keras.losses.Huber(reduction="none")),
+            ValueError,
+            "reduce to a scalar.*'none'",
+        ),
+        (
+            (dense(), losses.PairwiseMSELoss(reduction=None)),
+            ValueError,
+            "reduce to a scalar.*None",
+        ),
+        ((dense(), Signed()), ValueError, "must not be negative.*signed"),
+        (
+            (dense(), "SparseCategoricalCrossentropy"),
+            ValueError,
+            "`loss` must take two arrays of predictions",
+        ),
         ((dense(), None, -1.0), ValueError, "loss_weight.*-1.0"),
         ((dense(), None, float("nan")), ValueError, "loss_weight.*nan"),
         ((dense(), None, float("inf")), ValueError, "loss_weight.*inf"),
@@ -256,6 +277,165 @@ def test_nan_losses_are_seen():
 def test_fit_before_compile():
     model = CounterfactualModel(dense())
     with pytest.raises(ValueError, match="compile"):
+        model.fit(pack(numbers(), numbers(1)), verbose=0, shuffle=False)
+
+
+def test_divergences_need_distributions():
+    x = numbers()
+    model = CounterfactualModel(dense(), "KLDivergence")
+    model.compile("sgd", "mse")
+    with pytest.raises(ValueError, match="one column it is negative"):
+        model.fit(pack(x, numbers(1)), verbose=0, shuffle=False)
+    softmax = keras.Sequential(
+        [keras.Input((4,)), keras.layers.Dense(2, "softmax")]
+    )
+    model = CounterfactualModel(softmax, "KLDivergence", 0.0)
+    model.compile("sgd", "mse")
+    y = keras.ops.one_hot(LABELS, 2)
+    packed = tf.data.Dataset.from_tensors(
+        CounterfactualPackedInputs((x, y), (x, numbers(1), np.ones(len(x))))
+    )
+    assert (
+        model.evaluate(packed, return_dict=True, verbose=0)[
+            "counterfactual_loss"
+        ]
+        > 0
+    )
+
+
+def test_sequences_have_a_weight_a_pair():
+    rng = np.random.default_rng(0)
+    x, other = rng.normal(size=(2, 4, 3, 4)).astype("float32")
+    weight = np.array([1.0, 0.0, 2.0, 0.5], "float32")
+    packed = tf.data.Dataset.from_tensors(
+        CounterfactualPackedInputs((x, x[..., :1]), (x, other, weight))
+    )
+    wrapped = keras.Sequential([keras.Input((3, 4)), keras.layers.Dense(1)])
+    gaps = np.square(wrapped(x) - wrapped(other))[..., 0].mean(1)
+    for loss in (None, "MeanSquaredError"):
+        model = CounterfactualModel(wrapped, loss)
+        model.compile("sgd", "mse", counterfactual_metrics=FlipRate(0.0))
+        logs = model.evaluate(packed, return_dict=True, verbose=0)
+        np.testing.assert_allclose(
+            logs["counterfactual_loss"], np.mean(gaps * weight), rtol=1e-5
+        )
+
+
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_the_weight_may_be_set_while_training(jit_compile):
+    x, other = numbers(), numbers(1)
+    packed, weights = pack(x, other), [0.0, 3.0, 10.0]
+
+    def trained(fit):
+        keras.utils.set_random_seed(0)
+        model = CounterfactualModel(dense(), loss_weight=weights[0])
+        model.compile(
+            keras.optimizers.SGD(0.01), "mse", jit_compile=jit_compile
+        )
+        fit(model)
+        return model.get_weights()
+
+    def in_one_run(model):
+        def set_weight(epoch, logs):
+            model.loss_weight = weights[epoch]
+
+        callback = keras.callbacks.LambdaCallback(on_epoch_begin=set_weight)
+        model.fit(
+            packed, epochs=3, callbacks=[callback], verbose=0, shuffle=False
+        )
+
+    def one_by_one(model):
+        for weight in weights:
+            model.loss_weight = weight
+            model.fit(packed, verbose=0, shuffle=False)
+
+    def without(model):
+        model.fit(packed, epochs=3, verbose=0, shuffle=False)
+
+    first, second = trained(in_one_run), trained(one_by_one)
+    for a, b in zip(first, second, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-6)
+    assert np.abs(first[0] - trained(without)[0]).max() > 1e-3
+
+
+def test_bad_weights_set_later():
+    model = CounterfactualModel(dense(), None, {"a": 1.0, "b": 2.0})
+    for wrong, message in (
+        ({"a": 1.0, "b": -1.0}, "b_loss_weight=-1.0"),
+        ({"a": 1.0}, "`loss_weight` must hold the objectives"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            model.loss_weight = wrong
+    with pytest.raises(TypeError):
+        model.loss_weight["a"] = 5.0
+    assert model.loss_weight == {"a": 1.0, "b": 2.0}
+
+
+def test_lost_overrides_are_told():
+    class Own(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.dense = keras.layers.Dense(1)
+            self.seen = keras.metrics.Sum(name="seen")
+
+        def call(self, x):
+            self.seen.update_state(keras.ops.ones(()))
+            return self.dense(x)
+
+    class OwnStep(Own):
+        def train_step(self, data):
+            raise NotImplementedError
+
+    with pytest.warns(
+        UserWarning, match=r"OwnStep, overrides \['train_step'\]"
+    ):
+        CounterfactualModel(OwnStep())
+    model = CounterfactualModel(Own())
+    model.compile("sgd", "mse")
+    data = tf.data.Dataset.from_tensors((numbers(), LABELS)).repeat(3)
+    for _ in range(2):  # The wrapped model's metric starts anew each time.
+        logs = model.evaluate(data, return_dict=True, verbose=0)
+        assert logs["seen"] == 3
+
+
+class Extremes(keras.metrics.Metric):
+    def update_state(self, original, counterfactual, sample_weight=None):
+        pass
+
+    def result(self):
+        return {"least": 0.0, "most": 1.0}
+
+
+def test_metrics_with_several_results():
+    x = numbers()
+    model = CounterfactualModel(dense())
+    model.compile("sgd", "mse", counterfactual_metrics=Extremes())
+    logs = model.evaluate(pack(x, x), return_dict=True, verbose=0)
+    assert {"least", "most"} < set(logs)
+    plain = tf.data.Dataset.from_tensors((x, LABELS))
+    assert set(model.evaluate(plain, return_dict=True, verbose=0)) == {
+        "loss",
+        "original_loss",
+    }
+
+
+@pytest.mark.parametrize(
+    ("metrics", "error", "message"),
+    [
+        (["flip_rate"], TypeError, "must hold metrics.*'flip_rate'"),
+        ({"a": [FlipRate]}, TypeError, "must hold metrics.*class"),
+        ({}, ValueError, "must map names of objectives"),
+        ([FlipRate(name="mse")], ValueError, r"\['mse'\]"),
+        ([FlipRate(name="loss")], ValueError, r"\['loss'\]"),
+        ({"a": FlipRate()}, ValueError, "one unnamed objective"),
+    ],
+)
+def test_bad_metrics(metrics, error, message):
+    model = CounterfactualModel(dense())
+    with pytest.raises(error, match=message):
+        model.compile(
+            "sgd", "mse", metrics=["mse"], counterfactual_metrics=metrics
+        )
         model.fit(pack(numbers(), numbers(1)), verbose=0, shuffle=False)
 
 
