@@ -73,20 +73,28 @@ def changed_rows(before, after):
     Raises:
         ValueError: The two are not of the same structure or dtypes.
     """
-    tf.nest.assert_same_structure(before, after, check_types=False)
+    assert_same_types(before, after)
     changed = tf.zeros([row_count(before)], tf.bool)
     for a, b in zip(
         tf.nest.flatten(before), tf.nest.flatten(after), strict=True
     ):
-        if a is None or b is None:
-            continue
-        if a.dtype != b.dtype or type(a) is not type(b):
+        if a is not None:
+            changed |= _changed(a, b)
+    return changed
+
+
+def assert_same_types(before, after):
+    """Raises `ValueError` unless structures, dtypes and kinds are the same."""
+    tf.nest.assert_same_structure(before, after, check_types=False)
+    for a, b in zip(
+        tf.nest.flatten(before), tf.nest.flatten(after), strict=True
+    ):
+        dtypes = getattr(a, "dtype", None), getattr(b, "dtype", None)
+        if dtypes[0] != dtypes[1] or type(a) is not type(b):
             raise ValueError(
                 "What is compared must have the same types. "
                 f"Received: {a} and {b}"
             )
-        changed |= _changed(a, b)
-    return changed
 
 
 def _changed(a, b):
@@ -147,7 +155,7 @@ def _cells(sparse, rows):
 def batch_size(dataset: tf.data.Dataset) -> int | None:
     """Returns the number of rows of each batch but the last, if known."""
     shape = tf.nest.flatten(dataset.element_spec)[0].shape
-    return (shape.rank or None) and (shape[0] or _declared_batch_size(dataset))
+    return (shape.rank or None) and (shape[0] or declared_batch_size(dataset))
 
 
 def is_batched(dataset: tf.data.Dataset) -> bool:
@@ -160,7 +168,7 @@ def is_batched(dataset: tf.data.Dataset) -> bool:
     return all(spec.shape.rank for spec in specs) and (
         any(spec.dtype == tf.string for spec in specs)
         or all(spec.shape[0] is None for spec in specs)
-        or _declared_batch_size(dataset) is not None
+        or declared_batch_size(dataset) is not None
     )
 
 
@@ -170,7 +178,17 @@ def tensor_specs(element_spec):
     return [s for s in tf.nest.flatten(element_spec) if isinstance(s, kinds)]
 
 
-def _declared_batch_size(dataset):
+def inner_sizes_vary(element_spec, batched=True):
+    """Returns whether rows of dense features may differ in shape."""
+    return not all(
+        spec.shape[int(batched) :].is_fully_defined()
+        for spec in tensor_specs(element_spec)
+        if isinstance(spec, tf.TensorSpec)
+    )
+
+
+def declared_batch_size(dataset: tf.data.Dataset) -> int | None:
+    """Returns the size that a batching transformation gave, if known."""
     if not tf.executing_eagerly():
         return None
     # Follows the transformations; -1 wherever they leave the size open.
@@ -196,12 +214,7 @@ def regroup(sized_rows: tf.data.Dataset, size: int | None) -> tf.data.Dataset:
         batch, its elements are those that came, without the empty ones.
     """
     rows = sized_rows.map(_second)
-    dense = [
-        spec.shape
-        for spec in tensor_specs(rows.element_spec)
-        if isinstance(spec, tf.TensorSpec)
-    ]
-    if not all(shape[1:].is_fully_defined() for shape in dense):
+    if inner_sizes_vary(rows.element_spec):
         return rows.filter(_any_rows)
     if size is not None:
         return rows.rebatch(size)

@@ -402,11 +402,13 @@ class RemediationModel(keras.Model):
         return keras.utils.unpack_x_y_sample_weight(batch)
 
     def _not_packed(self, data: Any) -> ValueError:
-        spec = getattr(data, "element_spec", None)
-        seen = type(data).__name__ if spec is None else f"a dataset of {spec}"
+        seen = type(data).__name__
+        if isinstance(data, tf.data.Dataset):
+            seen = f"a dataset of {data.element_spec}"
         return ValueError(
             f"`x` must be a dataset, a PyDataset or a generator of batches "
-            f"packed by `{self.packed_by}`. Received: {seen}"
+            f"packed by `{self.packed_by}`, or in `train_on_batch` one of "
+            f"them. Received: {seen}"
         )
 
     # Saving.

@@ -239,8 +239,9 @@ def _exact_pattern(term, variants):
 
 
 def _check_terms(terms, name="sensitive_terms_to_remove"):
-    if isinstance(terms, str | bytes | Mapping) and (
-        name == "sensitive_terms_to_remove"
+    if name == "sensitive_terms_to_remove" and (
+        isinstance(terms, str | bytes | Mapping)
+        or not isinstance(terms, Iterable)
     ):
         raise TypeError(
             f"`{name}` must be a list of terms. Received: {terms!r}"

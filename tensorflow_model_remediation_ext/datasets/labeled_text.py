@@ -17,6 +17,10 @@ class LabeledText:
         texts: Object array of `str`, shape `[n]`.
         labels: `int32` array of zeros and ones, shape `[n]`.
 
+    Raises:
+        TypeError: If a text is no `str`.
+        ValueError: If the shapes do not fit, or a label is not 0 or 1.
+
     Example:
         >>> data = LabeledText(["thanks", "shut up"], [0, 1])
         >>> len(data), data.labels
@@ -28,15 +32,26 @@ class LabeledText:
 
     def __post_init__(self):
         texts = np.asarray(self.texts, dtype=object)
-        labels = np.asarray(self.labels, dtype=np.int32)
+        labels = np.asarray(self.labels)
         if texts.ndim != 1 or texts.shape != labels.shape:
             raise ValueError(
                 "`texts` and `labels` must be one-dimensional and equally "
                 f"long. Received: texts.shape={texts.shape}, "
                 f"labels.shape={labels.shape}"
             )
+        for text in texts:
+            if not isinstance(text, str):
+                raise TypeError(
+                    f"`texts` must hold strings. Received: {text!r}"
+                )
+        odd = labels[(labels != 0) & (labels != 1)]
+        if len(odd):
+            raise ValueError(
+                "`labels` must hold zeros and ones: compare scores with a "
+                f"threshold first. Received: {odd[0]!r}"
+            )
         object.__setattr__(self, "texts", texts)
-        object.__setattr__(self, "labels", labels)
+        object.__setattr__(self, "labels", labels.astype(np.int32))
 
     def __len__(self) -> int:
         return len(self.texts)

@@ -41,7 +41,7 @@ def load_terms(
     terms: dict[str, str] = {}
     for line in lines:
         if line and not line.startswith("#"):
-            terms.setdefault(line.casefold(), line)
+            terms.setdefault(line.lower(), line)
     if not terms:
         raise ValueError(f"{path}: no terms in the file")
     return tuple(terms.values())

@@ -46,3 +46,16 @@ def test_refuses_what_cannot_be_split_or_paired():
         LabeledText(["a"], [1]).split()
     with pytest.raises(ValueError, match=r"\(2,\).*\(1,\)"):
         LabeledText(["a", "b"], [1])
+
+
+@pytest.mark.parametrize("labels", [[0.9, 0.2], [2, 1], [1, -1], [0, np.nan]])
+def test_refuses_labels_that_are_no_classes(labels):
+    with pytest.raises(ValueError, match="`labels` must hold zeros and ones"):
+        LabeledText(["a", "b"], labels)
+    assert LabeledText(["a", "b"], [True, 0.0]).labels.tolist() == [1, 0]
+
+
+@pytest.mark.parametrize("text", [1, None, b"a"])
+def test_refuses_texts_that_are_no_strings(text):
+    with pytest.raises(TypeError, match="`texts` must hold strings"):
+        LabeledText([text, "b"], [0, 1])

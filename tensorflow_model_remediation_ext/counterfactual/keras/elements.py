@@ -90,6 +90,8 @@ def _find_text(spec, text_key):
     keys = list(spec) if isinstance(spec, Mapping) else list(range(len(spec)))
     if text_key is None:
         texts = [key for key in keys if _is_text(spec[key])]
+        if not texts:
+            _check_text(spec, "x")
         if len(texts) != 1:
             raise ValueError(
                 "`text_key` must say which feature is the text. String "

@@ -36,6 +36,11 @@ def pack_counterfactual_data(
     repeated without end, and cut so that a batch has as many pairs as task
     examples; the rows beside a last, smaller batch are the first of a full
     one. They may come from another, unlabeled source than the task's data.
+    Where sizes of dense features vary from row to row, pairs are padded with
+    zeros or empty strings at the end, as by `tf.data.Dataset.padded_batch`.
+
+    The pairs are read again and again: `cache()` them if they fit in memory,
+    or all of their source is searched for terms each time.
 
     Args:
         original_input: A dataset of `x`, `(x,)`, `(x, y)` or
@@ -74,20 +79,20 @@ def pack_counterfactual_data(
     for objective, source in sources.items():
         name = f"counterfactual_data[{objective!r}]" * bool(objective)
         name = name or "counterfactual_data"
-        rows, like_batches = _endless_rows(source, x_spec, name)
-        streams[objective] = rows
+        streams[objective], like_batches = _endless_pairs(source, x_spec, name)
         batched.add(like_batches)
     if len(batched) > 1:
         raise ValueError(
             "The datasets of `counterfactual_data` must have features of the "
             "same ranks."
         )
-    pairs = tf.data.Dataset.zip(structures.unwrap(streams))
     task = elements.whole(original_input).map(elements.unpack)
     if batched == {True}:
-        packed = _pack_batches(task, pairs, batching.batch_size(original_input))
+        packed = _pack_batches(
+            task, streams, batching.batch_size(original_input)
+        )
     else:
-        packed = tf.data.Dataset.zip((task, pairs)).map(
+        packed = tf.data.Dataset.zip((task, _zip_rows(streams))).map(
             CounterfactualPackedInputs
         )
     cardinality = original_input.cardinality()
@@ -98,7 +103,30 @@ def pack_counterfactual_data(
     return packed.prefetch(tf.data.AUTOTUNE)
 
 
-def _pack_batches(task, pairs, size):
+class _Pairs(NamedTuple):
+    """Endless pairs, alone or in batches of any size."""
+
+    dataset: tf.data.Dataset
+    batched: bool
+
+    def rows(self):
+        return self.dataset.unbatch() if self.batched else self.dataset
+
+    def batches(self, size):
+        # Endless, so nothing is dropped; and the shape stays known.
+        if batching.inner_sizes_vary(self.dataset.element_spec, self.batched):
+            return self.rows().padded_batch(size, drop_remainder=True)
+        if self.batched:
+            return self.dataset.rebatch(size, drop_remainder=True)
+        return self.dataset.batch(size, drop_remainder=True)
+
+
+def _zip_rows(streams):
+    rows = {objective: pairs.rows() for objective, pairs in streams.items()}
+    return tf.data.Dataset.zip(structures.unwrap(rows))
+
+
+def _pack_batches(task, streams, size):
     def cut(original_input, pairs):
         rows = batching.row_count(original_input[0])
         return CounterfactualPackedInputs(
@@ -106,9 +134,12 @@ def _pack_batches(task, pairs, size):
         )
 
     if size is None:
-        return _zip_by_rows(task, pairs).map(cut)
-    # Endless, so nothing is dropped; and the shape stays known.
-    zipped = tf.data.Dataset.zip((task, pairs.batch(size, drop_remainder=True)))
+        return _zip_by_rows(task, _zip_rows(streams)).map(cut)
+    batches = {
+        objective: pairs.batches(size) for objective, pairs in streams.items()
+    }
+    pairs = tf.data.Dataset.zip(structures.unwrap(batches))
+    zipped = tf.data.Dataset.zip((task, pairs))
     if tf.nest.flatten(task.element_spec)[0].shape[0] == size:
         return zipped.map(CounterfactualPackedInputs)
     return zipped.map(cut)
@@ -129,9 +160,14 @@ def _zip_by_rows(task, pairs):
     def rows_of(key):
         return key % 2**32
 
+    padded = batching.inner_sizes_vary(pairs.element_spec, batched=False)
+
     def gather(key, window):
         element = window.take(1).map(lambda keyed, _: keyed[1])
-        rows = window.map(lambda _, pair: pair).rebatch(rows_of(key))
+        rows, size = window.map(lambda _, pair: pair), rows_of(key)
+        rows = (
+            rows.unbatch().padded_batch(size) if padded else rows.rebatch(size)
+        )
         return tf.data.Dataset.zip((element, rows))
 
     keyed = task.enumerate().flat_map(lambda i, e: spread(i, *e))
@@ -141,8 +177,8 @@ def _zip_by_rows(task, pairs):
     )
 
 
-def _endless_rows(source, x_spec, name):
-    """Returns endless single pairs, and whether the task's data are batches."""
+def _endless_pairs(source, x_spec, name):
+    """Returns `_Pairs`, and whether the task's data are batches."""
     elements.check_dataset(source, name)
     _check_not_empty(source, name)
     spec = source.element_spec
@@ -159,14 +195,21 @@ def _endless_rows(source, x_spec, name):
     else:
         batched = batching.is_batched(source)
     like_batches = _check_features(x_spec, original, batched, name)
-    rows = source.unbatch() if batched else source
+    if batched:
+        # Batches of no rows would repeat without end, and give none.
+        source = source.filter(lambda *pair: batching.row_count(pair) > 0)
     if not weighted:
-        rows = rows.map(lambda *pair: (*pair[:2], tf.ones([])))
-    return _repeat(rows, name), like_batches
+        source = source.map(
+            lambda *pair: (
+                *pair[:2],
+                tf.ones([batching.row_count(pair)] if batched else []),
+            )
+        )
+    return _Pairs(_repeat(source, name), batched), like_batches
 
 
-def _repeat(rows, name):
-    """Repeats rows without end; raises if there are none."""
+def _repeat(pairs, name):
+    """Repeats pairs without end; raises if there are none."""
     message = (
         f"`{name}` is empty: no example holds a term, or it can be read only "
         "once and has been."
@@ -174,11 +217,11 @@ def _repeat(rows, name):
 
     def fail(never):
         with tf.control_dependencies([tf.debugging.Assert(never, [message])]):
-            return rows
+            return pairs
 
     # Repeating an empty dataset ends at once.
     fallback = tf.data.Dataset.from_tensors(False).flat_map(fail)
-    return rows.repeat().concatenate(fallback)
+    return pairs.repeat().concatenate(fallback)
 
 
 def _check_not_empty(dataset, name):

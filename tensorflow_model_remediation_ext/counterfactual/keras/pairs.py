@@ -51,8 +51,10 @@ def build_counterfactual_data(
             `[batch]` for a batch. Without a weight, elements count as batches
             if all their tensors have an axis, and text is among them, or the
             first axis is of unknown size, or the dataset knows its batch
-            size. With `sensitive_terms_to_remove`, the function sees only the
-            examples (of a batch: the rows) that hold a term.
+            size. Where one of the two has no shape, as from
+            `tf.py_function`, it is taken to have that of the other. With
+            `sensitive_terms_to_remove`, the function sees only the examples
+            (of a batch: the rows) that hold a term.
         terms_to_replace: A dict from terms to replacements.
         text_key: Key or index of the text where `x` is a dict or a tuple.
             By default, its only string feature.
@@ -112,6 +114,11 @@ def build_counterfactual_data(
             "Give `sensitive_terms_to_remove`, `terms_to_replace` or "
             "`custom_counterfactual_function`."
         )
+    elif text_key is not None or case_sensitive:
+        raise ValueError(
+            "`text_key` and `case_sensitive` have no meaning without terms. "
+            f"Received: text_key={text_key!r}, case_sensitive={case_sensitive}"
+        )
     if function is None:
         pairs = _pairs_by_terms(original_input, text)
     else:
@@ -167,6 +174,7 @@ def _pairs_by_function(dataset, function, text):
         examples = examples.map(keep_terms, **_PARALLEL)
         examples = examples.filter(lambda _, e: batching.row_count(e) > 0)
     pairs = examples.map(pair, **_PARALLEL)
+    pairs = pairs.map(lambda rows, pair: (rows, _with_ranks(*pair)))
     if not _yields_batches(dataset, pairs.element_spec[1]):
         return pairs.map(lambda _, pair: _weighted(pair, [])).filter(_differs)
 
@@ -189,18 +197,64 @@ def _check_pair(result):
     return (*result, None)[:3]
 
 
+def _with_ranks(original, counterfactual, weight):
+    """Returns a pair whose halves are alike and of known ranks."""
+    batching.assert_same_types(original, counterfactual)
+    flat = map(tf.nest.flatten, (original, counterfactual))
+    features = [_same_rank(a, b) for a, b in zip(*flat, strict=True)]
+    halves = zip(*features, strict=True)
+    structures = original, counterfactual
+    return *map(tf.nest.pack_sequence_as, structures, halves), weight
+
+
+def _same_rank(original, counterfactual):
+    """Returns two features, with one's shape for the other without a rank."""
+    if original is None:
+        return original, counterfactual
+    a, b = original.shape.rank, counterfactual.shape.rank
+    if a != b and None in (a, b):
+        shape = original.shape if b is None else counterfactual.shape
+        return tf.ensure_shape(original, shape), tf.ensure_shape(
+            counterfactual, shape
+        )
+    if a is None or a != b:
+        raise ValueError(
+            "`custom_counterfactual_function` must return features of known "
+            "and equal ranks: `tf.ensure_shape` sets those that "
+            f"`tf.py_function` loses. Received: {original} and "
+            f"{counterfactual}"
+        )
+    return original, counterfactual
+
+
 def _yields_batches(dataset, pair_spec):
+    """Returns whether pairs come in batches; checks that weights agree."""
+    features = batching.tensor_specs(pair_spec[:2])
+    ranked = all(spec.shape.rank for spec in features)
     weight = pair_spec[2]
-    if isinstance(weight, tf.TensorSpec) and weight.shape.rank is not None:
-        return weight.shape.rank > 0
-    specs = batching.tensor_specs(pair_spec)
-    return batching.is_batched(dataset) and all(s.shape.rank for s in specs)
+    if not isinstance(weight, tf.TensorSpec) or weight.shape.rank is None:
+        return batching.is_batched(dataset) and ranked
+    batched = weight.shape.rank > 0
+    text = any(spec.dtype == tf.string and spec.shape.rank for spec in features)
+    if (batched and not ranked) or (
+        not batched
+        and ranked
+        and (text or batching.declared_batch_size(dataset) is not None)
+    ):
+        raise ValueError(
+            "`custom_counterfactual_function` must return a weight of shape "
+            "`[batch]` for a batch, and a scalar for an example. Received: "
+            f"{weight} beside {features}"
+        )
+    return batched
 
 
 def _weighted(pair, shape):
     original, counterfactual, weight = pair
     if weight is None:
         weight = tf.ones(shape)
+    elif weight.shape.rank is None:
+        weight = tf.ensure_shape(weight, [None] * len(shape))
     return original, counterfactual, weight
 
 

@@ -270,6 +270,8 @@ def test_the_pipeline_is_plain_tensorflow():
         ((Dataset.from_tensors("a"),), ValueError, "terms_to_replace"),
         ((Dataset.from_tensors(1), TERMS), TypeError, "int32"),
         ((Dataset.from_tensors("a"), "gay"), TypeError, "'gay'"),
+        ((Dataset.from_tensors("a"), 5), TypeError, "list of terms.*5"),
+        ((Dataset.from_tensors({"a": 1}), TERMS), TypeError, "string tensors"),
         ((Dataset.from_tensors("a"), None, 3), TypeError, "callable"),
         ((Dataset.from_tensors({"a": "x", "b": "y"}), TERMS), ValueError, "a"),
         ((Dataset.from_tensors(("a", 1, 1, 1)), TERMS), ValueError, "4 comp"),
@@ -290,7 +292,74 @@ def test_build_errors(arguments, error, message):
         utils.build_counterfactual_data(*arguments)
 
 
+def numpy_remove(text):
+    def remove(text):
+        text = np.asarray(text, "S")
+        return np.char.replace(text, b" x", b"").astype(object)
+
+    return tf.numpy_function(remove, [text], tf.string)
+
+
+@pytest.mark.parametrize("batched", [False, True])
+def test_custom_functions_that_lose_shapes(batched):
+    data = Dataset.from_tensor_slices(["a x", "b", "c x"])
+    data = data.batch(2) if batched else data
+    weight = tf.numpy_function(lambda: np.float32(2), [], tf.float32)
+    for result in (
+        lambda x: (x, numpy_remove(x)),
+        lambda x: (x, numpy_remove(x), 2 * tf.ones_like(x == "", "float32")),
+        lambda x: (x, numpy_remove(x), tf.fill(tf.shape(x), weight)),
+    ):
+        found = utils.build_counterfactual_data(
+            data, custom_counterfactual_function=result
+        )
+        assert [s.shape.rank for s in found.element_spec] == [batched] * 3
+        found = found.unbatch() if batched else found
+        assert [(a.numpy(), b.numpy()) for a, b, _ in found] == [
+            (b"a x", b"a"),
+            (b"c x", b"c"),
+        ]
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        (lambda x: (x, x + "b", 1.0), r"weight of shape `\[batch\]`"),
+        (lambda x: (x, tf.constant("b")), "known and equal ranks"),
+        (lambda x: (numpy_remove(x), numpy_remove(x)), "ensure_shape"),
+    ],
+)
+def test_batches_are_not_taken_for_examples(function, message):
+    data = Dataset.from_tensor_slices(["a x", "b"]).batch(2)
+    with pytest.raises(ValueError, match=message):
+        utils.build_counterfactual_data(
+            data, custom_counterfactual_function=function
+        )
+
+
+def test_scalar_weights_beside_batches_of_numbers():
+    numbers = Dataset.from_tensor_slices(np.eye(4, dtype="float32"))
+
+    def function(x):
+        return x, 2 * x, 3.0
+
+    pairs = utils.build_counterfactual_data(
+        numbers, custom_counterfactual_function=function
+    )
+    assert [float(weight) for *_, weight in pairs] == [3.0] * 4
+    with pytest.raises(ValueError, match=r"weight of shape `\[batch\]`"):
+        utils.build_counterfactual_data(
+            numbers.batch(2), custom_counterfactual_function=function
+        )
+
+
 def test_text_key_errors():
+    with pytest.raises(ValueError, match="no meaning without terms"):
+        utils.build_counterfactual_data(
+            labeled(),
+            custom_counterfactual_function=lambda e: (e[0], e[0]),
+            text_key="a",
+        )
     data = Dataset.from_tensors({"a": "x", "b": 1})
     for key, error in (("c", ValueError), ("b", TypeError)):
         with pytest.raises(error, match=key):
@@ -407,6 +476,36 @@ def test_pack_pairs_without_weights_and_static_shapes():
     assert rows_of(packed.map(lambda e: e.counterfactual_data), 2) == [1.0] * 6
 
 
+@pytest.mark.parametrize("known", [True, False])
+def test_pack_pads_pairs_of_varying_sizes(known):
+    tokens = [[1, 2], [3], [1, 5, 6, 7], [1], [8, 1, 9]]
+    data = Dataset.from_generator(
+        lambda: iter(tokens), output_signature=tf.TensorSpec([None], tf.int64)
+    ).padded_batch(2)
+    if not known:
+        data = data.filter(lambda _: True).map(lambda x: x)
+
+    def swap(x):
+        return x, tf.where(x == 1, tf.constant(4, tf.int64), x)
+
+    pairs = utils.build_counterfactual_data(
+        data, custom_counterfactual_function=swap
+    )
+    changing = itertools.cycle([t for t in tokens if 1 in t])
+    for element in utils.pack_counterfactual_data(data, pairs):
+        original, counterfactual, _ = element.counterfactual_data
+        rows = len(element.original_input[0])
+        assert (
+            original.shape == counterfactual.shape == (rows, original.shape[1])
+        )
+        if rows == 2:
+            found = [[t for t in row if t] for row in original.numpy().tolist()]
+            assert found == [next(changing) for _ in range(rows)]
+            np.testing.assert_array_equal(
+                np.where(original == 1, 4, original), counterfactual
+            )
+
+
 @pytest.mark.parametrize("data", [labeled(), labeled().batch(2), batches(2, 2)])
 def test_pack_of_no_pairs_fails_at_the_first_element(data):
     for size in (None, 2):
@@ -415,6 +514,19 @@ def test_pack_of_no_pairs_fails_at_the_first_element(data):
         packed = utils.pack_counterfactual_data(data, nothing)
         with pytest.raises(tf.errors.InvalidArgumentError, match="is empty"):
             next(iter(packed))
+
+
+def test_pack_skips_batches_of_no_pairs():
+    empty = Dataset.from_tensors(tf.zeros([0], tf.string)).repeat(3)
+    empty = empty.map(lambda x: (x, x, tf.zeros([0])))
+    packed = utils.pack_counterfactual_data(
+        labeled().batch(2), pairs().batch(2).concatenate(empty)
+    )
+    element = next(iter(packed))
+    assert element.counterfactual_data[1].numpy().tolist() == AFTER[:2]
+    packed = utils.pack_counterfactual_data(labeled().batch(2), empty)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="is empty"):
+        next(iter(packed))
 
 
 @pytest.mark.parametrize(
