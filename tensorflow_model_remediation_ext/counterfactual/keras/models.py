@@ -37,6 +37,10 @@ class CounterfactualModel(RemediationModel):
     precision, `tf.distribute` and saving included. `evaluate` and `predict`
     take packed and plain data alike; `export` exports the wrapped model.
 
+    The sum holds for each batch; over an epoch, for data whose batches have a
+    pair for each example, as packed ones do. `val_loss` holds the penalty where
+    validation data are packed.
+
     The pairs do not touch the state of the wrapped model: batch statistics
     are learned from the data alone, and both halves of a pair see the same
     dropout mask.
@@ -62,9 +66,10 @@ class CounterfactualModel(RemediationModel):
         **kwargs: Passed to `keras.Model`, e.g. `name`.
 
     Raises:
-        TypeError: If `original_model` or `loss` has the wrong type.
+        TypeError: If `original_model`, `loss` or a metric has the wrong type.
         ValueError: If a weight is negative or not finite, if the objectives
-            differ, or if data given to `fit` were not packed.
+            differ, if `loss` does not measure a difference, or if data given
+            to `fit` were not packed.
 
     Example:
         ```python
