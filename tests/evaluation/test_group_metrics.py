@@ -218,7 +218,9 @@ def test_report_prints_converts_and_draws():
     ("changes", "message"),
     [
         ({"y_pred": [0.5]}, "`y_true` and `y_pred`.*4 and 1"),
-        ({"y_pred": [0.5, np.nan, 0.1, 0.2]}, "`y_pred`.*no NaN"),
+        ({"y_pred": [0.5, np.nan, 0.1, 0.2]}, "`y_pred`.*nan in row 1"),
+        ({"y_pred": [0, 1, 2, np.inf], "threshold": 0.0}, "`y_pred`.*inf"),
+        ({"y_true": ["no", "yes", "no", "no"]}, "`y_true`.*numbers.*'yes'"),
         ({"y_true": [0, 1, 2, 1]}, "`y_true` must be zeros and ones"),
         ({"y_true": [], "y_pred": []}, "`y_true` must hold"),
         ({"sensitive_features": ["a"]}, "label for each of the 4 rows"),
