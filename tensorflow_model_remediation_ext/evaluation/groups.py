@@ -13,9 +13,9 @@ def group_masks(groups: Any, n: int) -> dict[str, np.ndarray]:
 
     Args:
         groups: `None`; a dict of boolean masks `[n]`, which may overlap; an
-            array, list or pandas Series of labels `[n]`; or a pandas
-            DataFrame of `n` rows, whose boolean columns are taken as masks
-            and whose other columns as labels.
+            array, list or pandas Series of labels, see `read_labels`; or a
+            pandas DataFrame of `n` rows, whose boolean columns are taken as
+            masks and whose other columns as labels.
         n: Number of rows.
 
     Returns:

@@ -91,10 +91,10 @@ def permutation_importance(
     Raises:
         ImportError: If SciPy is missing.
         TypeError: If `model` is no Keras model.
-        ValueError: If lengths differ, an edit changes inputs' names or
-            shapes, `model` has several outputs, names do not
-            fit or occur twice, the metric is unknown or gives no number, or
-            an option is out of range.
+        ValueError: If lengths differ, an edit changes names or shapes of
+            inputs, `model` has several outputs, names do not fit or occur
+            twice, the metric is unknown or gives no number, or an option is
+            out of range.
 
     Example:
         >>> inputs = keras.Input((2,))
