@@ -102,13 +102,14 @@ class Report:
             raise ValueError(
                 f"The model {model!r} already has a result named {name!r}."
             )
-        levels = {getattr(r, "confidence", None) for r in before.values()}
-        if before and levels != {getattr(result, "confidence", None)}:
-            raise ValueError(
-                f"Results named {name!r} must have one `confidence`. "
-                f"Received: {result.confidence} for the model {model!r}, "
-                f"after {levels.pop()}"
-            )
+        level = getattr(result, "confidence", None)
+        for other_result in before.values():
+            known = getattr(other_result, "confidence", None)
+            if known != level:
+                raise ValueError(
+                    f"Results named {name!r} must have one `confidence`. "
+                    f"Received: {level} for the model {model!r}, after {known}"
+                )
         home.setdefault(name, {})[model] = result
         if about:
             self._about[name] = about
