@@ -6,6 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from tensorflow_model_remediation_ext.evaluation.checks import (
+    finite_numbers,
+    require_probabilities,
+)
 from tensorflow_model_remediation_ext.evaluation.flip_report import (
     FlipReport,
     FlipRow,
@@ -17,9 +21,6 @@ from tensorflow_model_remediation_ext.evaluation.intervals import (
     mean_estimate,
     normal_quantile,
     rate_estimate,
-)
-from tensorflow_model_remediation_ext.evaluation.performance import (
-    require_probabilities,
 )
 
 _OVERALL = "overall"
@@ -146,21 +147,13 @@ def flips(
 
 def _predictions(values: Any, name: str, threshold: float) -> np.ndarray:
     """Returns predictions as float64 `[n, k]`, or says what is wrong."""
-    try:
-        array = np.asarray(values, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"`{name}` must be an array of numbers.") from error
+    array = finite_numbers(values, name)
     if array.ndim == 1:
         array = array[:, None]
     if array.ndim != 2 or not array.shape[1]:
         raise ValueError(
             f"`{name}` must have shape [n], [n, 1] or [n, k]. "
             f"Received: shape={np.shape(values)}"
-        )
-    if not np.isfinite(array).all():
-        row = int(np.flatnonzero(~np.isfinite(array).all(axis=1))[0])
-        raise ValueError(
-            f"`{name}` must be finite. Received: {array[row]} in row {row}"
         )
     if array.shape[1] == 1:
         require_probabilities(array, name, threshold)
@@ -175,12 +168,14 @@ def _decisions(predictions: np.ndarray, threshold: float) -> np.ndarray:
 
 def _weights(sample_weight: Any, n: int) -> np.ndarray:
     """Returns weights of at most 1; only their ratios matter."""
-    weights = np.asarray(sample_weight, dtype=np.float64)
+    weights = finite_numbers(sample_weight, "sample_weight")
     if weights.shape != (n,):
         raise ValueError(
             f"`sample_weight` must have shape ({n},). "
             f"Received: shape={weights.shape}"
         )
-    if not (np.isfinite(weights) & (weights >= 0)).all():
-        raise ValueError("`sample_weight` must be finite and not negative.")
+    if (weights < 0).any():
+        raise ValueError(
+            f"`sample_weight` must not be negative. Received: {weights.min()}"
+        )
     return weights / weights.max() if weights.any() else weights

@@ -10,6 +10,10 @@ import numpy as np
 import tensorflow as tf
 
 from tensorflow_model_remediation_ext.common.progress import with_progress
+from tensorflow_model_remediation_ext.evaluation.checks import (
+    require_model,
+    require_one_output,
+)
 from tensorflow_model_remediation_ext.evaluation.flip_report import FlipReport
 from tensorflow_model_remediation_ext.evaluation.flips import flips
 
@@ -34,12 +38,13 @@ def flips_of_model(
     Args:
         model: A model with one output, `[batch]`, `[batch, 1]` or
             `[batch, classes]`.
-        pairs: A `tf.data.Dataset`, or an iterable, of batches of pairs as
-            `build_counterfactual_data` makes them: `(original_x,
+        pairs: A finite `tf.data.Dataset`, or an iterable, of batches of pairs
+            as `build_counterfactual_data` makes them: `(original_x,
             counterfactual_x)`, `(original_x, counterfactual_x, weight)` or
             `(original_x, counterfactual_x, weight, groups)`. The weight,
-            `[batch]`, may be `None`. The groups of a batch are a dict of
-            boolean masks `[batch]`, which may overlap, or labels `[batch]`.
+            `[batch]`, may be `None`, in all batches. The groups of a batch are
+            a dict of boolean masks `[batch]`, which may overlap, or labels
+            `[batch]`.
         groups: Groups of all pairs in the order in which they come, in any of
             the forms of `flips`; or, better, in the batches.
         threshold: With one column, a prediction greater than this is a
@@ -52,9 +57,12 @@ def flips_of_model(
         The report of `flips`.
 
     Raises:
-        ValueError: If there are no pairs, they are not in batches, the model
-            has several outputs or one of another length than its inputs,
-            groups are given twice, or for what `flips` refuses.
+        TypeError: If `model` is no Keras model, or `pairs` cannot be read
+            batch by batch.
+        ValueError: If there are no pairs, or no end of them; if they are not
+            in batches, or weights or groups not in every batch; if the model
+            has several outputs or one of another length than its inputs;
+            if groups are given twice; or for what `flips` refuses.
 
     Example:
         >>> inputs = keras.Input((2,))
@@ -70,31 +78,31 @@ def flips_of_model(
         Garg et al. 2018, "Counterfactual Fairness in Text Classification
         through Robustness", arXiv 1809.10610, section 3.1.
     """
-    before, after, weights, masks = [], [], [], []
+    require_model(model)
+    before, after, weights, members = [], [], [], []
     if isinstance(pairs, tf.data.Dataset):
         pairs = pairs.prefetch(tf.data.AUTOTUNE)
-    for batch in with_progress(pairs, verbose):
-        original, counterfactual, weight, members = _unpack(batch)
+    for batch in with_progress(pairs, verbose, "pairs"):
+        original, counterfactual, weight, of_batch = _unpack(batch)
         halves = _predict(model, original, counterfactual)
         for half, kept in zip(halves, (before, after), strict=True):
             kept.append(half)
-        if weight is not None:
-            weights.append(np.asarray(weight))
-        if members is not None:
-            masks.append(_to_numpy(members))
+        weights.append(_of_batch(weight, len(halves[0])))
+        members.append(of_batch)
     if not before:
         raise ValueError(
             "`pairs` is empty: no example has a counterfactual, or it can be "
             "read only once and has been."
         )
-    if masks and groups is not None:
+    in_batches = _join(members, "groups")
+    if in_batches is not None and groups is not None:
         raise ValueError("Give `groups`, or groups in the batches, not both.")
     return flips(
         np.concatenate(before),
         np.concatenate(after),
-        groups=_join(masks) if masks else groups,
+        groups=groups if in_batches is None else in_batches,
         threshold=threshold,
-        sample_weight=np.concatenate(weights) if weights else None,
+        sample_weight=_join(weights, "a weight"),
         confidence=confidence,
         seed=seed,
     )
@@ -111,10 +119,14 @@ def _unpack(batch: Any) -> tuple:
             "`pairs` must yield (original_x, counterfactual_x), with a weight "
             f"and groups or without. Received: {type(batch).__name__}"
         )
-    batch = (*batch, None, None)[:4]
-    if batch[2] is not None and not np.ndim(batch[2]):
+    original, counterfactual, weight, members = (*batch, None, None)[:4]
+    if any(
+        not len(getattr(each, "shape", ()))
+        for each in keras.tree.flatten((original, counterfactual, weight))
+        if each is not None
+    ):
         raise ValueError("`pairs` must come in batches: use `pairs.batch(n)`.")
-    return batch
+    return original, counterfactual, weight, members
 
 
 def _predict(model, original, counterfactual) -> tuple[np.ndarray, np.ndarray]:
@@ -146,11 +158,7 @@ def _is_dense(value: Any) -> bool:
 
 
 def _checked(predictions: Any, rows: int | None) -> np.ndarray:
-    if keras.tree.is_nested(predictions):
-        raise ValueError(
-            "`model` must have one output: make a keras.Model of the one that "
-            f"decides. Received: {len(keras.tree.flatten(predictions))} outputs"
-        )
+    require_one_output(predictions)
     if rows is not None and len(predictions) != rows:
         raise ValueError(
             "`model` must predict a row for each row of its input. "
@@ -159,20 +167,42 @@ def _checked(predictions: Any, rows: int | None) -> np.ndarray:
     return predictions
 
 
-def _to_numpy(members: Any) -> Any:
-    if isinstance(members, Mapping):
-        return {name: np.asarray(mask) for name, mask in members.items()}
-    labels = np.asarray(members)
-    if labels.dtype == object:
-        # TensorFlow's strings are bytes.
-        return np.char.decode(labels.astype(np.bytes_), "utf-8")
-    return labels
+def _of_batch(weight: Any, rows: int) -> np.ndarray | None:
+    if weight is None:
+        return None
+    weight = np.asarray(weight)
+    if weight.shape != (rows,):
+        raise ValueError(
+            "`pairs` must yield weights of shape [batch]. "
+            f"Received: shape={list(weight.shape)} with {rows} pairs"
+        )
+    return weight
 
 
-def _join(parts: list) -> Any:
-    if isinstance(parts[0], dict):
-        return {
-            name: np.concatenate([part[name] for part in parts])
-            for name in parts[0]
-        }
-    return np.concatenate(parts)
+def _join(parts: list, what: str) -> Any:
+    """Returns what all batches have as one, or `None` if none has it."""
+    missing = sum(part is None for part in parts)
+    if missing == len(parts):
+        return None
+    if missing:
+        raise ValueError(
+            f"`pairs` must yield {what} in every batch or in none. "
+            f"Received: none in {missing} of {len(parts)} batches"
+        )
+    names = [
+        sorted(map(str, part)) if isinstance(part, Mapping) else None
+        for part in parts
+    ]
+    other = next((each for each in names if each != names[0]), names[0])
+    if other != names[0]:
+        raise ValueError(
+            "`pairs` must yield the same groups in every batch. "
+            f"Received: masks named {names[0]}, then {other}"
+        )
+    if names[0] is None:
+        # As objects, so that missing labels do not become text.
+        return np.concatenate([np.asarray(p, dtype=object) for p in parts])
+    return {
+        name: np.concatenate([np.asarray(part[name]) for part in parts])
+        for name in names[0]
+    }

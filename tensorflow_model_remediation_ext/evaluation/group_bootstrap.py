@@ -1,21 +1,8 @@
-"""The bootstrap of disparities between groups of people."""
+"""How far groups of people are apart, and the bootstrap of it."""
 
 from __future__ import annotations
 
 import numpy as np
-
-
-def has_both_labels(positive: np.ndarray, codes: np.ndarray) -> np.ndarray:
-    """Returns, for each group, whether it has positive and negative labels.
-
-    Args:
-        positive: Boolean labels, `[n]`.
-        codes: Group of each example, `[n]`, from 0.
-    """
-    size = codes.max() + 1
-    return (np.bincount(codes[positive], minlength=size) > 0) & (
-        np.bincount(codes[~positive], minlength=size) > 0
-    )
 
 
 def resampled_disparities(
@@ -27,7 +14,7 @@ def resampled_disparities(
     n_boot: int,
     rng: np.random.Generator,
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Resamples all examples and computes how far groups are apart.
+    """Computes how far groups are apart, and resamples all examples.
 
     Args:
         positive: Boolean labels, `[n]`.
@@ -39,16 +26,16 @@ def resampled_disparities(
         rng: Source of the resamples.
 
     Returns:
-        By metric the differences and the ratios, `[n_boot]` each; NaN where
-        no group of a resample has the metric.
+        By metric the differences and the ratios, `[1 + n_boot]` each, first
+        those of the examples themselves; NaN where no group has the metric.
     """
     n = len(codes)
     cells = np.bincount(
         4 * codes + 2 * positive + decided, minlength=4 * n_groups
     )
-    counts = rng.multinomial(n, cells / n, size=n_boot)
+    counts = np.stack([cells, *rng.multinomial(n, cells / n, size=n_boot)])
     true_negative, false_positive, false_negative, true_positive = np.moveaxis(
-        counts.reshape(n_boot, n_groups, 4).astype(np.float64), 2, 0
+        counts.reshape(-1, n_groups, 4).astype(np.float64), 2, 0
     )
     negatives = true_negative + false_positive
     positives = true_positive + false_negative
@@ -56,16 +43,16 @@ def resampled_disparities(
     selected = _ratio(true_positive + false_positive, total)
     true_positive_rate = _ratio(true_positive, positives)
     false_positive_rate = _ratio(false_positive, negatives)
-    both = np.flatnonzero(has_both_labels(positive, codes))
+    both = np.flatnonzero((positives[0] > 0) & (negatives[0] > 0))
     odds = [
         _apart(rate[:, both])
         for rate in (true_positive_rate, false_positive_rate)
     ]
     return {
-        "accuracy": _apart(_ratio(true_positive + true_negative, total)),
         "auc": _apart(
             _resampled_areas(positive, scores, codes, n_groups, n_boot, rng)
         ),
+        "accuracy": _apart(_ratio(true_positive + true_negative, total)),
         "selection_rate": _apart(selected),
         "true_positive_rate": _apart(true_positive_rate),
         "false_positive_rate": _apart(false_positive_rate),
@@ -80,27 +67,39 @@ def resampled_disparities(
 def _resampled_areas(
     positive, scores, codes, n_groups, n_boot, rng
 ) -> np.ndarray:
-    """Returns areas under the ROC curve, `[n_boot, n_groups]`."""
-    n = len(codes)
-    order = np.lexsort((scores, codes))
-    positive, scores, codes = positive[order], scores[order], codes[order]
-    new_group = np.diff(codes, prepend=-1) > 0
-    # Examples of one group with one score count as tied.
-    starts = np.flatnonzero(new_group | (np.diff(scores, prepend=np.nan) != 0))
-    groups = codes[starts]
-    areas = np.full((n_boot, n_groups), np.nan)
-    for resample in areas:
+    """Returns areas under the ROC curve, `[1 + n_boot, n_groups]`."""
+    n, m = len(codes), np.count_nonzero(~positive)
+    ranks = np.unique(scores, return_inverse=True)[1].reshape(-1)
+    keys = codes * (ranks.max() + 1) + ranks
+    negatives, positives = np.sort(keys[~positive]), np.sort(keys[positive])
+    # Of each positive example: the negative ones, of earlier groups or of its
+    # own, that come before it, without and with those of the same score.
+    below = np.searchsorted(negatives, positives, "left")
+    upto = np.searchsorted(negatives, positives, "right")
+    # Where groups begin and end.
+    edges = np.arange(n_groups + 1) * (ranks.max() + 1)
+    negative_edges = np.searchsorted(negatives, edges)
+    positive_edges = np.searchsorted(positives, edges)
+    areas = np.empty((1 + n_boot, n_groups))
+    drawn = np.ones(n, np.int64)
+    for area in areas:
+        before = _cumulated(drawn[:m])
+        earlier = before[negative_edges]
+        hits = drawn[m:]
+        # Twice the pairs that are ordered rightly, so that ties count one.
+        pairs = _cumulated(hits * (before[below] + before[upto]))
+        hits = np.diff(_cumulated(hits)[positive_edges])
+        own = np.diff(pairs[positive_edges]) - 2 * hits * earlier[:-1]
+        area[:] = _ratio(own, 2 * hits * np.diff(earlier))
         drawn = np.bincount(rng.integers(n, size=n), minlength=n)
-        hits = np.add.reduceat(np.where(positive, drawn, 0), starts)
-        misses = np.add.reduceat(np.where(positive, 0, drawn), starts)
-        before = np.cumsum(misses) - misses
-        positives = np.bincount(groups, hits, n_groups)
-        negatives = np.bincount(groups, misses, n_groups)
-        # Of the group's own misses, so without those of earlier groups.
-        before = before - (np.cumsum(negatives) - negatives)[groups]
-        ordered = np.bincount(groups, hits * (before + misses / 2), n_groups)
-        resample[:] = _ratio(ordered, positives * negatives)
     return areas
+
+
+def _cumulated(counts: np.ndarray) -> np.ndarray:
+    """Returns sums of the first 0, 1, ... counts."""
+    sums = np.zeros(len(counts) + 1, np.int64)
+    np.cumsum(counts, out=sums[1:])
+    return sums
 
 
 def _ratio(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -108,7 +107,7 @@ def _ratio(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def _apart(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the differences and ratios of extreme groups, `[n_boot]`."""
+    """Returns the differences and ratios of extreme groups, one a row."""
     if not values.shape[1]:
         nothing = np.full(len(values), np.nan)
         return nothing, nothing

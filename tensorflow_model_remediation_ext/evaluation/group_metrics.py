@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
+from tensorflow_model_remediation_ext.evaluation.checks import (
+    require_count,
+    require_probabilities,
+)
 from tensorflow_model_remediation_ext.evaluation.group_bootstrap import (
-    has_both_labels,
     resampled_disparities,
 )
 from tensorflow_model_remediation_ext.evaluation.group_report import (
@@ -16,6 +19,7 @@ from tensorflow_model_remediation_ext.evaluation.group_report import (
     GroupReport,
     GroupRow,
 )
+from tensorflow_model_remediation_ext.evaluation.groups import read_labels
 from tensorflow_model_remediation_ext.evaluation.intervals import (
     UNKNOWN,
     Estimate,
@@ -25,9 +29,7 @@ from tensorflow_model_remediation_ext.evaluation.intervals import (
 from tensorflow_model_remediation_ext.evaluation.performance import (
     auc,
     labels_and_scores,
-    require_probabilities,
 )
-from tensorflow_model_remediation_ext.evaluation.tables import extra
 
 _OVERALL = "overall"
 
@@ -45,7 +47,7 @@ def group_metrics(
 ) -> GroupReport:
     """Measures a model's quality and decisions by group of people.
 
-    Figures, differences and ratios are those of Fairlearn's `MetricFrame`.
+    Figures, differences and ratios equal those of Fairlearn's `MetricFrame`.
     Rates have Wilson's score intervals and areas DeLong's, as everywhere in
     this package: the bootstrap of a rate of zero has no width. Differences and
     ratios have intervals of the percentile bootstrap over all examples; for
@@ -84,10 +86,10 @@ def group_metrics(
         disparities, those of equalized odds between groups with both labels.
 
     Raises:
-        ImportError: If Fairlearn or SciPy is missing.
         ValueError: If lengths differ, there are no rows, labels are not 0 or
-            1, a score is NaN or no probability where it must be, a group has
-            no name or the name `"overall"`, or an option is out of range.
+            1, a score is not finite or no probability where it must be, a
+            group has no name or the name `"overall"`, or an option is out of
+            range.
 
     Example:
         >>> report = group_metrics(
@@ -107,9 +109,8 @@ def group_metrics(
         introduction to the bootstrap", chapters 13 and 15.
     """
     normal_quantile(confidence)  # Refuses a bad level before any work.
-    for name, value in (("n_boot", n_boot), ("n_permutations", n_permutations)):
-        if value < 1:
-            raise ValueError(f"`{name}` must be positive. Received: {value}")
+    require_count(n_boot, "n_boot")
+    require_count(n_permutations, "n_permutations")
     positive, scores = labels_and_scores(y_true, y_pred, "y_true", "y_pred")
     require_probabilities(scores, "y_pred", threshold)
     names, codes = _groups(sensitive_features, len(scores))
@@ -141,47 +142,28 @@ def group_metrics(
         positive, scores, decided, codes, len(names), n_boot, rng
     )
     disparities = tuple(
-        DisparityRow(
-            metric,
-            *(
-                _estimate(value, resamples, confidence)
-                for value, resamples in zip(
-                    values, resampled[metric], strict=True
-                )
-            ),
-        )
-        for metric, values in _disparities(
-            positive, scores, decided, codes
-        ).items()
+        DisparityRow(metric, *(_estimate(v, confidence) for v in values))
+        for metric, values in resampled.items()
     )
     return GroupReport(tuple(rows), confidence, disparities)
 
 
 def _groups(features: Any, n: int) -> tuple[list[str], np.ndarray]:
     """Returns the groups' names, and which of them each row is of."""
-    pandas = extra("pandas", "A table of groups")
     if isinstance(features, Mapping) or hasattr(features, "columns"):
         columns = {str(name): features[name] for name in features}
     else:
         columns = {"": features}
+    if not columns:
+        raise ValueError(
+            "`sensitive_features` must hold labels of groups. "
+            f"Received: {type(features).__name__} without columns"
+        )
     names, codes = [""], np.zeros(n, np.int64)
     for column, labels in columns.items():
-        if not isinstance(labels, pandas.Series):
-            labels = pandas.Series(_labels(labels))
-        if labels.shape != (n,):
-            raise ValueError(
-                f"`sensitive_features` must hold a label for each of the {n} "
-                f"rows of `y_true`. Received: shape={labels.shape}"
-            )
-        if labels.isna().any():
-            raise ValueError(
-                "`sensitive_features` must not hold missing labels: give them "
-                "a name."
-            )
-        labels = labels.astype("category").cat
-        values = [str(value) for value in labels.categories]
+        values, rows = _labels(labels, n)
         prefix = f"{column}=" if column else ""
-        codes = codes * len(values) + labels.codes.to_numpy()
+        codes = codes * len(values) + rows
         names = [
             f"{name}, {prefix}{value}" if name else f"{prefix}{value}"
             for name in names
@@ -195,106 +177,65 @@ def _groups(features: Any, n: int) -> tuple[list[str], np.ndarray]:
     return names, codes
 
 
-def _labels(labels: Any) -> Any:
-    if not hasattr(labels, "categories"):
-        labels = np.asarray(labels)
-        if labels.ndim == 2 and labels.shape[1] == 1:
-            labels = labels[:, 0]
-        if labels.ndim != 1:
-            raise ValueError(
-                "`sensitive_features` must be labels of shape [n], or several "
-                f"in a dict or DataFrame. Received: shape={labels.shape}"
-            )
-    return labels
+def _labels(labels: Any, n: int) -> tuple[list[Any], np.ndarray]:
+    """Returns all labels, in pandas' order or sorted, and codes of the rows."""
+    found, rows = read_labels(labels, "sensitive_features", n)
+    categories = getattr(getattr(labels, "cat", labels), "categories", None)
+    if categories is not None:
+        values, _ = read_labels(categories, "categories", len(categories))
+    else:
+        try:
+            values = sorted(found)
+        except TypeError:  # Of different types.
+            values = found
+    place = {value: k for k, value in enumerate(values)}
+    return values, np.array([place[value] for value in found])[rows]
 
 
-def _disparities(
-    positive, scores, decided, codes
-) -> dict[str, tuple[float, float]]:
-    """Returns Fairlearn's difference and ratio of each metric."""
-    fairness = extra("fairlearn.metrics", "Group metrics")
-    quality = extra("sklearn.metrics", "Group metrics")
-
-    def where(label: int, rate: Callable) -> Callable:
-        # Fairlearn calls a rate among no examples zero.
-        return lambda y, d: rate(y, d) if (y == label).any() else np.nan
-
-    def area(y, s):
-        return quality.roc_auc_score(y, s) if 0 < y.sum() < len(y) else np.nan
-
-    y, d = positive.astype(int), decided.astype(int)
-    rates = {
-        "accuracy": quality.accuracy_score,
-        "selection_rate": fairness.selection_rate,
-        "true_positive_rate": where(1, fairness.true_positive_rate),
-        "false_positive_rate": where(0, fairness.false_positive_rate),
-    }
-    figures: dict[str, Any] = {}
-    for metrics, predictions in (({"auc": area}, scores), (rates, d)):
-        frame = fairness.MetricFrame(
-            metrics=metrics,
-            y_true=y,
-            y_pred=predictions,
-            sensitive_features=codes,
-        )
-        difference, ratio = frame.difference(), frame.ratio()
-        figures |= {name: (difference[name], ratio[name]) for name in metrics}
-    both = has_both_labels(positive, codes)[codes]
-    for name, rows in (
-        ("demographic_parity", slice(None)),
-        ("equalized_odds", both),
-    ):
-        figures[name] = tuple(
-            getattr(fairness, f"{name}_{kind}")(
-                y[rows], d[rows], sensitive_features=codes[rows]
-            )
-            if len(y[rows])
-            else np.nan
-            for kind in ("difference", "ratio")
-        )
-    return figures
-
-
-def _estimate(value, resamples, confidence) -> Estimate:
+def _estimate(values: np.ndarray, confidence: float) -> Estimate:
+    """Returns the first value with the interval of the others."""
+    value, resamples = float(values[0]), values[1:]
     resamples = resamples[~np.isnan(resamples)]
     if np.isnan(value) or not len(resamples):
-        return Estimate(float(value), np.nan, np.nan)
+        return Estimate(value, np.nan, np.nan)
     tail = (1 - confidence) / 2
     low, high = np.quantile(resamples, [tail, 1 - tail])
-    return Estimate(float(value), float(low), float(high))
+    return Estimate(value, float(low), float(high))
 
 
 def _p_values(scores, codes, n_groups, n_permutations, rng) -> list[float]:
     """Tests the scores of each group against those of all others.
 
     The statistic is that of Kolmogorov and Smirnov, which its permutations
-    make exact for scores with ties, too.
+    make exact for scores with ties, too. All groups share the permutations.
     """
-    stats = extra("scipy.stats", "A permutation test")
-    ranks = np.unique(scores, return_inverse=True)[1].reshape(-1)
-    size = ranks.max() + 1
+    n = len(codes)
+    sizes = np.bincount(codes, minlength=n_groups)
+    starts = np.cumsum(sizes) - sizes
+    codes = codes[np.argsort(scores)].astype(np.min_scalar_type(n_groups))
+    scores = np.sort(scores)
+    # Of each example, how many score less, and how many no more.
+    below = np.searchsorted(scores, scores, "left")
+    upto = np.searchsorted(scores, scores, "right")
+    # Of each example, group by group, those of its group before it.
+    size, before = np.repeat(sizes, sizes), n * np.arange(n)
+    before -= n * np.repeat(starts, sizes)
 
-    def distance(a, b):
-        below = [
-            np.bincount(sample, minlength=size).cumsum() / len(sample)
-            for sample in (a, b)
-        ]
-        return np.abs(below[0] - below[1]).max()
+    def distances(codes):
+        # By how much the distribution of a group and that of all differ,
+        # times `n` and the group's size: whole numbers, so that equal
+        # distances are equal. At all but the first and last of tied examples
+        # these differences are too small, which does not change the largest.
+        members = np.argsort(codes, kind="stable")
+        above = before + n - size * upto[members]
+        under = size * below[members] - before
+        return np.maximum.reduceat(np.maximum(above, under), starts[sizes > 0])
 
-    def test(k):
-        inside = codes == k
-        if not 2 <= inside.sum() <= len(inside) - 2:
-            return float("nan")
-        result = stats.permutation_test(
-            (ranks[inside], ranks[~inside]),
-            distance,
-            n_resamples=n_permutations,
-            batch=max(1, 10**6 // len(ranks)),
-            alternative="greater",
-            random_state=rng,
-        )
-        return float(result.pvalue)
-
-    if n_groups == 2:
-        return [test(0)] * 2  # One group's others are the other group.
-    return [test(k) for k in range(n_groups)]
+    observed = distances(codes)
+    as_far = np.ones(len(observed))
+    for _ in range(n_permutations):
+        as_far += distances(rng.permutation(codes)) >= observed
+    p_values = np.full(n_groups, np.nan)
+    p_values[sizes > 0] = as_far / (1 + n_permutations)
+    p_values[(sizes < 2) | (sizes > n - 2)] = np.nan
+    return p_values.tolist()

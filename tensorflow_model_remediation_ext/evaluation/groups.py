@@ -1,4 +1,4 @@
-"""Groups of rows as boolean masks, from the forms in which users have them."""
+"""Labels and groups of rows, from the forms in which users have them."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ def group_masks(groups: Any, n: int) -> dict[str, np.ndarray]:
 
     Args:
         groups: `None`; a dict of boolean masks `[n]`, which may overlap; an
-            array, list or pandas Series of labels `[n]`; or a pandas
-            DataFrame of `n` rows, whose boolean columns are taken as masks
-            and whose other columns as labels.
+            array, list or pandas Series of labels, see `read_labels`; or a
+            pandas DataFrame of `n` rows, whose boolean columns are taken as
+            masks and whose other columns as labels.
         n: Number of rows.
 
     Returns:
@@ -33,15 +33,12 @@ def group_masks(groups: Any, n: int) -> dict[str, np.ndarray]:
     elif hasattr(groups, "columns"):
         named = []
         for name, column in groups.items():
-            if column.dtype == bool:
+            if column.dtype.kind == "b":
                 named.append((str(name), _mask(name, column, n)))
             else:
-                named += [
-                    (f"{name}={label}", mask)
-                    for label, mask in _by_label(column, n)
-                ]
+                named += _by_label(column, n, f"{name}=")
     else:
-        named = [(str(label), mask) for label, mask in _by_label(groups, n)]
+        named = _by_label(groups, n)
     masks = dict(named)
     if len(masks) < len(named):
         raise ValueError(
@@ -53,34 +50,73 @@ def group_masks(groups: Any, n: int) -> dict[str, np.ndarray]:
 
 def _mask(name: Any, mask: Any, n: int) -> np.ndarray:
     mask = np.asarray(mask)
+    if mask.dtype == object and {*map(type, mask.flat)} == {bool}:
+        mask = mask.astype(bool)  # A nullable column of pandas.
     if mask.dtype != bool or mask.shape != (n,):
         raise ValueError(
-            f"`groups[{name!r}]` must be a boolean mask of shape ({n},). "
+            f"`groups[{name!r}]` must be a boolean mask of shape ({n},), "
+            "without missing values. "
             f"Received: dtype={mask.dtype}, shape={mask.shape}"
         )
     return mask
 
 
-def _by_label(labels: Any, n: int) -> list[tuple[Any, np.ndarray]]:
-    labels = np.asarray(labels, dtype=object)
+def _by_label(
+    labels: Any, n: int, prefix: str = ""
+) -> list[tuple[str, np.ndarray]]:
+    values, codes = read_labels(labels, "groups", n)
+    return [
+        (f"{prefix}{value}", codes == code) for code, value in enumerate(values)
+    ]
+
+
+def read_labels(values: Any, name: str, n: int) -> tuple[list[Any], np.ndarray]:
+    """Reads a label for each row.
+
+    Args:
+        values: Labels of any types, `[n]` or `[n, 1]`. Bytes, as which
+            TensorFlow has its strings, are text.
+        name: What to call them in an error.
+        n: Number of rows.
+
+    Returns:
+        The labels that there are, in the order in which they first appear,
+        and `int64` codes `[n]`, the place of each row's label among them.
+
+    Raises:
+        ValueError: If a length is not `n`, or a label is missing.
+    """
+    labels = np.asarray(values, dtype=object)
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        labels = labels[:, 0]
     if labels.shape != (n,):
         raise ValueError(
-            f"`groups` must hold a label for each of the {n} pairs. "
+            f"`{name}` must hold a label for each of the {n} rows. "
             f"Received: shape={labels.shape}"
         )
     # A dictionary, since sorting objects is slow and fails on mixed types.
     codes: dict[Any, int] = {}
     rows = np.fromiter(
-        (codes.setdefault(label, len(codes)) for label in labels.tolist()),
+        (
+            codes.setdefault(
+                x.decode(errors="backslashreplace")
+                if isinstance(x, bytes)
+                else x,
+                len(codes),
+            )
+            for x in labels.tolist()
+        ),
         dtype=np.int64,
         count=n,
     )
-    if any(_is_missing(label) for label in codes):
-        raise ValueError(
-            "`groups` must not hold missing labels: give them a name, or pass "
-            "a dict of boolean masks."
-        )
-    return [(label, rows == code) for label, code in codes.items()]
+    for label, code in codes.items():
+        if _is_missing(label):
+            raise ValueError(
+                f"`{name}` must not hold missing labels (None, NaN): give "
+                "these rows a label, or leave them out. "
+                f"Received: {label!r} in row {np.argmax(rows == code)}"
+            )
+    return list(codes), rows
 
 
 def _is_missing(label: Any) -> bool:

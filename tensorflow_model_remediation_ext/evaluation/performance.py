@@ -6,6 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from tensorflow_model_remediation_ext.evaluation.checks import (
+    finite_numbers,
+    require_probabilities,
+)
 from tensorflow_model_remediation_ext.evaluation.intervals import (
     Estimate,
     normal_quantile,
@@ -26,7 +30,8 @@ def accuracy(
         labels: Zeros and ones, `[n]` or `[n, 1]`.
         predictions: Predictions, `[n]` or `[n, 1]`. One greater than
             `threshold` is a positive decision.
-        threshold: 0.5 for probabilities, 0.0 for logits.
+        threshold: Predictions must be probabilities if it is strictly between
+            0 and 1; give `threshold=0.0` for logits.
         confidence: Level of the two-sided interval.
 
     Returns:
@@ -34,7 +39,8 @@ def accuracy(
 
     Raises:
         ValueError: If there are no rows, lengths differ, labels are not 0 or
-            1, or a prediction is NaN.
+            1, or a prediction is not finite or no probability where it must
+            be.
 
     Example:
         >>> accuracy([0, 1, 1, 0], [0.2, 0.9, 0.4, 0.1]).value
@@ -43,6 +49,7 @@ def accuracy(
     positive, predictions = labels_and_scores(
         labels, predictions, "labels", "predictions"
     )
+    require_probabilities(predictions, "predictions", threshold)
     return rate_estimate(
         (predictions > threshold) == positive, None, confidence
     )
@@ -67,7 +74,7 @@ def auc(labels: Any, predictions: Any, *, confidence: float = 0.95) -> Estimate:
 
     Raises:
         ValueError: If lengths differ, labels are not 0 or 1, a prediction is
-            NaN, or a class has fewer than two examples.
+            not finite, or a class has fewer than two examples.
 
     Example:
         >>> auc([0, 1, 0, 1], [0.1, 0.9, 0.4, 0.3]).value
@@ -156,7 +163,7 @@ def labels_and_scores(
 
     Raises:
         ValueError: If there are no rows, lengths differ, labels are not 0 or
-            1, or a score is NaN.
+            1, or a score is not finite.
     """
     labels = _column(labels, labels_name)
     scores = _column(scores, scores_name)
@@ -167,39 +174,21 @@ def labels_and_scores(
         )
     if not len(labels):
         raise ValueError(f"`{labels_name}` must hold at least one row.")
-    if not np.isin(labels, (0, 1)).all():
-        raise ValueError(f"`{labels_name}` must be zeros and ones.")
+    other = labels[~np.isin(labels, (0, 1))]
+    if len(other):
+        raise ValueError(
+            f"`{labels_name}` must be zeros and ones. Received: {other[0]:g}"
+        )
     return labels == 1, scores
 
 
-def require_probabilities(
-    values: np.ndarray, name: str, threshold: float
-) -> None:
-    """Raises unless values fit a threshold that only probabilities have.
-
-    Raises:
-        ValueError: If `threshold` is strictly between 0 and 1, and a value
-            outside of [0, 1].
-    """
-    if (
-        0 < threshold < 1
-        and values.size
-        and not 0 <= values.min() <= values.max() <= 1
-    ):
-        raise ValueError(
-            f"`{name}` must be probabilities at `threshold={threshold}`; give "
-            "`threshold=0.0` for logits. "
-            f"Received: values from {values.min():g} to {values.max():g}"
-        )
-
-
 def _column(values: Any, name: str) -> np.ndarray:
-    array = np.asarray(values, dtype=np.float64)
+    array = finite_numbers(values, name)
     if array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]
-    if array.ndim != 1 or np.isnan(array).any():
+    if array.ndim != 1:
         raise ValueError(
-            f"`{name}` must have shape [n] or [n, 1] and no NaN. "
-            f"Received: shape={np.shape(values)}"
+            f"`{name}` must have shape [n] or [n, 1]. "
+            f"Received: shape={array.shape}"
         )
     return array

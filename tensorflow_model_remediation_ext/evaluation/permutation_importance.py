@@ -10,6 +10,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tensorflow_model_remediation_ext.evaluation.checks import (
+    require_count,
+    require_model,
+    require_one_output,
+)
 from tensorflow_model_remediation_ext.evaluation.importance_report import (
     ImportanceReport,
     ImportanceRow,
@@ -61,20 +66,20 @@ def permutation_importance(
 
     Args:
         model: A Keras model with one output.
-        x: Its inputs: an array `[n, d]`, each column of which is a feature;
-            any other array, `[n]` or `[n, ...]`, that is one feature; or a
-            dict or sequence of arrays, each of which is one. Strings are
-            strings or bytes.
+        x: Its inputs: an array `[n, d]` or a pandas DataFrame, each column of
+            which is a feature; any other array, `[n]` or `[n, ...]`, that is
+            one feature; or a dict or sequence of arrays, each of which is one.
+            Strings are strings or bytes.
         y: What the metric compares predictions with, `[n, ...]`.
         metric: `"accuracy"` or `"auc"` of binary labels and probabilities, or
             a function of `y` and predictions, `[n, ...]` arrays, that returns
             a number, the greater the better.
-        edits: Functions by name, each of which takes `x`, strings as
-            tensors, and returns it changed, such as
-            `{"gay": TermEditor(["gay"])}`.
+        edits: Functions by name, each of which takes a copy of `x`, strings
+            as tensors and a DataFrame as its array, and returns it changed,
+            such as `{"gay": TermEditor(["gay"])}`.
         feature_names: Names of the columns, or of the inputs where they are
-            no dict. By default their numbers; `"x"` for a single feature. An
-            empty list leaves only `edits`.
+            no dict. By default those of a DataFrame, otherwise their numbers;
+            `"x"` for a single feature. An empty list leaves only `edits`.
         n_repeats: Number of shuffles of each feature.
         batch_size: Rows that are predicted at once.
         confidence: Level of the two-sided intervals.
@@ -85,9 +90,11 @@ def permutation_importance(
 
     Raises:
         ImportError: If SciPy is missing.
-        ValueError: If lengths differ, an edit changes a shape, names do not
-            fit or occur twice, the metric is unknown or gives no number, or
-            an option is out of range.
+        TypeError: If `model` is no Keras model.
+        ValueError: If lengths differ, an edit changes names or shapes of
+            inputs, `model` has several outputs, names do not fit or occur
+            twice, the metric is unknown or gives no number, or an option is
+            out of range.
 
     Example:
         >>> inputs = keras.Input((2,))
@@ -107,13 +114,19 @@ def permutation_importance(
         2019, "All models are wrong, but many are useful", arXiv 1801.01489.
     """
     normal_quantile(confidence)  # Refuses a bad level before any work.
-    for name, value in (("n_repeats", n_repeats), ("batch_size", batch_size)):
-        if value < 1:
-            raise ValueError(f"`{name}` must be positive. Received: {value}")
+    require_model(model)
+    require_count(n_repeats, "n_repeats")
+    require_count(batch_size, "batch_size")
     score = _scorer(metric)
     y = np.asarray(y)
-    arrays, rebuild = _inputs(x, len(y))
-    features = _features(arrays, feature_names)
+    arrays, rebuild, columns = _inputs(x)
+    for name, array in arrays.items():
+        if array.shape[:1] != (len(y),):
+            raise ValueError(
+                "`x` and `y` must be equally long. Received: "
+                f"{len(y)} rows of `y` and shape {array.shape} for {name!r}"
+            )
+    features = _features(arrays, columns, feature_names)
     edits = dict(edits or {})
     names = [name for name, *_ in features] + list(edits)
     if len(set(names)) < len(names):
@@ -125,11 +138,7 @@ def permutation_importance(
         predictions = model.predict(
             rebuild(arrays), batch_size=batch_size, verbose=0
         )
-        if keras.tree.is_nested(predictions):
-            raise ValueError(
-                "`model` must have one output. "
-                f"Received: {len(keras.tree.flatten(predictions))} outputs"
-            )
+        require_one_output(predictions)
         return predictions
 
     original = predict(arrays)
@@ -154,7 +163,16 @@ def permutation_importance(
             changed.append(_differ(arrays, shuffled).sum())
         rows.append(row(name, drops, changed))
     for name, edit in edits.items():
-        edited = _inputs(edit(rebuild(arrays)), len(y))[0]
+        # Copies, since an edit may change what it is given.
+        copies = {key: array.copy() for key, array in arrays.items()}
+        edited, *_ = _inputs(edit(rebuild(copies)))
+        shapes = {key: array.shape for key, array in edited.items()}
+        wanted = {key: array.shape for key, array in arrays.items()}
+        if shapes != wanted:
+            raise ValueError(
+                f"`edits[{name!r}]` must keep the inputs and their shapes, "
+                f"{wanted}. Received: {shapes}"
+            )
         changed = _differ(arrays, edited)
         predictions = original.copy()
         if changed.any():
@@ -187,8 +205,13 @@ def _scorer(metric: Any) -> Callable[[np.ndarray, np.ndarray], float]:
     return score
 
 
-def _inputs(x: Any, n: int) -> tuple[dict[str, np.ndarray], Callable]:
-    """Returns the arrays of `x` by name, and what makes `x` of such a dict."""
+def _inputs(
+    x: Any,
+) -> tuple[dict[str, np.ndarray], Callable, list[str] | None]:
+    """Returns the arrays of `x` by name, and what makes `x` of such a dict.
+
+    Last come the names of its columns, if `x` is one array that has them.
+    """
     if isinstance(x, Mapping):
         keys = {str(key): key for key in x}
         arrays = {name: np.asarray(x[key]) for name, key in keys.items()}
@@ -196,25 +219,16 @@ def _inputs(x: Any, n: int) -> tuple[dict[str, np.ndarray], Callable]:
         def rebuild(arrays):
             return {keys[name]: _tensor(a) for name, a in arrays.items()}
 
-    elif isinstance(x, (list, tuple)) and all(np.ndim(a) for a in x):
+        return arrays, rebuild, None
+
+    if isinstance(x, (list, tuple)) and all(np.ndim(a) for a in x):
         arrays = {str(k): np.asarray(array) for k, array in enumerate(x)}
+        return arrays, lambda arrays: [*map(_tensor, arrays.values())], None
 
-        def rebuild(arrays):
-            return [_tensor(a) for a in arrays.values()]
-
-    else:
-        arrays = {"x": np.asarray(x)}
-
-        def rebuild(arrays):
-            return _tensor(arrays["x"])
-
-    for name, array in arrays.items():
-        if array.shape[:1] != (n,):
-            raise ValueError(
-                f"`x` and `y` must be equally long. Received: {n} rows of `y` "
-                f"and shape {array.shape} for {name!r}"
-            )
-    return arrays, rebuild
+    array, columns = np.asarray(x), None
+    if array.ndim == 2:
+        columns = [*map(str, getattr(x, "columns", range(array.shape[1])))]
+    return {"x": array}, lambda arrays: _tensor(arrays["x"]), columns
 
 
 def _tensor(array: np.ndarray) -> Any:
@@ -223,16 +237,15 @@ def _tensor(array: np.ndarray) -> Any:
 
 
 def _features(
-    arrays: dict[str, np.ndarray], names: Sequence[str] | None
+    arrays: dict[str, np.ndarray],
+    columns: list[str] | None,
+    names: Sequence[str] | None,
 ) -> list[tuple[str, str, int | None]]:
     """Returns each feature's name, array and column, `None` for all of it."""
-    first = arrays.get("x")
-    if len(arrays) == 1 and first is not None and first.ndim == 2:
-        places = [("x", column) for column in range(first.shape[1])]
-        default = [str(column) for _, column in places]
+    if columns is None:
+        places, default = [(name, None) for name in arrays], list(arrays)
     else:
-        places = [(name, None) for name in arrays]
-        default = list(arrays)
+        places, default = [("x", k) for k in range(len(columns))], columns
     if names is None:
         names = default
     if len(names) not in (0, len(places)):
@@ -258,16 +271,12 @@ def _differ(arrays, others) -> np.ndarray:
     """Returns which rows differ in any array."""
     differ: Any = False
     for name, array in arrays.items():
-        other = others.get(name)
-        if other is None or array.shape != other.shape:
-            raise ValueError(
-                "An edit must keep the inputs and their shapes. Received: "
-                f"{ {k: a.shape for k, a in others.items()} }"
-            )
+        other = others[name]
         if array.dtype.kind in "OSU":
             array, other = (_tensor(a).numpy() for a in (array, other))
-        rows = (array != other).reshape(len(array), -1)
-        differ = differ | rows.any(axis=1)
+        # NaN differs from itself, but has not changed.
+        values = (array != other) & ((array == array) | (other == other))
+        differ = differ | values.reshape(len(array), -1).any(axis=1)
     return differ
 
 

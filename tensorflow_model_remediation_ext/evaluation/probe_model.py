@@ -11,6 +11,10 @@ import numpy as np
 import tensorflow as tf
 
 from tensorflow_model_remediation_ext.common.progress import with_progress
+from tensorflow_model_remediation_ext.evaluation.checks import (
+    require_count,
+    require_model,
+)
 from tensorflow_model_remediation_ext.evaluation.probe_report import ProbeReport
 from tensorflow_model_remediation_ext.evaluation.probes import linear_probe
 
@@ -43,9 +47,10 @@ def probe_model(
         layer: A layer of the model or of a model or layer inside it, by name,
             by path, such as `"encoder/dense"`, or itself. Its output must be
             one tensor of shape `[batch, ..., d]`.
-        dataset: A `tf.data.Dataset`, or an iterable, of batches `(x, z)`,
-            `(x, z, sample_weight)` or `(x, z, sample_weight, groups)`. `z` is
-            `[batch]`, or has a value for each position. Rows with a zero in
+        dataset: A finite `tf.data.Dataset`, or an iterable, of batches
+            `(x, z)`, `(x, z, sample_weight)` or `(x, z, sample_weight,
+            groups)`. `z`, labels as for `linear_probe`, none of them missing,
+            is `[batch]`, or has a value for each position. Rows with a zero in
             `sample_weight`, of the same shapes, are left out, as are
             positions that the layer's own mask leaves out; the weights
             count no further, and may be `None`. `groups`, `[batch]`, labels
@@ -63,9 +68,12 @@ def probe_model(
 
     Raises:
         ImportError: If scikit-learn is missing.
+        TypeError: If `model` is no Keras model, or `dataset` cannot be read
+            batch by batch.
         ValueError: If the model has no such layer, or several; if the layer
             does not run, or runs several times; if shapes do not match, there
-            is no row to read, or for what `linear_probe` refuses.
+            is no row to read, or no end of them; or for what `linear_probe`
+            refuses, such as a label that is None, NaN or infinite.
 
     Example:
         >>> inputs = keras.Input((4,))
@@ -81,10 +89,9 @@ def probe_model(
         Alain and Bengio 2016, "Understanding intermediate layers using linear
         classifier probes", arXiv 1610.01644.
     """
-    if max_rows is not None and max_rows < 1:
-        raise ValueError(
-            f"`max_rows` must be positive. Received: max_rows={max_rows}"
-        )
+    require_model(model)
+    if max_rows is not None:
+        require_count(max_rows, "max_rows")
     read = _reader(model, _find(model, layer), dataset)
     sample = _Sample(max_rows, seed)
     examples, by_position, grouped = 0, False, False
@@ -220,6 +227,9 @@ def _unpack(batch: Any) -> tuple:
 
 def _spread(values: Any, places: tuple[int, ...], name: str) -> np.ndarray:
     """Returns values for all places, from `[batch]` or more of their axes."""
+    if not hasattr(values, "dtype"):
+        # As objects, so that missing labels do not become text.
+        values = np.asarray(values, dtype=object)
     values = np.asarray(values)
     if values.ndim > 1 and values.shape[-1] == 1 and values.shape != places:
         values = values[..., 0]

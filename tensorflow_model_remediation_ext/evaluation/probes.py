@@ -7,6 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from tensorflow_model_remediation_ext.evaluation.checks import (
+    finite_numbers,
+    require_count,
+)
+from tensorflow_model_remediation_ext.evaluation.groups import read_labels
 from tensorflow_model_remediation_ext.evaluation.intervals import (
     Estimate,
     normal_quantile,
@@ -87,9 +92,10 @@ def linear_probe(
 
     Raises:
         ImportError: If scikit-learn is missing.
-        ValueError: If lengths differ, a value is not finite, the concept has
-            one class only or a class too few examples or groups for the
-            folds, or an option is out of range.
+        ValueError: If lengths differ, a value is not finite, a label is
+            missing or a fraction, the concept has one class only or a class
+            too few examples or groups for the folds, or an option is out of
+            range.
 
     Example:
         >>> rng = np.random.default_rng(0)
@@ -110,10 +116,13 @@ def linear_probe(
             f"`kind` must be one of {_KINDS}. Received: kind={kind!r}"
         )
     normal_quantile(confidence)  # Refuses a bad level before any work.
+    require_count(cv, "cv", least=2)
+    if max_iter is not None:
+        require_count(max_iter, "max_iter")
     x = _features(x)
-    z = _labels(z, "z", len(x))
+    z = _codes(z, "z", len(x))
     if groups is not None:
-        groups = _labels(groups, "groups", len(x))
+        groups = _codes(groups, "groups", len(x))
     folds = _folds(x, z, groups, cv, seed)
     inflation = 1 + cv / (cv - 1)
     rows = []
@@ -138,42 +147,24 @@ def linear_probe(
 
 
 def _features(x: Any) -> np.ndarray:
-    try:
-        x = np.asarray(x, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise ValueError("`x` must be an array of numbers.") from error
+    x = finite_numbers(x, "x")
     if x.ndim != 2 or not x.size:
         raise ValueError(
             "`x` must have shape [n, d] and not be empty. "
             f"Received: shape={x.shape}"
         )
-    finite = np.isfinite(x).all(axis=1)
-    if not finite.all():
-        raise ValueError(
-            "`x` must be finite. Received: NaN or infinity in row "
-            f"{int(np.argmin(finite))}"
-        )
     return x
 
 
-def _labels(values: Any, name: str, n: int) -> np.ndarray:
-    """Returns codes from 0 of the values, in sorted order."""
-    values = np.asarray(values)
-    if values.ndim == 2 and values.shape[1] == 1:
-        values = values[:, 0]
-    if values.shape != (n,):
-        raise ValueError(
-            f"`{name}` must hold a label for each of the {n} rows of `x`. "
-            f"Received: shape={values.shape}"
-        )
-    if values.dtype.kind == "f" and not (values == np.floor(values)).all():
-        raise ValueError(
-            f"`{name}` must be labels, not measurements. "
-            f"Received: {name} of dtype {values.dtype} with fractions or NaN"
-        )
-    if values.dtype.kind == "O":
-        values = values.astype(str)
-    return np.unique(values, return_inverse=True)[1].reshape(-1)
+def _codes(values: Any, name: str, n: int) -> np.ndarray:
+    """Returns codes from 0 of the values."""
+    labels, codes = read_labels(values, name, n)
+    for label in labels:
+        if isinstance(label, (float, np.floating)) and not label.is_integer():
+            raise ValueError(
+                f"`{name}` must be labels, not measurements. Received: {label}"
+            )
+    return codes
 
 
 def _folds(x, z, groups, cv, seed) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -182,10 +173,6 @@ def _folds(x, z, groups, cv, seed) -> list[tuple[np.ndarray, np.ndarray]]:
     counts = np.bincount(z)
     if len(counts) < 2:
         raise ValueError("`z` has one class only: there is nothing to find.")
-    if not isinstance(cv, int) or cv < 2:
-        raise ValueError(
-            f"`cv` must be a number of folds, 2 or more. Received: cv={cv!r}"
-        )
     units = counts
     if groups is not None:
         pairs = np.unique(np.stack([z, groups]), axis=1)
@@ -194,7 +181,7 @@ def _folds(x, z, groups, cv, seed) -> list[tuple[np.ndarray, np.ndarray]]:
         raise ValueError(
             f"Every class of `z` must have {cv} "
             f"{'examples' if groups is None else 'groups'} or more for "
-            f"cv={cv} folds. Received: {units.tolist()} by class"
+            f"cv={cv} folds. Received: a class with {units.min()}"
         )
     kind = "StratifiedKFold" if groups is None else "StratifiedGroupKFold"
     splitter = getattr(splits, kind)(cv, shuffle=True, random_state=seed)

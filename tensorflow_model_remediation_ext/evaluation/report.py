@@ -50,6 +50,7 @@ class Report:
     """
 
     def __init__(self, title: str, summary: str = ""):
+        _require_text(title=title, summary=summary)
         self.title = title
         self.summary = summary
         self._figures: dict[str, dict[str, Estimate]] = {}
@@ -68,7 +69,7 @@ class Report:
         Args:
             model: Name of the model, such as `"baseline"`.
             name: What was measured. Under one name, all models have results of
-                the same type.
+                the same type and intervals of the same level.
             result: What a function of `evaluation` returned: a table, an
                 `Estimate`, or a plain number, which has no interval.
             about: Of a table, a sentence for all models on what it is of: which
@@ -79,9 +80,11 @@ class Report:
 
         Raises:
             TypeError: If `result` is none of these, or of another type than
-                what other models have under this name.
-            ValueError: If the model already has a result of this name.
+                what other models have under this name; or if a text is none.
+            ValueError: If the model already has a result of this name, or
+                intervals have another level than other models' under it.
         """
+        _require_text(model=model, name=name, about=about)
         if isinstance(result, Table):
             home, other = self._results, self._figures
         else:
@@ -99,6 +102,14 @@ class Report:
             raise ValueError(
                 f"The model {model!r} already has a result named {name!r}."
             )
+        level = getattr(result, "confidence", None)
+        for other_result in before.values():
+            known = getattr(other_result, "confidence", None)
+            if known != level:
+                raise ValueError(
+                    f"Results named {name!r} must have one `confidence`. "
+                    f"Received: {level} for the model {model!r}, after {known}"
+                )
         home.setdefault(name, {})[model] = result
         if about:
             self._about[name] = about
@@ -205,6 +216,12 @@ class Report:
                 columns += [[m, *map(show, each)] for m, each in series.items()]
                 parts.append(aligned(list(zip(*columns, strict=True))))
         return "\n\n".join([*parts, "Intervals in brackets"])
+
+
+def _require_text(**values: Any) -> None:
+    for name, value in values.items():
+        if not isinstance(value, str):
+            raise TypeError(f"`{name}` must be text. Received: {value!r}")
 
 
 def _estimate(value: Any) -> Estimate:

@@ -132,7 +132,10 @@ def side_by_side(
     labels: dict[Any, str] = {}
     for result in by_model.values():
         for row in result.rows:
-            labels.setdefault(name_of(row), label_of(row))
+            name, label = name_of(row), label_of(row)
+            if labels.setdefault(name, label) != label:
+                # Not of as many examples for all models.
+                labels[name] = label_of(row, size=False)
     series = {}
     for model, result in by_model.items():
         found = {name_of(row): getattr(row, figure) for row in result.rows}

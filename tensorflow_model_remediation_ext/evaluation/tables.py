@@ -217,7 +217,7 @@ def plot_estimates(
             markersize=5,
             capsize=3,
             color=COLORS[k % len(COLORS)],
-            label=label,
+            label=_plain(label),
         )
     for label, values in references.items():
         for k, value in enumerate(sorted(values)):
@@ -226,11 +226,11 @@ def plot_estimates(
                 color="0.5",
                 linestyle="--",
                 linewidth=1,
-                label=None if k else label,
+                label=None if k else _plain(label),
             )
-    axes.set_yticks(range(len(names)), names)
+    axes.set_yticks(range(len(names)), [*map(_plain, names)])
     axes.set_ylim(len(names) - 0.5, -0.5)
-    axes.set_xlabel(axis_label)
+    axes.set_xlabel(_plain(axis_label))
     tidy(axes, grid="x")
     if len(series) > 1 or references:
         axes.legend(
@@ -240,6 +240,14 @@ def plot_estimates(
             ncols=3,
         )
     return axes
+
+
+def _plain(label: str) -> str:
+    """Returns what matplotlib draws as this text."""
+    # It sets what stands between dollars as mathematics, and leaves out of
+    # legends what begins with an underscore: not with a space of no width.
+    hidden = "\u200b" if label.startswith("_") else ""
+    return hidden + label.replace("$", r"\$")
 
 
 def new_axes(width: float = 7, height: float = 3) -> Any:
@@ -263,11 +271,11 @@ def name_of(row: Row) -> Any:
     return getattr(row, dataclasses.fields(row)[0].name)
 
 
-def label_of(row: Row) -> str:
-    """Returns the name of a row as text, with the number of examples."""
+def label_of(row: Row, size: bool = True) -> str:
+    """Returns the name of a row as text, with the number of examples or not."""
     name = name_of(row)
     name = f"{name:g}" if isinstance(name, float) else str(name)
-    return f"{name} (n = {row.n:,})" if hasattr(row, "n") else name
+    return f"{name} (n = {row.n:,})" if size and hasattr(row, "n") else name
 
 
 def show(value: Any) -> str:

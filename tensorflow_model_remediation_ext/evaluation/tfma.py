@@ -94,7 +94,7 @@ def analyze_flips(
         for names in crossings
         if len(names) == 1
         and names[0] in frame
-        and frame[names[0]].dtype == bool
+        and frame[names[0]].dtype.kind == "b"
     ]
     crossings = [
         names for names in crossings if names not in [(mask,) for mask in masks]

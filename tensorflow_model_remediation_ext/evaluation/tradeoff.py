@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import keras
 import numpy as np
 
+from tensorflow_model_remediation_ext.common.progress import progress_bar
 from tensorflow_model_remediation_ext.evaluation.intervals import (
     Estimate,
     normal_quantile,
@@ -37,7 +38,7 @@ def tradeoff(
     confidence: float = 0.95,
     directory: str | os.PathLike | None = None,
     configuration: Any = None,
-    verbose: bool = True,
+    verbose: int | str = "auto",
 ) -> Tradeoff:
     """Trains a model for each weight and seed, and measures what it costs.
 
@@ -55,8 +56,8 @@ def tradeoff(
     Args:
         build_model: Takes a weight and returns a compiled model to train. It is
             called for 0 as well, the plain model that quality is lost against.
-        data: What `model.fit` takes, the same for all weights: a dataset of
-            packed inputs.
+        data: What `model.fit` takes and can be read again for each model: a
+            dataset of packed inputs.
         loss_weights: Weights of the penalty; 0 is added.
         measure: Takes a trained model and returns its quality, the larger the
             better, and its flip rate: `Estimate`s at level `confidence`, or
@@ -74,7 +75,8 @@ def tradeoff(
             here, as JSON: sizes that `build_model` reads, the version of the
             data. A directory with another configuration, other epochs, options
             or source text of the two functions is refused.
-        verbose: Whether to show a progress bar.
+        verbose: `0` or `False` for no progress bar, otherwise as in
+            `keras.Model.fit`.
 
     Returns:
         A row for each weight.
@@ -82,8 +84,8 @@ def tradeoff(
     Raises:
         ValueError: If a weight or seed is not usable, a figure is NaN, or
             `directory` holds figures of another configuration.
-        TypeError: If `build_model` does not return a compiled Keras model, or
-            `measure` not two figures.
+        TypeError: If `build_model` does not return a compiled Keras model,
+            `measure` not two figures, or `data` can be read only once.
 
     Example:
         >>> def build_model(loss_weight):
@@ -113,15 +115,18 @@ def tradeoff(
             "`max_quality_loss` must not be negative. "
             f"Received: max_quality_loss={max_quality_loss}"
         )
+    if isinstance(data, Iterator):
+        raise TypeError(
+            "`data` must be readable again for each model, such as a dataset. "
+            f"Received: {type(data).__name__}"
+        )
     fit_options = {"epochs": epochs, "verbose": 0, **(fit_options or {})}
     done = RunDirectory(
         directory,
         {"fit": fit_options, "given": configuration, "level": confidence},
         (build_model, measure),
     )
-    bar = keras.utils.Progbar(
-        len(weights) * len(seeds), unit_name="model", verbose=int(verbose)
-    )
+    bar = progress_bar(len(weights) * len(seeds), verbose, "model")
     runs: dict[float, list[tuple[Estimate, Estimate]]] = {}
     for weight in weights:
         for seed in seeds:

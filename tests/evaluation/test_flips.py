@@ -156,6 +156,9 @@ def test_empty_groups_are_rows_without_figures():
         np.array(["b", "a", "b", "b", "a"], dtype=object),
         pd.Series(["b", "a", "b", "b", "a"], index=[9, 8, 7, 6, 5]),
         pd.Categorical(["b", "a", "b", "b", "a"]),
+        tf.constant(["b", "a", "b", "b", "a"]),
+        [b"b", "a", "b", "b", b"a"],
+        np.array([["b"], ["a"], ["b"], ["b"], ["a"]]),
     ],
 )
 def test_labels_make_groups(labels):
@@ -168,11 +171,13 @@ def test_labels_make_groups(labels):
     assert report["a"].flip_count == 1
 
 
-def test_frames_make_groups_by_column():
-    frame = pd.DataFrame(
-        {"old": [True, False, True, False, False], "faith": [1, 1, 2, 2, 2]}
-    )
+@pytest.mark.parametrize("dtype", [bool, "boolean"])
+def test_frames_make_groups_by_column(dtype):
+    old = pd.Series([True, False, True, False, False], dtype=dtype)
+    frame = pd.DataFrame({"old": old, "faith": [1, 1, 2, 2, 2]})
     report = flips(ORIGINAL, CHANGED, groups=frame, seed=0)
+    masks = flips(ORIGINAL, CHANGED, groups={"old": old}, seed=0)
+    assert masks["old"].n == 2
     assert {r.group: r.n for r in report.rows} == {
         "overall": 5,
         "old": 2,
@@ -232,18 +237,31 @@ def test_without_pandas_only_the_frame_is_missing(monkeypatch):
             {"original_predictions": [0.1, 0.2, 1.5, 0.3, -1]},
             "`original_predictions`.*probabilities.*-1 to 1.5",
         ),
-        ({"original_predictions": list("abcde")}, "array of numbers"),
+        ({"original_predictions": list("abcde")}, "array of numbers.*'a', "),
         ({"groups": {"g": [True]}}, r"groups\['g'\].*shape=\(1,\)"),
         ({"groups": {"g": [0, 1, 0, 1, 0]}}, r"groups\['g'\].*boolean"),
-        ({"groups": ["a", "b"]}, "`groups`.*5 pairs"),
+        ({"groups": ["a", "b"]}, "`groups`.*5 rows"),
         ({"groups": ["a", None, "a", "b", "b"]}, "missing"),
         ({"groups": ["a", float("nan"), "a", "b", "b"]}, "missing"),
         ({"groups": pd.Series(["a", pd.NA] + 3 * ["b"])}, "missing"),
+        (
+            {
+                "groups": pd.DataFrame(
+                    {
+                        "w": pd.Series(
+                            [True, None] * 2 + [False], dtype="boolean"
+                        )
+                    }
+                )
+            },
+            r"groups\['w'\].*without missing",
+        ),
         ({"groups": ["1", 1, 2, 3, 4]}, "`groups`.*names that differ"),
         ({"groups": 5 * ["overall"]}, "'overall'"),
         ({"sample_weight": [1, 1]}, r"`sample_weight`.*\(5,\)"),
         ({"sample_weight": [1, 1, 1, 1, -1]}, "`sample_weight`.*negative"),
         ({"sample_weight": [1, 1, 1, 1, np.nan]}, "`sample_weight`.*finite"),
+        ({"sample_weight": list("abcde")}, "`sample_weight`.*numbers"),
         ({"confidence": 95}, "`confidence`"),
     ],
 )

@@ -68,6 +68,15 @@ def test_labels_in_batches_make_groups():
     assert report["ä"].n == (X[:, 0] > 0).sum()
 
 
+@pytest.mark.parametrize(
+    "labels", [["a", "b"] * 45, [b"a", "b"] * 45, tf.constant(["a", "b"] * 45)]
+)
+def test_labels_of_any_form(labels):
+    pairs = [(X, CHANGED, None, labels)]
+    report = flips_of_model(dense_model(), pairs, verbose=0)
+    assert report["a"].n == report["b"].n == 45
+
+
 def test_both_halves_of_a_batch_go_through_the_model_at_once():
     model = dense_model()
     counting = model.layers[1]
@@ -138,6 +147,61 @@ def test_takes_what_build_counterfactual_data_makes(capsys):
             build_counterfactual_data(data.batch(2), ["zebra"]),
             verbose=0,
         )
+
+
+def test_unbatched_texts_need_no_weight_to_be_told():
+    pairs = tf.data.Dataset.from_tensor_slices((["a", "b"], ["c", "d"]))
+    with pytest.raises(ValueError, match=r"use `pairs.batch\(n\)`"):
+        flips_of_model(dense_model(), pairs, verbose=0)
+
+
+HALF = np.arange(10) < 5
+PAIR = X[:10], CHANGED[:10]
+
+
+@pytest.mark.parametrize(
+    ("second", "message"),
+    [
+        ((None, {"a": HALF}), "a weight in every batch.*in 1 of 2 batches"),
+        ((np.ones(10), None), "groups in every batch.*in 1 of 2 batches"),
+        ((np.ones(10), {"b": HALF}), r"same groups.*\['a'\], then \['b'\]"),
+        ((np.ones(10), {"a": HALF, "b": HALF}), r"same groups.*\['a', 'b'\]"),
+        ((np.ones(10), HALF), "same groups.*None"),
+        ((np.ones(9), {"a": HALF}), r"weights.*shape=\[9\] with 10 pairs"),
+    ],
+)
+def test_batches_that_do_not_go_together(second, message):
+    pairs = [(*PAIR, np.ones(10), {"a": HALF}), (*PAIR, *second)]
+    with pytest.raises(ValueError, match=f"`pairs` must yield.*{message}"):
+        flips_of_model(dense_model(), pairs, verbose=0)
+
+
+@pytest.mark.parametrize(
+    ("model", "pairs", "error", "message"),
+    [
+        (3, [PAIR], TypeError, "`model` must be a keras.Model.*int"),
+        (None, batches(*PAIR).repeat(), ValueError, "`pairs` must be finite"),
+        (None, 3, TypeError, "`pairs` must be .*iterable.*int"),
+        (None, X, TypeError, "`pairs` must be .*iterable.*ndarray"),
+    ],
+)
+def test_what_cannot_be_read(model, pairs, error, message):
+    with pytest.raises(error, match=message):
+        flips_of_model(model or dense_model(), pairs, verbose=0)
+
+
+def test_reads_py_datasets():
+    class Pairs(keras.utils.PyDataset):
+        num_batches = 2
+
+        def __getitem__(self, k):
+            return PAIR
+
+    pairs = Pairs()
+    assert flips_of_model(dense_model(), pairs, verbose=0)["overall"].n == 20
+    Pairs.num_batches = None
+    with pytest.raises(ValueError, match="`pairs` must be finite"):
+        flips_of_model(dense_model(), pairs, verbose=0)
 
 
 def two_outputs():

@@ -71,8 +71,11 @@ def test_accuracy_takes_columns_and_logits():
     ("labels", "predictions", "message"),
     [
         ([0, 1], [0.1], "equally long"),
-        ([0, 2], [0.1, 0.2], "`labels` must be zeros and ones"),
-        ([0, 1], [0.1, np.nan], "`predictions`.*NaN"),
+        ([0, 2], [0.1, 0.2], "`labels` must be zeros and ones.*: 2"),
+        (["no", "yes"], [0.1, 0.2], "`labels` must be an array of numbers.*no"),
+        ([0, 1], ["a", "b"], "`predictions` must be an array of numbers"),
+        ([0, 1], [0.1, np.nan], "`predictions` must be finite.*nan in row 1"),
+        ([0, 1], [[np.inf], [0.1]], "`predictions` must be finite.*inf in"),
         ([0, 1], [[0.1, 0.2], [0.3, 0.4]], "`predictions`.*shape"),
         ([], [], "at least one row"),
         ([0, 0, 1], [0.1, 0.2, 0.3], "two examples of each class"),
@@ -81,3 +84,8 @@ def test_accuracy_takes_columns_and_logits():
 def test_errors(labels, predictions, message):
     with pytest.raises(ValueError, match=message):
         auc(labels, predictions)
+
+
+def test_accuracy_refuses_logits_at_half():
+    with pytest.raises(ValueError, match="`predictions` must be probabilities"):
+        accuracy([0, 1], [-2.0, 3.0])

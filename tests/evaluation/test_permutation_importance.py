@@ -2,6 +2,7 @@ import json
 
 import keras
 import numpy as np
+import pandas as pd
 import pytest
 import tensorflow as tf
 from scipy import stats
@@ -148,6 +149,65 @@ def test_texts_alone(form):
     assert report["bad"].importance.value == pytest.approx(0.5)
 
 
+def test_edits_get_a_copy():
+    def blind(x):
+        x[:, 0] = 0
+        return x
+
+    def blind_copy(x):
+        return blind(x.copy())
+
+    x = X.copy()
+    report = permutation_importance(
+        linear_model(),
+        x,
+        Y,
+        feature_names=[],
+        edits={"in place": blind, "later": blind_copy},
+    )
+    assert report["in place"].importance.value > 0.1
+    assert report["in place"].importance == report["later"].importance
+    assert report["in place"].changed == 300
+    assert (x == X).all()
+
+
+def test_an_unknown_value_has_not_changed():
+    inputs = keras.Input((3,))
+    known = keras.layers.Lambda(lambda x: keras.ops.nan_to_num(x))(inputs)
+    model = keras.Model(inputs, dense(2.0, 0.8, 0.0)(known))
+    x = X.copy()
+    x[::2, 1] = np.nan
+
+    def first_row(x):
+        x[:2, 1] = [0, np.nan]
+        return x
+
+    report = permutation_importance(
+        model,
+        x,
+        Y,
+        feature_names=[],
+        edits={"identity": lambda x: x, "first": first_row},
+    )
+    assert report["identity"].changed == 0
+    assert report["first"].changed == 2
+
+
+@pytest.mark.parametrize("name", ["x", "feat"])
+def test_an_array_in_a_dict_is_one_feature(name):
+    inputs = {name: keras.Input((3,), name=name)}
+    model = keras.Model(inputs, dense(2.0, 0.8, 0.0)(inputs[name]))
+    report = permutation_importance(model, {name: X}, Y, n_repeats=1)
+    assert [row.feature for row in report.rows] == [name]
+
+
+def test_a_frame_names_its_features():
+    frame = pd.DataFrame(X, columns=["a", "b", 3])
+    report = permutation_importance(linear_model(), frame, Y, n_repeats=1)
+    assert [row.feature for row in report.rows] == ["a", "b", "3"]
+    assert report["3"].importance.value == 0 < report["a"].importance.value
+
+
 def test_several_inputs_names_and_a_metric_of_ones_own():
     inputs = [keras.Input((1,)), keras.Input((2, 1))]
     flat = keras.layers.Flatten()(inputs[1])
@@ -195,9 +255,11 @@ def test_report_prints_converts_and_draws():
         ({"feature_names": ["a"]}, r"`feature_names`.*3 names.*\['a'\]"),
         ({"feature_names": ["a", "a", "b"]}, "names that differ"),
         ({"edits": {"0": lambda x: x}}, "names that differ"),
-        ({"edits": {"e": lambda x: x[:, :2]}}, "keep the inputs"),
-        ({"edits": {"e": lambda x: x[:9]}}, "equally long"),
+        ({"edits": {"e": lambda x: x[:, :2]}}, r"`edits\['e'\]` must keep"),
+        ({"edits": {"e": lambda x: x[:9]}}, r"`edits\['e'\]`.*\(9, 3\)"),
+        ({"edits": {"e": lambda x: {"x": x, "y": x}}}, r"`edits\['e'\]`.*'y'"),
         ({"n_repeats": 0}, "`n_repeats`"),
+        ({"n_repeats": 2.5}, "`n_repeats` must be a whole number.*2.5"),
         ({"batch_size": 0}, "`batch_size`"),
         ({"confidence": 2}, "`confidence`"),
     ],
@@ -206,6 +268,11 @@ def test_errors(changes, message):
     arguments = {"x": X, "y": Y, "n_repeats": 1, **changes}
     with pytest.raises(ValueError, match=message):
         permutation_importance(linear_model(), **arguments)
+
+
+def test_refuses_what_is_no_model():
+    with pytest.raises(TypeError, match=r"`model` must be a keras.Model.*int"):
+        permutation_importance(3, X, Y)
 
 
 def test_refuses_several_outputs():

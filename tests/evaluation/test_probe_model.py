@@ -199,6 +199,28 @@ def test_errors(make, layer, data, message):
         probe_model(make(), layer, batches(*data), verbose=0)
 
 
-def test_refuses_to_keep_nothing():
+@pytest.mark.parametrize("max_rows", [0, 1.5])
+def test_refuses_to_keep_nothing(max_rows):
     with pytest.raises(ValueError, match="`max_rows`"):
-        probe_model(functional(), "first", batches(X, Z), max_rows=0)
+        probe_model(functional(), "first", batches(X, Z), max_rows=max_rows)
+
+
+@pytest.mark.parametrize(
+    ("model", "data", "error", "message"),
+    [
+        (3, batches(X, Z), TypeError, "`model` must be a keras.Model.*int"),
+        (None, batches(X, Z).repeat(), ValueError, "`dataset` must be finite"),
+        (None, 3, TypeError, "`dataset` must be .*iterable.*int"),
+        (None, [(X, [None, "a"] * 65)], ValueError, "`z`.*None in row 0"),
+        (None, [(X, [np.nan, "a"] * 65)], ValueError, "`z`.*nan in row 0"),
+        (
+            None,
+            [(X, Z, None, ["a", np.nan] * 65)],
+            ValueError,
+            "`groups`.*nan in row 1",
+        ),
+    ],
+)
+def test_what_cannot_be_read(model, data, error, message):
+    with pytest.raises(error, match=message):
+        probe_model(model or functional(), "first", data, verbose=0)

@@ -2,11 +2,14 @@ import html
 import json
 import re
 
+import numpy as np
 import pytest
+from matplotlib import cbook
 
 from tensorflow_model_remediation_ext.evaluation import (
     Report,
     flips,
+    report_charts,
 )
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -123,6 +126,72 @@ def test_what_is_added(sweep, name, result, error, message):
     with pytest.raises(error, match=message):
         report.add("baseline", name, result)
     assert report.to_dict() == before
+
+
+@pytest.mark.parametrize("argument", ["title", "model", "name", "about"])
+def test_texts_are_text(argument):
+    texts = {"title": "A", "model": "m", "name": "n", "about": "", argument: 1}
+    with pytest.raises(TypeError, match=f"`{argument}` must be text.*1"):
+        Report(texts.pop("title")).add(**texts, result=0.5)
+
+
+def test_one_level_for_all_models():
+    report = Report("A")
+    report.add("before", "Flips", flips([0.5], [0.5], confidence=0.95))
+    before = report.to_dict()
+    with pytest.raises(ValueError, match=r"'Flips'.*0.5 for.*'after', after 0"):
+        report.add("after", "Flips", flips([0.5], [0.5], confidence=0.5))
+    assert report.to_dict() == before
+
+
+def drawn(report, monkeypatch):
+    """Axes of the report's charts, which are written on the way."""
+    axes = []
+    draw = report_charts.plot_estimates
+
+    def keep(*args):
+        axes.append(draw(*args))
+        return axes[-1]
+
+    monkeypatch.setattr(report_charts, "plot_estimates", keep)
+    report.to_html()
+    return axes
+
+
+def test_rows_of_different_sizes_have_no_size(monkeypatch):
+    report = Report("A")
+    for model, n in (("before", 50), ("after", 20)):
+        groups = {"same": np.arange(n) < 7, "half": np.arange(n) < n // 2}
+        result = flips(np.full(n, 0.1), np.full(n, 0.9), groups=groups)
+        report.add(model, "Flips", result)
+    labels = drawn(report, monkeypatch)[0].get_yticklabels()
+    assert [label.get_text() for label in labels] == [
+        "overall",
+        "same (n = 7)",
+        "half",
+    ]
+    assert "(n = 50)" not in repr(report)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [("_base", "after"), ("$10k-$20k", r"$\m$"), ("<$50k", "$50k_{-100k$")],
+)
+def test_names_are_drawn_as_they_are(names, tmp_path, monkeypatch):
+    report = Report("$A$ and $_")
+    masks = {name: np.array([True, False, True]) for name in names}
+    for name in names:
+        result = flips([0.1, 0.2, 0.9], [0.9, 0.2, 0.8], groups=masks)
+        report.add(name, f"Flips of {names[1]}", result)
+        result.plot().figure.savefig(tmp_path / "alone.png")
+    report.save(tmp_path)
+    (axes, *_) = drawn(report, monkeypatch)
+    labels = axes.get_legend_handles_labels()[1]
+    labels += [label.get_text() for label in axes.get_yticklabels()[1:]]
+    assert not any(map(cbook.is_math_text, labels))
+    # An escaped dollar is drawn as one, a space of no width is not seen.
+    plain = [x.replace(r"\$", "$").strip("\u200b") for x in labels]
+    assert [x.removesuffix(" (n = 2)") for x in plain] == [*names, *names]
 
 
 def test_nothing_to_save(tmp_path):

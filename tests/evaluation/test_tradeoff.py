@@ -56,7 +56,8 @@ def measure():
 def sweep(measure, weights=(1, 0.5, 5, 2), **options):
     options = {"verbose": False, **options}
     build = options.pop("build_model", build_model)
-    return tradeoff(build, X, weights, measure=measure, **options)
+    data = options.pop("data", X)
+    return tradeoff(build, data, weights, measure=measure, **options)
 
 
 @pytest.fixture(scope="module")
@@ -199,8 +200,9 @@ def test_prints_converts_and_plots(trained):
 def test_progress_is_a_bar_or_nothing(measure, capsys):
     sweep(measure, [1])
     assert capsys.readouterr().out == ""
-    sweep(measure, [1], verbose=True)
-    assert "2/2" in capsys.readouterr().out
+    for verbose in (True, "auto"):
+        sweep(measure, [1], verbose=verbose)
+        assert "2/2" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -210,6 +212,8 @@ def test_progress_is_a_bar_or_nothing(measure, capsys):
         ({"weights": [-1]}, ValueError, "`loss_weights`"),
         ({"weights": [float("nan")]}, ValueError, "`loss_weights`"),
         ({"seeds": ()}, ValueError, "`seeds`"),
+        ({"data": (x for x in [X])}, TypeError, "`data`.*again.*generator"),
+        ({"data": iter([X])}, TypeError, "`data`.*again.*list_iterator"),
         ({"seeds": (1, 1)}, ValueError, "`seeds`"),
         ({"confidence": 95}, ValueError, "`confidence`"),
         ({"max_quality_loss": -0.1}, ValueError, "`max_quality_loss`"),

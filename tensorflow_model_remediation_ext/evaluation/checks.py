@@ -1,0 +1,94 @@
+"""What the functions of `evaluation` ask of their arguments."""
+
+from __future__ import annotations
+
+import numbers
+from typing import Any
+
+import keras
+import numpy as np
+
+
+def require_model(model: Any) -> None:
+    """Raises unless `model` is a Keras model.
+
+    Raises:
+        TypeError: If it is not.
+    """
+    if not isinstance(model, keras.Model):
+        raise TypeError(
+            f"`model` must be a keras.Model. Received: {type(model).__name__}"
+        )
+
+
+def require_one_output(predictions: Any) -> None:
+    """Raises unless predictions are those of a model with one output.
+
+    Raises:
+        ValueError: If they are nested.
+    """
+    if keras.tree.is_nested(predictions):
+        raise ValueError(
+            "`model` must have one output: make a keras.Model of the one that "
+            f"decides. Received: {len(keras.tree.flatten(predictions))} outputs"
+        )
+
+
+def require_count(value: Any, name: str, least: int = 1) -> None:
+    """Raises unless a value is a whole number, and large enough.
+
+    Raises:
+        ValueError: If it is no integer of Python or NumPy, or below `least`.
+    """
+    if not isinstance(value, numbers.Integral) or value < least:
+        raise ValueError(
+            f"`{name}` must be a whole number, {least} or more. "
+            f"Received: {name}={value!r}"
+        )
+
+
+def finite_numbers(values: Any, name: str) -> np.ndarray:
+    """Returns an array as float64.
+
+    Args:
+        values: Anything that `numpy.asarray` takes.
+        name: What to call it in an error.
+
+    Raises:
+        ValueError: If a value is not a number, or not finite.
+    """
+    try:
+        array = np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"`{name}` must be an array of numbers. Received: {values!r:.80}"
+        ) from error
+    rows = np.atleast_1d(array)
+    wrong = np.argwhere(~np.isfinite(rows))
+    if len(wrong):
+        raise ValueError(
+            f"`{name}` must be finite. "
+            f"Received: {rows[tuple(wrong[0])]} in row {wrong[0][0]}"
+        )
+    return array
+
+
+def require_probabilities(
+    values: np.ndarray, name: str, threshold: float
+) -> None:
+    """Raises unless values fit a threshold that only probabilities have.
+
+    Raises:
+        ValueError: If `threshold` is strictly between 0 and 1, and a value
+            outside of [0, 1].
+    """
+    if (
+        0 < threshold < 1
+        and values.size
+        and not 0 <= values.min() <= values.max() <= 1
+    ):
+        raise ValueError(
+            f"`{name}` must be probabilities at `threshold={threshold}`; give "
+            "`threshold=0.0` for logits. "
+            f"Received: values from {values.min():g} to {values.max():g}"
+        )
