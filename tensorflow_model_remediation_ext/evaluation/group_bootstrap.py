@@ -1,8 +1,21 @@
-"""How far groups of people are apart, and the bootstrap of it."""
+"""The bootstrap of disparities between groups of people."""
 
 from __future__ import annotations
 
 import numpy as np
+
+
+def has_both_labels(positive: np.ndarray, codes: np.ndarray) -> np.ndarray:
+    """Returns, for each group, whether it has positive and negative labels.
+
+    Args:
+        positive: Boolean labels, `[n]`.
+        codes: Group of each example, `[n]`, from 0.
+    """
+    size = codes.max() + 1
+    return (np.bincount(codes[positive], minlength=size) > 0) & (
+        np.bincount(codes[~positive], minlength=size) > 0
+    )
 
 
 def resampled_disparities(
@@ -14,7 +27,7 @@ def resampled_disparities(
     n_boot: int,
     rng: np.random.Generator,
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Computes how far groups are apart, and resamples all examples.
+    """Resamples all examples and computes how far groups are apart.
 
     Args:
         positive: Boolean labels, `[n]`.
@@ -26,16 +39,16 @@ def resampled_disparities(
         rng: Source of the resamples.
 
     Returns:
-        By metric the differences and the ratios, `[1 + n_boot]` each, first
-        those of the examples themselves; NaN where no group has the metric.
+        By metric the differences and the ratios, `[n_boot]` each; NaN where
+        no group of a resample has the metric.
     """
     n = len(codes)
     cells = np.bincount(
         4 * codes + 2 * positive + decided, minlength=4 * n_groups
     )
-    counts = np.stack([cells, *rng.multinomial(n, cells / n, size=n_boot)])
+    counts = rng.multinomial(n, cells / n, size=n_boot)
     true_negative, false_positive, false_negative, true_positive = np.moveaxis(
-        counts.reshape(-1, n_groups, 4).astype(np.float64), 2, 0
+        counts.reshape(n_boot, n_groups, 4).astype(np.float64), 2, 0
     )
     negatives = true_negative + false_positive
     positives = true_positive + false_negative
@@ -43,7 +56,7 @@ def resampled_disparities(
     selected = _ratio(true_positive + false_positive, total)
     true_positive_rate = _ratio(true_positive, positives)
     false_positive_rate = _ratio(false_positive, negatives)
-    both = np.flatnonzero((positives[0] > 0) & (negatives[0] > 0))
+    both = np.flatnonzero(has_both_labels(positive, codes))
     odds = [
         _apart(rate[:, both])
         for rate in (true_positive_rate, false_positive_rate)
@@ -67,7 +80,7 @@ def resampled_disparities(
 def _resampled_areas(
     positive, scores, codes, n_groups, n_boot, rng
 ) -> np.ndarray:
-    """Returns areas under the ROC curve, `[1 + n_boot, n_groups]`."""
+    """Returns areas under the ROC curve, `[n_boot, n_groups]`."""
     n, m = len(codes), np.count_nonzero(~positive)
     ranks = np.unique(scores, return_inverse=True)[1].reshape(-1)
     keys = codes * (ranks.max() + 1) + ranks
@@ -80,9 +93,9 @@ def _resampled_areas(
     edges = np.arange(n_groups + 1) * (ranks.max() + 1)
     negative_edges = np.searchsorted(negatives, edges)
     positive_edges = np.searchsorted(positives, edges)
-    areas = np.empty((1 + n_boot, n_groups))
-    drawn = np.ones(n, np.int64)
+    areas = np.empty((n_boot, n_groups))
     for area in areas:
+        drawn = np.bincount(rng.integers(n, size=n), minlength=n)
         before = _cumulated(drawn[:m])
         earlier = before[negative_edges]
         hits = drawn[m:]
@@ -91,7 +104,6 @@ def _resampled_areas(
         hits = np.diff(_cumulated(hits)[positive_edges])
         own = np.diff(pairs[positive_edges]) - 2 * hits * earlier[:-1]
         area[:] = _ratio(own, 2 * hits * np.diff(earlier))
-        drawn = np.bincount(rng.integers(n, size=n), minlength=n)
     return areas
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from tensorflow_model_remediation_ext.evaluation.checks import (
     require_probabilities,
 )
 from tensorflow_model_remediation_ext.evaluation.group_bootstrap import (
+    has_both_labels,
     resampled_disparities,
 )
 from tensorflow_model_remediation_ext.evaluation.group_report import (
@@ -30,6 +31,7 @@ from tensorflow_model_remediation_ext.evaluation.performance import (
     auc,
     labels_and_scores,
 )
+from tensorflow_model_remediation_ext.evaluation.tables import extra
 
 _OVERALL = "overall"
 
@@ -47,7 +49,7 @@ def group_metrics(
 ) -> GroupReport:
     """Measures a model's quality and decisions by group of people.
 
-    Figures, differences and ratios equal those of Fairlearn's `MetricFrame`.
+    Figures, differences and ratios are those of Fairlearn's `MetricFrame`.
     Rates have Wilson's score intervals and areas DeLong's, as everywhere in
     this package: the bootstrap of a rate of zero has no width. Differences and
     ratios have intervals of the percentile bootstrap over all examples; for
@@ -86,6 +88,7 @@ def group_metrics(
         disparities, those of equalized odds between groups with both labels.
 
     Raises:
+        ImportError: If Fairlearn, pandas or SciPy is missing.
         ValueError: If lengths differ, there are no rows, labels are not 0 or
             1, a score is not finite or no probability where it must be, a
             group has no name or the name `"overall"`, or an option is out of
@@ -142,8 +145,18 @@ def group_metrics(
         positive, scores, decided, codes, len(names), n_boot, rng
     )
     disparities = tuple(
-        DisparityRow(metric, *(_estimate(v, confidence) for v in values))
-        for metric, values in resampled.items()
+        DisparityRow(
+            metric,
+            *(
+                _estimate(value, resamples, confidence)
+                for value, resamples in zip(
+                    values, resampled[metric], strict=True
+                )
+            ),
+        )
+        for metric, values in _disparities(
+            positive, scores, decided, codes
+        ).items()
     )
     return GroupReport(tuple(rows), confidence, disparities)
 
@@ -192,15 +205,62 @@ def _labels(labels: Any, n: int) -> tuple[list[Any], np.ndarray]:
     return values, np.array([place[value] for value in found])[rows]
 
 
-def _estimate(values: np.ndarray, confidence: float) -> Estimate:
-    """Returns the first value with the interval of the others."""
-    value, resamples = float(values[0]), values[1:]
+def _disparities(
+    positive, scores, decided, codes
+) -> dict[str, tuple[float, float]]:
+    """Returns Fairlearn's difference and ratio of each metric."""
+    fairness = extra("fairlearn.metrics", "Group metrics")
+    quality = extra("sklearn.metrics", "Group metrics")
+    # Fairlearn does not take an array of one row.
+    groups = extra("pandas", "Group metrics").Series(codes)
+
+    def where(label: int, rate: Callable) -> Callable:
+        # Fairlearn calls a rate among no examples zero.
+        return lambda y, d: rate(y, d) if (y == label).any() else np.nan
+
+    def area(y, s):
+        return quality.roc_auc_score(y, s) if 0 < y.sum() < len(y) else np.nan
+
+    y, d = positive.astype(int), decided.astype(int)
+    rates = {
+        "accuracy": quality.accuracy_score,
+        "selection_rate": fairness.selection_rate,
+        "true_positive_rate": where(1, fairness.true_positive_rate),
+        "false_positive_rate": where(0, fairness.false_positive_rate),
+    }
+    figures: dict[str, Any] = {}
+    for metrics, predictions in (({"auc": area}, scores), (rates, d)):
+        frame = fairness.MetricFrame(
+            metrics=metrics,
+            y_true=y,
+            y_pred=predictions,
+            sensitive_features=groups,
+        )
+        difference, ratio = frame.difference(), frame.ratio()
+        figures |= {name: (difference[name], ratio[name]) for name in metrics}
+    both = has_both_labels(positive, codes)[codes]
+    for name, rows in (
+        ("demographic_parity", np.full(len(y), True)),
+        ("equalized_odds", both),
+    ):
+        figures[name] = tuple(
+            getattr(fairness, f"{name}_{kind}")(
+                y[rows], d[rows], sensitive_features=groups[rows]
+            )
+            if rows.any()
+            else np.nan
+            for kind in ("difference", "ratio")
+        )
+    return figures
+
+
+def _estimate(value, resamples, confidence) -> Estimate:
     resamples = resamples[~np.isnan(resamples)]
     if np.isnan(value) or not len(resamples):
-        return Estimate(value, np.nan, np.nan)
+        return Estimate(float(value), np.nan, np.nan)
     tail = (1 - confidence) / 2
     low, high = np.quantile(resamples, [tail, 1 - tail])
-    return Estimate(value, float(low), float(high))
+    return Estimate(float(value), float(low), float(high))
 
 
 def _p_values(scores, codes, n_groups, n_permutations, rng) -> list[float]:
@@ -209,6 +269,7 @@ def _p_values(scores, codes, n_groups, n_permutations, rng) -> list[float]:
     The statistic is that of Kolmogorov and Smirnov, which its permutations
     make exact for scores with ties, too. All groups share the permutations.
     """
+    stats = extra("scipy.stats", "A permutation test")
     n = len(codes)
     sizes = np.bincount(codes, minlength=n_groups)
     starts = np.cumsum(sizes) - sizes
@@ -231,11 +292,22 @@ def _p_values(scores, codes, n_groups, n_permutations, rng) -> list[float]:
         under = size * below[members] - before
         return np.maximum.reduceat(np.maximum(above, under), starts[sizes > 0])
 
-    observed = distances(codes)
-    as_far = np.ones(len(observed))
-    for _ in range(n_permutations):
-        as_far += distances(rng.permutation(codes)) >= observed
+    def statistic(codes, axis):
+        if codes.ndim == 1:
+            return distances(codes)
+        return np.stack([distances(each) for each in codes])
+
     p_values = np.full(n_groups, np.nan)
-    p_values[sizes > 0] = as_far / (1 + n_permutations)
+    if n > 1:
+        p_values[sizes > 0] = stats.permutation_test(
+            (codes,),
+            statistic,
+            permutation_type="pairings",
+            vectorized=True,
+            n_resamples=n_permutations,
+            batch=max(1, 10**6 // n),
+            alternative="greater",
+            random_state=rng,
+        ).pvalue
     p_values[(sizes < 2) | (sizes > n - 2)] = np.nan
     return p_values.tolist()

@@ -105,23 +105,8 @@ def batches(data: Any, verbose: Any, name: str = "dataset") -> Iterator[tuple]:
         TypeError: If `data` is of another type.
         ValueError: If it never ends, is empty, or a batch is no such tuple.
     """
-    if isinstance(data, tf.data.Dataset):
-        if data.cardinality() == tf.data.INFINITE_CARDINALITY:
-            raise ValueError(f"`{name}` must be finite: take(n) some of it.")
-    elif isinstance(data, keras.utils.PyDataset):
-        if data.num_batches is None:
-            raise ValueError(f"`{name}` must be finite: it has no num_batches.")
-        indices = with_progress(range(data.num_batches), verbose)
-        data = map(data.__getitem__, indices)
-    elif hasattr(data, "shape") or not hasattr(data, "__iter__"):
-        raise TypeError(
-            f"`{name}` must be a tf.data.Dataset, PyDataset or iterable of "
-            f"(x, z) batches. Received: {type(data).__name__}"
-        )
-    else:
-        data = with_progress(data, verbose)
     empty = True
-    for batch in data:
+    for batch in with_progress(data, verbose, name):
         if not isinstance(batch, (tuple, list)) or len(batch) not in (2, 3):
             raise ValueError(
                 f"`{name}` must yield (x, z) or (x, z, sample_weight). "
