@@ -40,11 +40,11 @@ class Report:
         summary: A sentence or two below it: what the data and models are.
 
     Example:
+        >>> labels, before, after = [0, 1], [0.2, 0.9], [0.3, 0.8]
         >>> report = Report("Comments, before and after")
-        >>> for name, model in models.items():
-        ...     report.add(name, "AUC", evaluation.auc(labels, model(texts)))
-        ...     report.add(name, "Flips", evaluation.flips(*map(model, pairs)))
-        >>> report.add("remediated", "Trade-off", sweep)
+        >>> for name, scores in {"plain": before, "remediated": after}.items():
+        ...     report = report.add(name, "AUC", auc(labels, scores))
+        ...     report = report.add(name, "Flips", flips(scores, after))
         >>> report.save("evidence")
         PosixPath('evidence/report.html')
     """

@@ -144,12 +144,15 @@ class EvaluateFlips(beam.PTransform):
             or no probabilities when the pipeline runs.
 
     Example:
-        >>> from tfx_bsl.public import tfxio
-        >>> pairs = tfxio.TFExampleRecord("pairs-*.tfrecord").BeamSource()
-        >>> with beam.Pipeline(runner="DirectRunner") as pipeline:
-        ...     evaluate = EvaluateFlips("results", ["faith"], masks=["old"])
-        ...     _ = pipeline | pairs | evaluate
-        >>> print(load_flips("results").report)
+        ```python
+        from tfx_bsl.public import tfxio
+
+        pairs = tfxio.TFExampleRecord("pairs-*.tfrecord").BeamSource()
+        with beam.Pipeline(runner="DirectRunner") as pipeline:
+            evaluate = EvaluateFlips("results", ["faith"], masks=["old"])
+            _ = pipeline | pairs | evaluate
+        print(load_flips("results").report)
+        ```
     """
 
     def __init__(

@@ -88,19 +88,24 @@ def tradeoff(
             `measure` not two figures, or `data` can be read only once.
 
     Example:
-        >>> def build_model(loss_weight):
-        ...     model = CounterfactualModel(network(), loss_weight=loss_weight)
-        ...     model.compile("adam", "binary_crossentropy")
-        ...     return model
-        >>> def measure(model):
-        ...     one, other = map(model.predict, pairs)
-        ...     rate = evaluation.flips(one, other)["overall"].flip_rate
-        ...     return evaluation.auc(labels, model.predict(texts)), rate
-        >>> result = tradeoff(
-        ...     build_model, packed, [0.3, 1, 3], measure=measure, seeds=(0, 1)
-        ... )
-        >>> result.chosen.loss_weight
-        1.0
+        ```python
+        def build_model(loss_weight):
+            model = CounterfactualModel(network(), loss_weight=loss_weight)
+            model.compile("adam", "binary_crossentropy")
+            return model
+
+
+        def measure(model):
+            one, other = map(model.predict, pairs)
+            rate = evaluation.flips(one, other)["overall"].flip_rate
+            return evaluation.auc(labels, model.predict(texts)), rate
+
+
+        result = tradeoff(
+            build_model, packed, [0.3, 1, 3], measure=measure, seeds=(0, 1)
+        )
+        print(result.chosen.loss_weight)
+        ```
 
     References:
         The limit and the sweep are how Garg et al. 2018, "Counterfactual
