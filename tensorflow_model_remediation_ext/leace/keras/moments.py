@@ -10,7 +10,6 @@ from tensorflow_model_remediation_ext.leace.keras.sums import (
     batch_sums,
     checks,
     compiled_batch_sums,
-    diagonal_is_finite,
     gram,
     outer,
     shift,
@@ -20,8 +19,18 @@ from tensorflow_model_remediation_ext.leace.keras.sums import (
 _TINY = np.finfo(np.float64).tiny
 
 
+# A feature that varies by less than this share of its mean is constant: what
+# varies is the rounding of sums.
+_CONSTANT = 1e-9
+
+
 def _center(rows, weight, reduce_sum):
-    """Weighted mean of `rows` in float32: exact enough for a center."""
+    """Weighted mean of `rows`, rounded to float32.
+
+    It is the very value of a constant float32 feature, whose products around
+    it are then zero.
+    """
+    rows = tf.cast(rows, tf.float64)
     ones = tf.ones(tf.shape(rows)[:1]) if weight is None else weight
     ones = tf.cast(ones, rows.dtype)
     total = tf.linalg.matvec(rows, ones, transpose_a=True)
@@ -148,6 +157,7 @@ class Moments(tf.Module):
             zeros([j - i, x_dim - i], f"sum_xx_{i}")
             for i, j in (spans(x_dim) if xx else [])
         ]
+        self._squares = zeros([x_dim], "sum_squares")
         self._zz = zeros([z_dim, z_dim], "sum_zz")
 
     # Reading. Unnormalized sums around the mean, as float64 NumPy arrays.
@@ -171,17 +181,37 @@ class Moments(tf.Module):
         """`scatter_xx` in strips, see `Sums.xx`; they are the caller's."""
         if not self._xx:
             raise ValueError("The second moment of `x` is not tracked.")
-        x = self._x.numpy()
+        x, mean_x, strips = self._x.numpy(), self.mean_x, []
         mean = x / max(self.n, _TINY)
-        return [
-            strip.numpy() - outer(x[i:j], mean[i:])
-            for strip, (i, j) in zip(self._xx, spans(self.x_dim), strict=True)
-        ]
+        for strip, (i, j) in zip(self._xx, spans(self.x_dim), strict=True):
+            strip = strip.numpy() - outer(x[i:j], mean[i:])
+            index = np.arange(j - i)
+            squares = strip[index, index]
+            strip[index, index] = self._varying(squares, mean_x[i:j])
+            strips.append(strip)
+        return strips
 
     @property
     def scatter_xx(self) -> np.ndarray:
         """`[x_dim, x_dim]`: the sum of `w (x - mean_x) (x - mean_x)^T`."""
         return assemble(self.scatter_strips())
+
+    @property
+    def squares_x(self) -> np.ndarray:
+        """`[x_dim]`: the diagonal of `scatter_xx`, tracked in any case."""
+        x = self._x.numpy()
+        squares = self._squares.numpy() - x**2 / max(self.n, _TINY)
+        return self._varying(squares, self.mean_x)
+
+    @property
+    def squares_z(self) -> np.ndarray:
+        """`[z_dim]`: the diagonal of `scatter_zz`."""
+        return self._varying(self.scatter_zz.diagonal(), self.mean_z)
+
+    def _varying(self, squares, mean):
+        """Sums of squares, zero where they are those of a constant."""
+        constant = squares <= self.n * (_CONSTANT * mean) ** 2
+        return np.where(constant, 0.0, squares)
 
     @property
     def scatter_xz(self) -> np.ndarray:
@@ -298,13 +328,19 @@ class Moments(tf.Module):
         An update may run inside a graph and a checkpoint be restored without
         any Python of ours.
         """
-        parts = [*self._sums()[:4], self._zz, self._center_x, self._center_z]
+        parts = [*self._sums()._replace(xx=[]), self._center_x, self._center_z]
         parts += [tf.linalg.diag_part(strip) for strip in self._xx]
-        return b"".join(part.numpy().tobytes() for part in parts)
+        return b"".join(p.numpy().tobytes() for p in tf.nest.flatten(parts))
 
     def _sums(self) -> Sums:
         return Sums(
-            self._n, self._x, self._z, self._xz, list(self._xx), self._zz
+            n=self._n,
+            x=self._x,
+            z=self._z,
+            xz=self._xz,
+            xx=list(self._xx),
+            squares=self._squares,
+            zz=self._zz,
         )
 
     def _difference(self, a, b):
@@ -345,7 +381,6 @@ class Moments(tf.Module):
         fine = fine.numpy()
         if self._xx and in_numpy:
             sums = sums._replace(xx=gram(np.asarray(delta), self.dtype))
-            fine[2] &= diagonal_is_finite(sums.xx)
         if not fine.all():
             raise ValueError(self._messages()[fine.argmin()])
         self._add(sums, *centers)
@@ -358,13 +393,17 @@ class Moments(tf.Module):
                 return values
             return replica.all_reduce(tf.distribute.ReduceOp.SUM, values)
 
-        first = self._centers(x, z, weight, reduce_sum)
-        centers = [
-            tf.where(self._n > 0, old, new)
-            for old, new in zip(
-                (self._center_x, self._center_z), first, strict=True
+        def first():
+            return self._centers(x, z, weight, reduce_sum)
+
+        centers = self._center_x.value(), self._center_z.value()
+        if replica is None:
+            centers = tf.cond(self._n > 0, lambda: centers, first)
+        else:
+            centers = tuple(
+                tf.where(self._n > 0, old, new)
+                for old, new in zip(centers, first(), strict=True)
             )
-        ]
         sums, delta, faults = batch_sums(x, z, weight, *centers, self.dtype)
         if self._xx:
             sums = sums._replace(xx=gram(delta, self.dtype))

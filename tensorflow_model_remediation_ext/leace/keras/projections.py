@@ -53,26 +53,32 @@ def _whiten(sigma: list[np.ndarray], columns: np.ndarray):
     """`Y` and `back` with `Y^T Y = C^T sigma^+ C` and `back(Y) = sigma^+ C`.
 
     Cholesky where `sigma` is positive definite; where its factor shows it to be
-    numerically singular, or does not exist, an eigendecomposition with the
-    usual threshold of a pseudo-inverse.
+    numerically singular, or does not exist, an eigendecomposition of the
+    correlations with the usual threshold of a pseudo-inverse. Neither minds the
+    scale of a feature.
     """
     size = len(columns)
     variance = np.concatenate([np.diagonal(strip) for strip in sigma])
-    noise = size * np.finfo(np.float64).eps
     try:
         factor = _cholesky(sigma, columns)
         left = np.diagonal(factor) ** 2
-        singular = (left <= _UNEXPLAINED * variance).any() or (
-            left.min() <= noise * variance.max()
-        )
+        singular = (left <= _UNEXPLAINED * variance).any()
     except np.linalg.LinAlgError:
         singular = True
-    if singular:
-        values, vectors = np.linalg.eigh(assemble(sigma))
-        keep = values > max(values[-1], 0.0) * noise
-        root = vectors[:, keep] / np.sqrt(values[keep])
-        return root.T @ columns, lambda whitened: root @ whitened
-    return factor[:, size:], lambda whitened: _solve(factor, whitened)
+    if not singular:
+        return factor[:, size:], lambda whitened: _solve(factor, whitened)
+    scale = np.sqrt(variance)
+    inverse = np.divide(1.0, scale, where=scale > 0, out=0 * scale)
+    values, vectors = np.linalg.eigh(
+        assemble(sigma) * inverse * inverse[:, None]
+    )
+    keep = values > max(values[-1], 0.0) * size * np.finfo(np.float64).eps
+    root = inverse[:, None] * vectors[:, keep] / np.sqrt(values[keep])
+    # A pseudo-inverse ends in the range of sigma, as `root` does not.
+    basis, _ = np.linalg.qr(scale[:, None] * vectors[:, keep])
+    return root.T @ columns, lambda whitened: basis @ (
+        basis.T @ (root @ whitened)
+    )
 
 
 def _deflate(concept: np.ndarray, task: np.ndarray, svd_tol: float):
