@@ -38,55 +38,6 @@ def _center(rows, weight, reduce_sum):
     return tf.cast(tf.math.divide_no_nan(total, n), tf.float32)
 
 
-def _tensor(name, value):
-    try:
-        value = tf.convert_to_tensor(value)
-    except (TypeError, ValueError) as error:
-        raise ValueError(
-            f"`{name}` must be a dense array or tensor of numbers. Received: "
-            f"{name}={value!r}"
-        ) from error
-    if not (
-        value.dtype.is_floating or value.dtype.is_integer or value.dtype.is_bool
-    ):
-        raise ValueError(
-            f"`{name}` must hold real numbers. Received: {name} of dtype "
-            f"{value.dtype.name}"
-        )
-    return value
-
-
-def columns_or_ids(name, value, size, leading, dtype) -> tf.Tensor:
-    """A concept or label as rows, checked as far as its shape is known.
-
-    Args:
-        name: What to call the argument in an error.
-        value: `[..., size]`; `[...]` where `size == 1`; integer class ids
-            `[...]` where `size > 1`.
-        size: Number of columns or classes.
-        leading: The shape `[...]`, that of `x` without its last axis.
-        dtype: To cast columns to.
-
-    Returns:
-        `[n, size]` of dtype `dtype`, or `[n]` int64 class ids.
-    """
-    value = _tensor(name, value)
-    shape, columns = value.shape, leading.concatenate(size)
-    if shape.rank == columns.rank and shape.is_compatible_with(columns):
-        return tf.reshape(tf.cast(value, dtype), [-1, size])
-    if shape.rank == leading.rank and shape.is_compatible_with(leading):
-        if size == 1:
-            return tf.reshape(tf.cast(value, dtype), [-1, 1])
-        if value.dtype.is_integer:
-            return tf.reshape(tf.cast(value, tf.int64), [-1])
-    or_else = "" if size == 1 else " of integer class ids"
-    raise ValueError(
-        f"`{name}` must be of shape {columns}, or {leading}{or_else}, as x and "
-        f"{name}_dim={size} say. Received: {name} of shape {shape} and dtype "
-        f"{value.dtype.name}"
-    )
-
-
 class Moments(tf.Module):
     """Streamed, weighted moments of `x`, and of `x` with `z`.
 
@@ -118,22 +69,13 @@ class Moments(tf.Module):
         name: str | None = None,
     ):
         super().__init__(name=name)
-        self.dtype = tf.as_dtype(dtype)
-        if self.dtype not in (tf.float32, tf.float64):
+        if dtype not in ("float32", "float64", tf.float32, tf.float64):
             raise ValueError(
                 f"`dtype` must be float32 or float64. Received: dtype={dtype!r}"
             )
-        for argument, size, least in (("x_dim", x_dim, 1), ("z_dim", z_dim, 0)):
-            if (
-                isinstance(size, bool)
-                or not isinstance(size, (int, np.integer))
-                or size < least
-            ):
-                raise ValueError(
-                    f"`{argument}` must be an integer of at least {least}. "
-                    f"Received: {argument}={size!r}"
-                )
-        self.x_dim, self.z_dim = int(x_dim), int(z_dim)
+        self.dtype = tf.as_dtype(dtype)
+        self.x_dim = fitting.size("x_dim", x_dim, 1)
+        self.z_dim = fitting.size("z_dim", z_dim, 0)
         self.z_name = "z"  # What to call z in an error.
 
         def zeros(shape, variable_name, dtype=self.dtype):
@@ -283,7 +225,7 @@ class Moments(tf.Module):
 
     def _as_rows(self, x, z, weight):
         """Rows of `x`, `z`, weights in one dtype, checked as far as known."""
-        x = fitting.features(_tensor("x", x), self.x_dim)
+        x = fitting.features(x, self.x_dim)
         leading, dtype = x.shape[:-1], fitting.working_dtype(x)
         x = tf.reshape(tf.cast(x, dtype), [-1, self.x_dim])
         if self.z_dim == 0:
@@ -291,23 +233,17 @@ class Moments(tf.Module):
                 raise ValueError("`z` is given, but z_dim is 0.")
             z = tf.zeros([tf.shape(x)[0], 0], self.dtype)
         else:
-            z = columns_or_ids("z", z, self.z_dim, leading, self.dtype)
+            z = fitting.columns_or_ids("z", z, self.z_dim, leading, self.dtype)
         if weight is not None:
-            weight = _tensor("sample_weight", weight)
-            if not weight.shape.is_compatible_with(leading):
-                raise ValueError(
-                    f"`sample_weight` must be of shape {leading}, that of x "
-                    "without its last axis. Received: sample_weight of shape "
-                    f"{weight.shape}"
-                )
-            weight = tf.reshape(tf.cast(weight, self.dtype), [-1])
+            weight = fitting.weights(weight, leading, self.dtype)
         return x, z, weight
 
-    def _messages(self) -> list[str]:
+    def _messages(self, z) -> list[str]:
         bound = "or values whose squares overflow"
+        ids = z if z.dtype == tf.int64 else tf.zeros([0], tf.int64)
         return [
             "`sample_weight` must be finite and not negative.",
-            f"`{self.z_name}` holds class ids outside of [0, {self.z_dim}).",
+            fitting.in_range(self.z_name, ids, self.z_dim)[1],
             f"`x` holds NaN, infinity {bound}.",
             f"`{self.z_name}` holds NaN, infinity {bound}.",
             f"The products of `x` and `{self.z_name}` overflow.",
@@ -318,7 +254,18 @@ class Moments(tf.Module):
         return [variable.numpy() for variable in self.variables]
 
     def set_state(self, state: list[np.ndarray]) -> None:
-        """Replaces the statistics by those of `get_state` of a like module."""
+        """Replaces the statistics by those of `get_state` of a like module.
+
+        Raises:
+            ValueError: If they are not of the same number and shapes.
+        """
+        received = [np.shape(value) for value in state]
+        wanted = [tuple(variable.shape) for variable in self.variables]
+        if received != wanted:
+            raise ValueError(
+                "`state` must be that of a module of the same sizes, arrays of "
+                f"shapes {wanted}. Received: state with shapes {received}"
+            )
         for variable, value in zip(self.variables, state, strict=True):
             variable.assign(value)
 
@@ -382,7 +329,7 @@ class Moments(tf.Module):
         if self._xx and in_numpy:
             sums = sums._replace(xx=gram(np.asarray(delta), self.dtype))
         if not fine.all():
-            raise ValueError(self._messages()[fine.argmin()])
+            raise ValueError(self._messages(z)[fine.argmin()])
         self._add(sums, *centers)
         if self.n >= 2 * self._n_at_center.numpy():
             self._recenter()
@@ -413,7 +360,7 @@ class Moments(tf.Module):
         asserts = [
             tf.debugging.Assert(fine, [message])
             for fine, message in zip(
-                checks(sums, faults), self._messages(), strict=True
+                checks(sums, faults), self._messages(z), strict=True
             )
         ]
         with tf.control_dependencies([a for a in asserts if a is not None]):

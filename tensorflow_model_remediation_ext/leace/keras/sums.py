@@ -125,7 +125,10 @@ def batch_sums(
         root = tf.sqrt(weight)
         delta *= tf.cast(root, x.dtype)[:, None]
     n = tf.reduce_sum(weight)
-    squares = tf.cast(tf.reduce_sum(tf.square(delta), axis=0), dtype)
+    # TensorFlow adds up columns faster as a product.
+    ones = tf.ones(tf.shape(delta)[:1], x.dtype)
+    squares = tf.linalg.matvec(tf.square(delta), ones, transpose_a=True)
+    squares = tf.cast(squares, dtype)
     center = tf.cast(center_z, dtype)
     if z.dtype == tf.int64:
         # Per-class sums in place of a product with the one-hot matrix.
