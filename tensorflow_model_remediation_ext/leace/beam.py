@@ -68,7 +68,7 @@ class FitLeace(beam.CombineFn):
         x, z, *weight = (np.asarray(value) for value in element)
         if x.ndim == 1:
             x, z, *weight = (value[None] for value in (x, z, *weight))
-        weight = weight[0] if weight else np.ones(len(x))
+        weight = weight[0] if weight else np.ones(x.shape[:-1])
         waiting.append((x, z, weight))
         if sum(len(rows) for rows, _, _ in waiting) < _ROWS:
             return state, waiting
@@ -101,9 +101,12 @@ class FitLeace(beam.CombineFn):
         fitter = LeaceFitter(**self._arguments)
         if state is not None:
             fitter.set_state(state)
-        if waiting:
-            x, z, weight = (
-                np.concatenate(parts) for parts in zip(*waiting, strict=True)
-            )
+        # Ids and columns, or sequences of several lengths, do not concatenate.
+        alike: dict = {}
+        for rows in waiting:
+            shapes = tuple(value.shape[1:] for value in rows)
+            alike.setdefault(shapes, []).append(rows)
+        for some in alike.values():
+            x, z, weight = map(np.concatenate, zip(*some, strict=True))
             fitter.update(x, z, sample_weight=weight)
         return fitter

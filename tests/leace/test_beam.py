@@ -78,6 +78,30 @@ def test_any_grouping_of_accumulators_gives_the_same(data):
     assert one["bias"] is None
 
 
+def test_ids_and_columns_and_sequences_go_together(data):
+    x, ids, _ = data
+    combine = FitLeace(D, K)
+    accumulator = combine.create_accumulator()
+    tokens = slice(200, 240)
+    for element in (
+        (x[0], ids[0]),
+        (x[1], np.eye(K)[ids[1]]),
+        (x[2:200], ids[2:200]),
+        (x[tokens].reshape(4, 10, D), ids[tokens].reshape(4, 10)),
+        (x[tokens].reshape(8, 5, D), ids[tokens].reshape(8, 5)),
+    ):
+        accumulator = combine.add_input(accumulator, element)
+    got = LeaceEraser(**combine.extract_output(accumulator))
+    rows = np.r_[:240, tokens]
+    want = LeaceEraser.fit(x[rows], ids[rows])
+    np.testing.assert_allclose(got.P, want.P, atol=1e-12)
+    narrow = combine.add_input(
+        (None, [(x[:1], ids[:1], np.ones(1))]), (x[0, 1:], 0)
+    )
+    with pytest.raises(ValueError, match="`x` must be of shape"):
+        combine.extract_output(narrow)
+
+
 def test_errors_come_early():
     with pytest.raises(ValueError, match="`method` must be one of"):
         FitLeace(D, K, method="inlp")

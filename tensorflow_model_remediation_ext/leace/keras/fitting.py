@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from tensorflow_model_remediation_ext.common.progress import with_progress
@@ -34,6 +35,118 @@ def working_dtype(x: tf.Tensor) -> tf.DType:
     return x.dtype if x.dtype == tf.float64 else tf.float32
 
 
+def size(name: str, value: Any, least: int) -> int:
+    """A size, checked to be an integer of at least `least`."""
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, (int, np.integer))
+        or value < least
+    ):
+        raise ValueError(
+            f"`{name}` must be an integer of at least {least}. Received: "
+            f"{name}={value!r}"
+        )
+    return int(value)
+
+
+def numbers(name: str, value: Any) -> tf.Tensor:
+    """A tensor of real numbers or booleans.
+
+    Raises:
+        ValueError: If it is none.
+    """
+    try:
+        value = tf.convert_to_tensor(value)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"`{name}` must be a dense array or tensor of numbers. Received: "
+            f"{name}={value!r}"
+        ) from error
+    if not (
+        value.dtype.is_floating or value.dtype.is_integer or value.dtype.is_bool
+    ):
+        raise ValueError(
+            f"`{name}` must hold real numbers. Received: {name} of dtype "
+            f"{value.dtype.name}"
+        )
+    return value
+
+
+def labels(name: str, value: Any) -> tf.Tensor:
+    """A tensor of real numbers, where booleans are the classes 0 and 1."""
+    value = numbers(name, value)
+    return tf.cast(value, tf.int64) if value.dtype.is_bool else value
+
+
+def weights(value: Any, leading: tf.TensorShape, dtype: tf.DType) -> tf.Tensor:
+    """Flat sample weights, one for each row.
+
+    Raises:
+        ValueError: If they are not of shape `leading`, or no numbers.
+    """
+    value = numbers("sample_weight", value)
+    if not value.shape.is_compatible_with(leading):
+        raise ValueError(
+            f"`sample_weight` must be of shape {leading}, that of x without "
+            "its last axis. Received: sample_weight of shape "
+            f"{value.shape}"
+        )
+    return tf.reshape(tf.cast(value, dtype), [-1])
+
+
+def columns_or_ids(
+    name: str,
+    value: Any,
+    size: int,
+    leading: tf.TensorShape,
+    dtype: tf.DType,
+) -> tf.Tensor:
+    """A concept or label as rows, checked as far as its shape is known.
+
+    Args:
+        name: What to call the argument in an error.
+        value: `[..., size]`; `[...]` where `size == 1`; integer class ids
+            `[...]` where `size > 1`.
+        size: Number of columns or classes.
+        leading: The shape `[...]`, that of `x` without its last axis.
+        dtype: To cast columns to.
+
+    Returns:
+        `[n, size]` of dtype `dtype`, or `[n]` int64 class ids, which may be
+        out of range.
+
+    Raises:
+        ValueError: If the dtype or the shape is wrong.
+    """
+    value = labels(name, value)
+    shape, columns = value.shape, leading.concatenate(size)
+    if shape.rank == columns.rank and shape.is_compatible_with(columns):
+        return tf.reshape(tf.cast(value, dtype), [-1, size])
+    if shape.rank == leading.rank and shape.is_compatible_with(leading):
+        if size == 1:
+            return tf.reshape(tf.cast(value, dtype), [-1, 1])
+        if value.dtype.is_integer:
+            return tf.reshape(tf.cast(value, tf.int64), [-1])
+    or_else = "" if size == 1 else " of integer class ids"
+    raise ValueError(
+        f"`{name}` must be of shape {columns}, or {leading}{or_else}, as x and "
+        f"{name}_dim={size} say. Received: {name} of shape {shape} and dtype "
+        f"{value.dtype.name}"
+    )
+
+
+def in_range(
+    name: str, ids: tf.Tensor, num_classes: int
+) -> tuple[tf.Tensor, str]:
+    """The check for `require` that class ids are of existing classes."""
+    fine = tf.reduce_all((ids >= 0) & (ids < num_classes))
+    message = f"`{name}` holds class ids outside of [0, {num_classes})."
+    if tf.executing_eagerly() and not fine:
+        low, high = int(tf.reduce_min(ids)), int(tf.reduce_max(ids))
+        message += f" Received: {name} from {low} to {high}"
+    return fine, message
+
+
 def class_ids(
     name: str, ids: Any, leading: tf.TensorShape, num_classes: int
 ) -> tuple[tf.Tensor, tuple[tf.Tensor, str]]:
@@ -48,7 +161,7 @@ def class_ids(
     Raises:
         ValueError: If the dtype or the shape is wrong.
     """
-    ids = tf.convert_to_tensor(ids)
+    ids = labels(name, ids)
     if not ids.dtype.is_integer or not ids.shape.is_compatible_with(leading):
         raise ValueError(
             f"`{name}` must be integer class ids of shape {leading}, that of x "
@@ -56,12 +169,7 @@ def class_ids(
             f"dtype {ids.dtype.name}"
         )
     ids = tf.reshape(tf.cast(ids, tf.int64), [-1])
-    fine = tf.reduce_all((ids >= 0) & (ids < num_classes))
-    message = f"`{name}` holds class ids outside of [0, {num_classes})."
-    if tf.executing_eagerly() and not fine:
-        low, high = int(tf.reduce_min(ids)), int(tf.reduce_max(ids))
-        message += f" Received: {name} from {low} to {high}"
-    return ids, (fine, message)
+    return ids, in_range(name, ids, num_classes)
 
 
 def features(x: Any, x_dim: int) -> tf.Tensor:
@@ -70,7 +178,7 @@ def features(x: Any, x_dim: int) -> tf.Tensor:
     Raises:
         ValueError: If it is not, or not numeric.
     """
-    x = tf.convert_to_tensor(x)
+    x = numbers("x", x)
     rank = x.shape.rank
     if rank is None or rank < 2 or x.shape[-1] != x_dim:
         raise ValueError(

@@ -33,10 +33,12 @@ class LeaceLayer(keras.layers.Layer):
 
     Args:
         z_dim: Number of columns or classes of the concept. May be left out
-            where `adapt` or `eraser` say it before the layer is first called.
+            where `adapt` or `eraser` say it before the layer is first called;
+            every `adapt` then looks at its own labels.
         eraser: A fitted `LeaceEraser`.
         method: `"leace"` or `"orth"`, see `LeaceFitter`.
-        affine: Whether erasure keeps the mean of the inputs.
+        affine: Whether erasure keeps the mean of the inputs. With `eraser` it
+            does if that has a bias, which `False` forbids.
         shrinkage: Whether to shrink the covariance of the inputs.
         svd_tol: Singular values up to this are not erased, see `LeaceFitter`.
         **kwargs: Of `keras.layers.Layer`.
@@ -92,6 +94,9 @@ class LeaceLayer(keras.layers.Layer):
         svd_tol: float = 0.01,
         **kwargs: Any,
     ):
+        # Of a layer's config: its number of weights, inferred once, does not
+        # say how many classes there are the next time.
+        self._z_dim_inferred = kwargs.pop("z_dim_inferred", z_dim is None)
         super().__init__(**kwargs)
         self.supports_masking = True
         # A trial run of the checks that the fitter makes.
@@ -101,10 +106,11 @@ class LeaceLayer(keras.layers.Layer):
         self._has_learned = False
         self._initial = None
         if eraser is not None:
-            if not isinstance(eraser, LeaceEraser):
-                raise TypeError(
-                    "`eraser` must be a LeaceEraser. Received: "
-                    f"eraser={eraser!r}"
+            _require_eraser(eraser)
+            if eraser.bias is not None and not affine:
+                raise ValueError(
+                    "`eraser` must have no bias where `affine` is false. "
+                    f"Received: affine={affine}, eraser.bias={eraser.bias}"
                 )
             if self.z_dim is None:
                 self.z_dim = max(eraser.proj_left.shape[1], 1)
@@ -118,8 +124,8 @@ class LeaceLayer(keras.layers.Layer):
         more = self.z_dim - left.shape[1]
         if more < 0:
             raise ValueError(
-                f"`eraser` is of rank {left.shape[1]}, more than z_dim="
-                f"{self.z_dim}"
+                f"`eraser` is of rank {left.shape[1]}, but the layer was built "
+                f"for z_dim={self.z_dim}: give LeaceLayer a larger `z_dim`."
             )
         values = {
             "proj_left": np.pad(left, ((0, 0), (0, more))),
@@ -170,6 +176,7 @@ class LeaceLayer(keras.layers.Layer):
         self.proj_right = weight("proj_right", (self.z_dim, x_dim))
         self.bias = weight("bias", (x_dim,)) if self.affine else None
         self.adapted = weight("adapted", ())
+        self.input_spec = keras.layers.InputSpec(min_ndim=2, axes={-1: x_dim})
         self.built = True
 
     def adapt(
@@ -193,7 +200,8 @@ class LeaceLayer(keras.layers.Layer):
 
         Raises:
             TypeError: If `data` is of another type.
-            ValueError: On wrong shapes or values, or no data.
+            ValueError: On wrong shapes or values, no data, or if the concept
+                has more directions than the layer was built for.
         """
         if z is not None:
             data_batches = _slices(data, z, sample_weight)
@@ -211,8 +219,8 @@ class LeaceLayer(keras.layers.Layer):
                 fitter = self._fitter(x, labels, whole=z)
             fitter.update(x, labels, sample_weight=weight)
         eraser = fitter.eraser
-        self.z_dim = fitter.z_dim
         if not self.built:
+            self.z_dim, self._initial = fitter.z_dim, None
             self.build((None, fitter.x_dim))
         self.set_eraser(eraser)
 
@@ -224,8 +232,21 @@ class LeaceLayer(keras.layers.Layer):
                 exactly if the layer is affine.
 
         Raises:
-            ValueError: If it is not.
+            TypeError: If it is no `LeaceEraser`.
+            ValueError: If it does not fit, or the layer is not built.
         """
+        _require_eraser(eraser)
+        if not self.built:
+            raise ValueError(
+                f"The layer {self.name!r} is not built: construct it with "
+                "`eraser`, or adapt or call it first."
+            )
+        x_dims = eraser.proj_left.shape[0], self.proj_left.shape[0]
+        if x_dims[0] != x_dims[1]:
+            raise ValueError(
+                f"`eraser` must be for x_dim={x_dims[1]}, as the layer is. "
+                f"Received: an eraser for x_dim={x_dims[0]}"
+            )
         if (eraser.bias is not None) != self.affine:
             raise ValueError(
                 "`eraser` must have a bias exactly if the layer is affine. "
@@ -237,7 +258,7 @@ class LeaceLayer(keras.layers.Layer):
 
     def _fitter(self, x, z, whole):
         x, z_dim = tf.convert_to_tensor(x), self.z_dim
-        if z_dim is None:
+        if self._z_dim_inferred:
             ids = z.dtype.is_integer and z.shape.rank < x.shape.rank
             if ids and whole is None:
                 raise ValueError(
@@ -301,12 +322,27 @@ class LeaceLayer(keras.layers.Layer):
             "affine": self.affine,
             "shrinkage": self.shrinkage,
             "svd_tol": self.svd_tol,
+            "z_dim_inferred": self._z_dim_inferred,
         }
 
 
-def _slices(x, z, weight):
+def _require_eraser(eraser):
+    if not isinstance(eraser, LeaceEraser):
+        raise TypeError(
+            f"`eraser` must be a LeaceEraser. Received: eraser={eraser!r}"
+        )
+
+
+def _slices(data, z, weight):
     """Batches of arrays."""
-    x, z = fitting.tensor(x), fitting.tensor(z)
+    try:
+        x = fitting.tensor(data)
+    except (TypeError, ValueError) as error:
+        raise TypeError(
+            "`data` must be an array or tensor where `z` is given. Received: "
+            f"data of type {type(data).__name__}"
+        ) from error
+    z = fitting.tensor(z)
     weight = None if weight is None else fitting.tensor(weight)
     for name, value in (("z", z), ("sample_weight", weight)):
         if value is not None and value.shape[:1] != x.shape[:1]:

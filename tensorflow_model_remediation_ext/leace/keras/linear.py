@@ -1,6 +1,8 @@
 """Least-squares concept erasure: LEACE, its orthogonal variant, SPLINCE."""
 
+import functools
 import warnings
+from numbers import Real
 from typing import Any
 
 import keras
@@ -8,26 +10,25 @@ import numpy as np
 import tensorflow as tf
 
 from tensorflow_model_remediation_ext.leace.keras import fitting
-from tensorflow_model_remediation_ext.leace.keras.moments import (
-    Moments,
-    columns_or_ids,
-)
+from tensorflow_model_remediation_ext.leace.keras.moments import Moments
 from tensorflow_model_remediation_ext.leace.keras.projections import (
     projections,
 )
 from tensorflow_model_remediation_ext.leace.keras.shrinkage import (
     shrink_strips,
 )
-from tensorflow_model_remediation_ext.leace.keras.sums import assemble
+from tensorflow_model_remediation_ext.leace.keras.sums import assemble, outer
 
 METHODS = ("leace", "orth")
+NOTHING = "The concept does not vary with `x` by more than "
 
 
 class LeaceEraser(tf.Module):
     """The affine map `x - (x - bias) proj_right^T proj_left^T`.
 
     On the data it was fitted on, no linear reader of the result does better
-    than one that ignores it. That says nothing about nonlinear readers, nor,
+    than one that ignores it, but for what `svd_tol` of the `LeaceFitter` leaves
+    in, of which that warns. That says nothing about nonlinear readers, nor,
     beyond sampling error, about other data.
 
     Args:
@@ -112,12 +113,12 @@ class LeaceEraser(tf.Module):
         """
         x_dim = self.proj_left.shape[0]
         x = fitting.features(x, x_dim)
-        erased = _erase(
-            tf.reshape(x, [-1, x_dim]),
-            tf.convert_to_tensor(self.proj_left),
-            tf.convert_to_tensor(self.proj_right),
-            None if self.bias is None else tf.convert_to_tensor(self.bias),
-        )
+        fitted = [self.proj_left, self.proj_right]
+        if self.bias is not None:
+            fitted.append(self.bias)
+        erase = _erasing(x.dtype, self.proj_left.dtype, len(fitted))
+        rows = tf.reshape(x, [-1, x_dim])
+        erased = erase(rows, *map(tf.convert_to_tensor, fitted))
         return tf.ensure_shape(tf.reshape(erased, tf.shape(x)), x.shape)
 
     @property
@@ -188,10 +189,17 @@ class LeaceFitter(tf.Module):
             `x`.
         affine: Whether erasure keeps the mean of `x`.
         shrinkage: Whether to shrink the covariance of `x`, see
-            `optimal_linear_shrinkage`. Erasure is exact with and without it.
+            `optimal_linear_shrinkage`. Directions above `svd_tol` are erased
+            exactly with and without it, but it adds variance to features that
+            have much less than others, and so puts directions below: give
+            features of like scale.
         svd_tol: Singular values of the whitened cross-covariance of `x` and
-            `z` up to this are not erased. They are in the units of `z`; for a
-            one-hot concept at most 0.5. What they carry is left in the data.
+            `z` up to this are not erased, with a warning where that shows in
+            a correlation beyond chance. They are in the units of `z`: for a
+            class of share p at most `sqrt(p * (1 - p))`, so that by default a
+            class of less than one row in 10,000 is never erased. With
+            `"orth"`, which does not whiten, they are in the units of `x` times
+            those of `z`.
         dtype: Of the accumulators, `"float32"` or `"float64"`.
         preserve_dim: If positive, the number of columns or classes of
             `preserve`, task labels whose covariance with `x` erasure keeps
@@ -236,20 +244,21 @@ class LeaceFitter(tf.Module):
                 f"`method` must be one of {METHODS}. Received: "
                 f"method={method!r}"
             )
-        if not svd_tol >= 0:
+        if not (isinstance(svd_tol, Real) and svd_tol >= 0):
             raise ValueError(
-                f"`svd_tol` must not be negative. Received: svd_tol={svd_tol}"
+                "`svd_tol` must be a number that is not negative. Received: "
+                f"svd_tol={svd_tol!r}"
             )
-        if z_dim < 1 or preserve_dim < 0:
-            raise ValueError(
-                "`z_dim` must be positive and `preserve_dim` not negative. "
-                f"Received: z_dim={z_dim}, preserve_dim={preserve_dim}"
-            )
-        self.x_dim, self.z_dim, self.preserve_dim = x_dim, z_dim, preserve_dim
+        self.x_dim = fitting.size("x_dim", x_dim, 1)
+        self.z_dim = fitting.size("z_dim", z_dim, 1)
+        self.preserve_dim = fitting.size("preserve_dim", preserve_dim, 0)
         self.method, self.affine = method, affine
         self.shrinkage, self.svd_tol = shrinkage, svd_tol
         self._moments = Moments(
-            x_dim, z_dim + preserve_dim, xx=method == "leace", dtype=dtype
+            self.x_dim,
+            self.z_dim + self.preserve_dim,
+            xx=method == "leace",
+            dtype=dtype,
         )
         if preserve_dim:
             self._moments.z_name = "z` or `preserve"
@@ -281,9 +290,9 @@ class LeaceFitter(tf.Module):
         Raises:
             ValueError: As from `update`.
         """
-        x, z = tf.convert_to_tensor(x), tf.convert_to_tensor(z)
+        x, z = fitting.numbers("x", x), fitting.labels("z", z)
         if preserve is not None:
-            preserve = tf.convert_to_tensor(preserve)
+            preserve = fitting.labels("preserve", preserve)
             options["preserve_dim"] = width(x, preserve)
         fitter = cls(x.shape[-1], width(x, z), **options)
         return fitter.update(x, z, preserve, sample_weight)
@@ -314,8 +323,8 @@ class LeaceFitter(tf.Module):
         if (preserve is None) != (self.preserve_dim == 0):
             raise ValueError(
                 "`preserve` must be given exactly if preserve_dim is positive. "
-                f"Received: preserve={preserve!r} with preserve_dim="
-                f"{self.preserve_dim}"
+                f"Received: preserve of type {type(preserve).__name__} with "
+                f"preserve_dim={self.preserve_dim}"
             )
         if preserve is not None:
             x = fitting.features(x, self.x_dim)
@@ -333,11 +342,10 @@ class LeaceFitter(tf.Module):
 
     def _columns(self, name, value, size, x):
         dtype = self._moments.dtype
-        rows = columns_or_ids(name, value, size, x.shape[:-1], dtype)
+        rows = fitting.columns_or_ids(name, value, size, x.shape[:-1], dtype)
         if rows.dtype == tf.int64:
-            ids, check = fitting.class_ids(name, rows, rows.shape, size)
-            with fitting.require(check):
-                rows = tf.one_hot(ids, size, dtype=dtype)
+            with fitting.require(fitting.in_range(name, rows, size)):
+                rows = tf.one_hot(rows, size, dtype=dtype)
         return rows
 
     def fit_dataset(self, dataset: Any, verbose: Any = "auto") -> "LeaceFitter":
@@ -456,7 +464,9 @@ class LeaceFitter(tf.Module):
         """The eraser for the statistics so far, computed when they changed.
 
         A concept without linear trace in `x` beyond `svd_tol`, as one that
-        never varies, gives an eraser of rank zero, and a warning.
+        never varies, gives an eraser of rank zero, and a warning. So does one
+        of which `svd_tol` leaves a correlation with a feature so large that
+        chance explains it less than once in a thousand times.
 
         Raises:
             ValueError: If there are fewer than two samples.
@@ -464,21 +474,56 @@ class LeaceFitter(tf.Module):
         return self._cache.get([self._moments], self._compute_eraser)
 
     def _compute_eraser(self):
+        eraser, notes = self._eraser_and_notes()
+        for note in notes:
+            warnings.warn(note, stacklevel=4)
+        return eraser
+
+    def _eraser_and_notes(self):
+        """The eraser, and what is to be said of it."""
         targets = self._sigma_x_targets()
-        proj_left, proj_right = projections(
+        proj_left, proj_right, shared = projections(
             self._sigma_strips() if self.method == "leace" else None,
             targets[:, : self.z_dim],
             targets[:, self.z_dim :] if self.preserve_dim else None,
             self.svd_tol,
         )
-        if not proj_left.shape[1]:
-            warnings.warn(
-                "The concept does not vary with `x` by more than "
-                f"svd_tol={self.svd_tol}: the eraser changes nothing.",
-                stacklevel=4,
+        notes = self._what_is_left(proj_left, proj_right)
+        if shared:
+            notes.append(
+                "The concept and the task that `preserve` names share "
+                f"{shared} direction(s). Erasure wins: the covariance of `x` "
+                "with the task is not kept there."
             )
         bias = self.mean_x if self.affine else None
-        return LeaceEraser(proj_left, proj_right, bias)
+        return LeaceEraser(proj_left, proj_right, bias), notes
+
+    def _what_is_left(self, proj_left, proj_right):
+        """A note if erasure does nothing or leaves more than chance does."""
+        cross = self._moments.scatter_xz[:, : self.z_dim]
+        cross = cross - proj_left @ (proj_right @ cross)
+        x = np.sqrt(self._moments.squares_x)
+        z = np.sqrt(self._moments.squares_z[: self.z_dim])
+        spread = outer(x, z)
+        left = np.divide(
+            np.abs(cross), spread, where=spread > 0, out=0 * spread
+        )
+        errors = left.max() * np.sqrt(self.n)
+        # A normal variate is beyond t with less than exp(-t**2 / 2).
+        if errors <= np.sqrt(2 * np.log(1000 * left.size)):
+            if proj_left.shape[1]:
+                return []
+            why = f"svd_tol={self.svd_tol}: the eraser changes nothing."
+            return [NOTHING + why]
+        what = "leaves some of the concept"
+        if not proj_left.shape[1]:
+            what = "leaves all of the concept, the eraser changes nothing"
+        return [
+            f"svd_tol={self.svd_tol} {what}: column (class) "
+            f"{left.max(axis=0).argmax()} of `z` and a feature keep a "
+            f"correlation of {left.max():.2g}, {errors:.1f} standard errors. A "
+            "lower svd_tol erases it."
+        ]
 
     @property
     def trace_ratio(self) -> float:
@@ -494,9 +539,19 @@ class LeaceFitter(tf.Module):
         return float(1 - lost / np.trace(sigma))
 
 
-# Of no eraser, so that one trace serves them all.
-@tf.function(reduce_retracing=True, autograph=False)
-def _erase(rows, proj_left, proj_right, bias):
+@functools.cache
+def _erasing(dtype, fitted_dtype, count):
+    """`_erase`, traced once for erasers of every size."""
+    specs = [tf.TensorSpec([None, None], dtype)]
+    for shape in ([None, None], [None, None], [None])[:count]:
+        specs.append(tf.TensorSpec(shape, fitted_dtype))
+    with tf.init_scope():
+        return tf.function(_erase, autograph=False).get_concrete_function(
+            *specs
+        )
+
+
+def _erase(rows, proj_left, proj_right, bias=None):
     dtype = fitting.working_dtype(rows)
     wide = tf.cast(rows, dtype)
     inner = tf.matmul(wide, tf.cast(proj_right, dtype), transpose_b=True)

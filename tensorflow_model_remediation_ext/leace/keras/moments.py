@@ -10,7 +10,6 @@ from tensorflow_model_remediation_ext.leace.keras.sums import (
     batch_sums,
     checks,
     compiled_batch_sums,
-    diagonal_is_finite,
     gram,
     outer,
     shift,
@@ -20,62 +19,23 @@ from tensorflow_model_remediation_ext.leace.keras.sums import (
 _TINY = np.finfo(np.float64).tiny
 
 
+# A feature that varies by less than this share of its mean is constant: what
+# varies is the rounding of sums.
+_CONSTANT = 1e-9
+
+
 def _center(rows, weight, reduce_sum):
-    """Weighted mean of `rows` in float32: exact enough for a center."""
+    """Weighted mean of `rows`, rounded to float32.
+
+    It is the very value of a constant float32 feature, whose products around
+    it are then zero.
+    """
+    rows = tf.cast(rows, tf.float64)
     ones = tf.ones(tf.shape(rows)[:1]) if weight is None else weight
     ones = tf.cast(ones, rows.dtype)
     total = tf.linalg.matvec(rows, ones, transpose_a=True)
     total, n = reduce_sum([total, tf.reduce_sum(ones)])
     return tf.cast(tf.math.divide_no_nan(total, n), tf.float32)
-
-
-def _tensor(name, value):
-    try:
-        value = tf.convert_to_tensor(value)
-    except (TypeError, ValueError) as error:
-        raise ValueError(
-            f"`{name}` must be a dense array or tensor of numbers. Received: "
-            f"{name}={value!r}"
-        ) from error
-    if not (
-        value.dtype.is_floating or value.dtype.is_integer or value.dtype.is_bool
-    ):
-        raise ValueError(
-            f"`{name}` must hold real numbers. Received: {name} of dtype "
-            f"{value.dtype.name}"
-        )
-    return value
-
-
-def columns_or_ids(name, value, size, leading, dtype) -> tf.Tensor:
-    """A concept or label as rows, checked as far as its shape is known.
-
-    Args:
-        name: What to call the argument in an error.
-        value: `[..., size]`; `[...]` where `size == 1`; integer class ids
-            `[...]` where `size > 1`.
-        size: Number of columns or classes.
-        leading: The shape `[...]`, that of `x` without its last axis.
-        dtype: To cast columns to.
-
-    Returns:
-        `[n, size]` of dtype `dtype`, or `[n]` int64 class ids.
-    """
-    value = _tensor(name, value)
-    shape, columns = value.shape, leading.concatenate(size)
-    if shape.rank == columns.rank and shape.is_compatible_with(columns):
-        return tf.reshape(tf.cast(value, dtype), [-1, size])
-    if shape.rank == leading.rank and shape.is_compatible_with(leading):
-        if size == 1:
-            return tf.reshape(tf.cast(value, dtype), [-1, 1])
-        if value.dtype.is_integer:
-            return tf.reshape(tf.cast(value, tf.int64), [-1])
-    or_else = "" if size == 1 else " of integer class ids"
-    raise ValueError(
-        f"`{name}` must be of shape {columns}, or {leading}{or_else}, as x and "
-        f"{name}_dim={size} say. Received: {name} of shape {shape} and dtype "
-        f"{value.dtype.name}"
-    )
 
 
 class Moments(tf.Module):
@@ -109,22 +69,13 @@ class Moments(tf.Module):
         name: str | None = None,
     ):
         super().__init__(name=name)
-        self.dtype = tf.as_dtype(dtype)
-        if self.dtype not in (tf.float32, tf.float64):
+        if dtype not in ("float32", "float64", tf.float32, tf.float64):
             raise ValueError(
                 f"`dtype` must be float32 or float64. Received: dtype={dtype!r}"
             )
-        for argument, size, least in (("x_dim", x_dim, 1), ("z_dim", z_dim, 0)):
-            if (
-                isinstance(size, bool)
-                or not isinstance(size, (int, np.integer))
-                or size < least
-            ):
-                raise ValueError(
-                    f"`{argument}` must be an integer of at least {least}. "
-                    f"Received: {argument}={size!r}"
-                )
-        self.x_dim, self.z_dim = int(x_dim), int(z_dim)
+        self.dtype = tf.as_dtype(dtype)
+        self.x_dim = fitting.size("x_dim", x_dim, 1)
+        self.z_dim = fitting.size("z_dim", z_dim, 0)
         self.z_name = "z"  # What to call z in an error.
 
         def zeros(shape, variable_name, dtype=self.dtype):
@@ -148,6 +99,7 @@ class Moments(tf.Module):
             zeros([j - i, x_dim - i], f"sum_xx_{i}")
             for i, j in (spans(x_dim) if xx else [])
         ]
+        self._squares = zeros([x_dim], "sum_squares")
         self._zz = zeros([z_dim, z_dim], "sum_zz")
 
     # Reading. Unnormalized sums around the mean, as float64 NumPy arrays.
@@ -171,17 +123,37 @@ class Moments(tf.Module):
         """`scatter_xx` in strips, see `Sums.xx`; they are the caller's."""
         if not self._xx:
             raise ValueError("The second moment of `x` is not tracked.")
-        x = self._x.numpy()
+        x, mean_x, strips = self._x.numpy(), self.mean_x, []
         mean = x / max(self.n, _TINY)
-        return [
-            strip.numpy() - outer(x[i:j], mean[i:])
-            for strip, (i, j) in zip(self._xx, spans(self.x_dim), strict=True)
-        ]
+        for strip, (i, j) in zip(self._xx, spans(self.x_dim), strict=True):
+            strip = strip.numpy() - outer(x[i:j], mean[i:])
+            index = np.arange(j - i)
+            squares = strip[index, index]
+            strip[index, index] = self._varying(squares, mean_x[i:j])
+            strips.append(strip)
+        return strips
 
     @property
     def scatter_xx(self) -> np.ndarray:
         """`[x_dim, x_dim]`: the sum of `w (x - mean_x) (x - mean_x)^T`."""
         return assemble(self.scatter_strips())
+
+    @property
+    def squares_x(self) -> np.ndarray:
+        """`[x_dim]`: the diagonal of `scatter_xx`, tracked in any case."""
+        x = self._x.numpy()
+        squares = self._squares.numpy() - x**2 / max(self.n, _TINY)
+        return self._varying(squares, self.mean_x)
+
+    @property
+    def squares_z(self) -> np.ndarray:
+        """`[z_dim]`: the diagonal of `scatter_zz`."""
+        return self._varying(self.scatter_zz.diagonal(), self.mean_z)
+
+    def _varying(self, squares, mean):
+        """Sums of squares, zero where they are those of a constant."""
+        constant = squares <= self.n * (_CONSTANT * mean) ** 2
+        return np.where(constant, 0.0, squares)
 
     @property
     def scatter_xz(self) -> np.ndarray:
@@ -253,7 +225,7 @@ class Moments(tf.Module):
 
     def _as_rows(self, x, z, weight):
         """Rows of `x`, `z`, weights in one dtype, checked as far as known."""
-        x = fitting.features(_tensor("x", x), self.x_dim)
+        x = fitting.features(x, self.x_dim)
         leading, dtype = x.shape[:-1], fitting.working_dtype(x)
         x = tf.reshape(tf.cast(x, dtype), [-1, self.x_dim])
         if self.z_dim == 0:
@@ -261,23 +233,17 @@ class Moments(tf.Module):
                 raise ValueError("`z` is given, but z_dim is 0.")
             z = tf.zeros([tf.shape(x)[0], 0], self.dtype)
         else:
-            z = columns_or_ids("z", z, self.z_dim, leading, self.dtype)
+            z = fitting.columns_or_ids("z", z, self.z_dim, leading, self.dtype)
         if weight is not None:
-            weight = _tensor("sample_weight", weight)
-            if not weight.shape.is_compatible_with(leading):
-                raise ValueError(
-                    f"`sample_weight` must be of shape {leading}, that of x "
-                    "without its last axis. Received: sample_weight of shape "
-                    f"{weight.shape}"
-                )
-            weight = tf.reshape(tf.cast(weight, self.dtype), [-1])
+            weight = fitting.weights(weight, leading, self.dtype)
         return x, z, weight
 
-    def _messages(self) -> list[str]:
+    def _messages(self, z) -> list[str]:
         bound = "or values whose squares overflow"
+        ids = z if z.dtype == tf.int64 else tf.zeros([0], tf.int64)
         return [
             "`sample_weight` must be finite and not negative.",
-            f"`{self.z_name}` holds class ids outside of [0, {self.z_dim}).",
+            fitting.in_range(self.z_name, ids, self.z_dim)[1],
             f"`x` holds NaN, infinity {bound}.",
             f"`{self.z_name}` holds NaN, infinity {bound}.",
             f"The products of `x` and `{self.z_name}` overflow.",
@@ -288,7 +254,18 @@ class Moments(tf.Module):
         return [variable.numpy() for variable in self.variables]
 
     def set_state(self, state: list[np.ndarray]) -> None:
-        """Replaces the statistics by those of `get_state` of a like module."""
+        """Replaces the statistics by those of `get_state` of a like module.
+
+        Raises:
+            ValueError: If they are not of the same number and shapes.
+        """
+        received = [np.shape(value) for value in state]
+        wanted = [tuple(variable.shape) for variable in self.variables]
+        if received != wanted:
+            raise ValueError(
+                "`state` must be that of a module of the same sizes, arrays of "
+                f"shapes {wanted}. Received: state with shapes {received}"
+            )
         for variable, value in zip(self.variables, state, strict=True):
             variable.assign(value)
 
@@ -298,13 +275,19 @@ class Moments(tf.Module):
         An update may run inside a graph and a checkpoint be restored without
         any Python of ours.
         """
-        parts = [*self._sums()[:4], self._zz, self._center_x, self._center_z]
+        parts = [*self._sums()._replace(xx=[]), self._center_x, self._center_z]
         parts += [tf.linalg.diag_part(strip) for strip in self._xx]
-        return b"".join(part.numpy().tobytes() for part in parts)
+        return b"".join(p.numpy().tobytes() for p in tf.nest.flatten(parts))
 
     def _sums(self) -> Sums:
         return Sums(
-            self._n, self._x, self._z, self._xz, list(self._xx), self._zz
+            n=self._n,
+            x=self._x,
+            z=self._z,
+            xz=self._xz,
+            xx=list(self._xx),
+            squares=self._squares,
+            zz=self._zz,
         )
 
     def _difference(self, a, b):
@@ -345,9 +328,8 @@ class Moments(tf.Module):
         fine = fine.numpy()
         if self._xx and in_numpy:
             sums = sums._replace(xx=gram(np.asarray(delta), self.dtype))
-            fine[2] &= diagonal_is_finite(sums.xx)
         if not fine.all():
-            raise ValueError(self._messages()[fine.argmin()])
+            raise ValueError(self._messages(z)[fine.argmin()])
         self._add(sums, *centers)
         if self.n >= 2 * self._n_at_center.numpy():
             self._recenter()
@@ -358,13 +340,17 @@ class Moments(tf.Module):
                 return values
             return replica.all_reduce(tf.distribute.ReduceOp.SUM, values)
 
-        first = self._centers(x, z, weight, reduce_sum)
-        centers = [
-            tf.where(self._n > 0, old, new)
-            for old, new in zip(
-                (self._center_x, self._center_z), first, strict=True
+        def first():
+            return self._centers(x, z, weight, reduce_sum)
+
+        centers = self._center_x.value(), self._center_z.value()
+        if replica is None:
+            centers = tf.cond(self._n > 0, lambda: centers, first)
+        else:
+            centers = tuple(
+                tf.where(self._n > 0, old, new)
+                for old, new in zip(centers, first(), strict=True)
             )
-        ]
         sums, delta, faults = batch_sums(x, z, weight, *centers, self.dtype)
         if self._xx:
             sums = sums._replace(xx=gram(delta, self.dtype))
@@ -374,7 +360,7 @@ class Moments(tf.Module):
         asserts = [
             tf.debugging.Assert(fine, [message])
             for fine, message in zip(
-                checks(sums, faults), self._messages(), strict=True
+                checks(sums, faults), self._messages(z), strict=True
             )
         ]
         with tf.control_dependencies([a for a in asserts if a is not None]):

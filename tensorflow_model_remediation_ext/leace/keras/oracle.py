@@ -1,5 +1,7 @@
 """Linear concept erasure with the concept's labels at hand."""
 
+import warnings
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -69,19 +71,16 @@ class OracleEraser(tf.Module):
             tf.errors.InvalidArgumentError: On such class ids in graph mode.
         """
         x_dim, z_dim = self.coef.shape
-        x, z = fitting.features(x, x_dim), tf.convert_to_tensor(z)
-        leading, dtype = x.shape[:-1], fitting.working_dtype(x)
+        x = fitting.features(x, x_dim)
+        dtype = fitting.working_dtype(x)
+        z = fitting.columns_or_ids("z", z, z_dim, x.shape[:-1], dtype)
         table = tf.cast(tf.transpose(self.coef), dtype)
         mean = tf.cast(tf.linalg.matvec(self.coef, self.mean_z), dtype)
-        if z.shape.is_compatible_with(leading.concatenate(z_dim)):
-            rows = tf.reshape(tf.cast(z, dtype), [-1, z_dim])
-            explained = rows @ table
-        elif z_dim == 1 and z.shape.is_compatible_with(leading):
-            explained = tf.reshape(tf.cast(z, dtype), [-1, 1]) * table
+        if z.dtype == tf.int64:
+            with fitting.require(fitting.in_range("z", z, z_dim)):
+                explained = tf.gather(table, z)
         else:
-            ids, check = fitting.class_ids("z", z, leading, z_dim)
-            with fitting.require(check):
-                explained = tf.gather(table, ids)
+            explained = z @ table
         explained = tf.reshape(explained - mean, tf.shape(x))
         return tf.cast(tf.cast(x, dtype) - explained, x.dtype)
 
@@ -91,7 +90,8 @@ class OracleFitter(tf.Module):
 
     Sample weights count rows: weight two is the row twice, weight zero the row
     left out. Covariances are divided by the sum of the weights less one. A
-    concept that never varies gives an eraser that changes nothing.
+    concept that never varies gives an eraser that changes nothing, and a
+    warning.
 
     Args:
         x_dim: Size of the last axis of `x`.
@@ -124,15 +124,15 @@ class OracleFitter(tf.Module):
         name: str | None = None,
     ):
         super().__init__(name=name)
-        if not svd_tol > 0:
+        if not (isinstance(svd_tol, Real) and svd_tol > 0):
             raise ValueError(
-                f"`svd_tol` must be positive. Received: svd_tol={svd_tol}"
+                "`svd_tol` must be a positive number. Received: "
+                f"svd_tol={svd_tol!r}"
             )
-        if z_dim == 0:
-            raise ValueError("`z_dim` must be positive. Received: z_dim=0")
+        self.z_dim = fitting.size("z_dim", z_dim, 1)
         self.shrinkage, self.svd_tol = shrinkage, svd_tol
         self._moments = Moments(x_dim, z_dim, xx=False, dtype=dtype)
-        self.x_dim, self.z_dim = self._moments.x_dim, self._moments.z_dim
+        self.x_dim = self._moments.x_dim
         self._cache = fitting.Cache()
 
     @classmethod
@@ -148,7 +148,7 @@ class OracleFitter(tf.Module):
             sample_weight: `[...]` or `None`.
             **options: Of the constructor.
         """
-        x, z = tf.convert_to_tensor(x), tf.convert_to_tensor(z)
+        x, z = fitting.numbers("x", x), fitting.labels("z", z)
         if z.shape.rank == x.shape.rank:
             z_dim = z.shape[-1]
         elif z.dtype.is_integer:
@@ -255,6 +255,11 @@ class OracleFitter(tf.Module):
         values, basis = np.linalg.eigh(sigma_zz * np.outer(inverse, inverse))
         basis = inverse[:, None] * basis[:, values > self.svd_tol]
         values = values[values > self.svd_tol]
+        if not values.size:
+            warnings.warn(
+                "The concept does not vary: the eraser changes nothing.",
+                stacklevel=4,
+            )
         coef = (sigma_xz @ basis / values) @ basis.T
         return OracleEraser(coef, self.mean_z)
 

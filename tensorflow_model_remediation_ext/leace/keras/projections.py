@@ -1,7 +1,5 @@
 """The projections of LEACE, computed from covariances in NumPy."""
 
-import warnings
-
 import numpy as np
 
 from tensorflow_model_remediation_ext.leace.keras.sums import assemble, spans
@@ -53,33 +51,40 @@ def _whiten(sigma: list[np.ndarray], columns: np.ndarray):
     """`Y` and `back` with `Y^T Y = C^T sigma^+ C` and `back(Y) = sigma^+ C`.
 
     Cholesky where `sigma` is positive definite; where its factor shows it to be
-    numerically singular, or does not exist, an eigendecomposition with the
-    usual threshold of a pseudo-inverse.
+    numerically singular, or does not exist, an eigendecomposition of the
+    correlations with the usual threshold of a pseudo-inverse. Neither minds the
+    scale of a feature.
     """
     size = len(columns)
     variance = np.concatenate([np.diagonal(strip) for strip in sigma])
-    noise = size * np.finfo(np.float64).eps
     try:
         factor = _cholesky(sigma, columns)
         left = np.diagonal(factor) ** 2
-        singular = (left <= _UNEXPLAINED * variance).any() or (
-            left.min() <= noise * variance.max()
-        )
+        singular = (left <= _UNEXPLAINED * variance).any()
     except np.linalg.LinAlgError:
         singular = True
-    if singular:
-        values, vectors = np.linalg.eigh(assemble(sigma))
-        keep = values > max(values[-1], 0.0) * noise
-        root = vectors[:, keep] / np.sqrt(values[keep])
-        return root.T @ columns, lambda whitened: root @ whitened
-    return factor[:, size:], lambda whitened: _solve(factor, whitened)
+    if not singular:
+        return factor[:, size:], lambda whitened: _solve(factor, whitened)
+    scale = np.sqrt(variance)
+    inverse = np.divide(1.0, scale, where=scale > 0, out=0 * scale)
+    values, vectors = np.linalg.eigh(
+        assemble(sigma) * inverse * inverse[:, None]
+    )
+    keep = values > max(values[-1], 0.0) * size * np.finfo(np.float64).eps
+    root = inverse[:, None] * vectors[:, keep] / np.sqrt(values[keep])
+    # A pseudo-inverse ends in the range of sigma, as `root` does not.
+    basis, _ = np.linalg.qr(scale[:, None] * vectors[:, keep])
+    return (
+        root.T @ columns,
+        lambda whitened: basis @ (basis.T @ (root @ whitened)),
+    )
 
 
 def _deflate(concept: np.ndarray, task: np.ndarray, svd_tol: float):
     """The whitened concept without its part in the span of the whitened task.
 
     A direction of the concept that lies in that span altogether cannot be
-    erased and kept: it is taken out of what is kept.
+    erased and kept: it is taken out of what is kept. Returns how many do, too.
     """
     u, s, _ = np.linalg.svd(task, full_matrices=False)
     kept = u[:, s > s.max(initial=0.0) * 1e-10]
@@ -89,20 +94,14 @@ def _deflate(concept: np.ndarray, task: np.ndarray, svd_tol: float):
     u, s, _ = np.linalg.svd(lost, full_matrices=False)
     conflict = u[:, s > svd_tol]
     if not conflict.shape[1]:
-        return rest
-    warnings.warn(
-        "The concept and the task that `preserve` names share "
-        f"{conflict.shape[1]} direction(s). Erasure wins: the covariance of "
-        "`x` with the task is not kept there.",
-        stacklevel=2,
-    )
+        return rest, 0
     # Orthonormal columns lose length only along the conflict: drop what is
     # left of those inside of it.
     u, s, _ = np.linalg.svd(
         kept - conflict @ (conflict.T @ kept), full_matrices=False
     )
     kept = u[:, s > 1e-6]
-    return concept - kept @ (kept.T @ concept)
+    return concept - kept @ (kept.T @ concept), conflict.shape[1]
 
 
 def projections(
@@ -110,7 +109,7 @@ def projections(
     sigma_xz: np.ndarray,
     sigma_xy: np.ndarray | None,
     svd_tol: float,
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[np.ndarray, np.ndarray, int]:
     """`proj_left` and `proj_right`, with `P = I - proj_left proj_right`.
 
     Args:
@@ -121,7 +120,8 @@ def projections(
         svd_tol: Singular values up to this are not erased.
 
     Returns:
-        `[x_dim, r]` and `[r, x_dim]`; `r` may be zero.
+        `[x_dim, r]` and `[r, x_dim]`; `r` may be zero. And the number of
+        directions of the task that are not kept, as the concept has them too.
     """
     columns = sigma_xz
     if sigma_xy is not None:
@@ -131,9 +131,9 @@ def projections(
     else:
         whitened, back = _whiten(sigma, columns)
     z_dim = sigma_xz.shape[1]
-    concept = whitened[:, :z_dim]
+    concept, shared = whitened[:, :z_dim], 0
     if sigma_xy is not None:
-        concept = _deflate(concept, whitened[:, z_dim:], svd_tol)
+        concept, shared = _deflate(concept, whitened[:, z_dim:], svd_tol)
     # With svd_tol=0, rounding is still no direction of its own.
     u, s, vt = np.linalg.svd(concept, full_matrices=False)
     keep = s > max(svd_tol, 1e-12 * s.max(initial=0.0))
@@ -141,4 +141,5 @@ def projections(
     proj_right = back(u[:, keep]).T
     # Their product is the identity but for rounding, which an ill-conditioned
     # `sigma` magnifies, and which would leave as much of the concept.
-    return proj_left, np.linalg.solve(proj_right @ proj_left, proj_right)
+    proj_right = np.linalg.solve(proj_right @ proj_left, proj_right)
+    return proj_left, proj_right, shared

@@ -35,6 +35,9 @@ class QuadraticEraser(tf.Module):
         ot_maps: `[num_classes, x_dim, x_dim]` symmetric transport maps.
         name: Name of the module.
 
+    Raises:
+        ValueError: If the shapes do not match.
+
     Example:
         >>> x, z = np.random.randn(100, 3), np.arange(100) % 4
         >>> erased = QuadraticEraser.fit(x, z)(x, z)
@@ -55,6 +58,17 @@ class QuadraticEraser(tf.Module):
         self.class_means = _constant(class_means, "class_means")
         self.global_mean = _constant(global_mean, "global_mean")
         self.ot_maps = _constant(ot_maps, "ot_maps")
+        means, mean = self.class_means.shape, self.global_mean.shape
+        if (
+            means.rank != 2
+            or mean != means[1:]
+            or self.ot_maps.shape != means + mean
+        ):
+            raise ValueError(
+                "`class_means`, `global_mean` and `ot_maps` must be of shapes "
+                "[num_classes, x_dim], [x_dim] and [num_classes, x_dim, x_dim]."
+                f" Received: {means}, {mean} and {self.ot_maps.shape}"
+            )
 
     @classmethod
     def fit(cls, x: Any, z: Any, **options: Any) -> "QuadraticEraser":
@@ -102,6 +116,9 @@ class QuadraticEditor(tf.Module):
             maps, by source and target.
         name: Name of the module.
 
+    Raises:
+        ValueError: If the shapes do not match.
+
     Example:
         >>> x, z = np.random.randn(100, 3), np.arange(100) % 4
         >>> editor = QuadraticFitter.fit(x, z).editor()
@@ -112,6 +129,13 @@ class QuadraticEditor(tf.Module):
         super().__init__(name=name)
         self.class_means = _constant(class_means, "class_means")
         self.ot_maps = _constant(ot_maps, "ot_maps")
+        means, maps = self.class_means.shape, self.ot_maps.shape
+        if means.rank != 2 or maps != means[:1] + means + means[1:]:
+            raise ValueError(
+                "`class_means` and `ot_maps` must be of shapes [num_classes, "
+                "x_dim] and [num_classes, num_classes, x_dim, x_dim]. "
+                f"Received: {means} and {maps}"
+            )
 
     def __call__(self, x: Any, source_z: Any, target_z: Any) -> tf.Tensor:
         """Moves every row from its source to its target class.
@@ -191,12 +215,8 @@ class QuadraticFitter(tf.Module):
         name: str | None = None,
     ):
         super().__init__(name=name)
-        if not isinstance(num_classes, (int, np.integer)) or num_classes < 2:
-            raise ValueError(
-                "`num_classes` must be an integer of at least 2. Received: "
-                f"num_classes={num_classes!r}"
-            )
-        self.num_classes, self.shrinkage = int(num_classes), shrinkage
+        self.num_classes = fitting.size("num_classes", num_classes, 2)
+        self.shrinkage = shrinkage
         self._moments = [
             Moments(x_dim, dtype=dtype, name=f"class_{i}")
             for i in range(num_classes)
@@ -216,7 +236,7 @@ class QuadraticFitter(tf.Module):
             sample_weight: `[...]` or `None`.
             **options: Of the constructor.
         """
-        x, z = tf.convert_to_tensor(x), tf.convert_to_tensor(z)
+        x, z = fitting.numbers("x", x), fitting.labels("z", z)
         num_classes = max(int(tf.reduce_max(z)) + 1, 2)
         return cls(x.shape[-1], num_classes, **options).update(
             x, z, sample_weight
@@ -246,14 +266,7 @@ class QuadraticFitter(tf.Module):
         if sample_weight is None:
             weight = tf.ones_like(x[:, 0])
         else:
-            weight = tf.cast(tf.convert_to_tensor(sample_weight), tf.float64)
-            if not weight.shape.is_compatible_with(leading):
-                raise ValueError(
-                    f"`sample_weight` must be of shape {leading}, that of x "
-                    "without its last axis. Received: sample_weight of shape "
-                    f"{weight.shape}"
-                )
-            weight = tf.reshape(weight, [-1])
+            weight = fitting.weights(sample_weight, leading, tf.float64)
         # Checked ahead of the first class, not by each class' moments.
         checks = (
             check,

@@ -43,6 +43,21 @@ def hook(
     return undo
 
 
+def inputs_of(model: keras.Model) -> Any:
+    """The symbolic inputs of a model, nested as it takes them.
+
+    Returns:
+        They, or `None` for a subclassed model, which does not know.
+    """
+    if isinstance(model, ScrubbedModel):
+        return inputs_of(model.model)
+    if not hasattr(model, "inputs"):
+        return None
+    # The `input` of a Sequential is there only after a symbolic call.
+    sequential = isinstance(model, keras.Sequential)
+    return model.inputs[0] if sequential else model.input
+
+
 @keras.saving.register_keras_serializable(
     package="tensorflow_model_remediation_ext"
 )
@@ -107,13 +122,14 @@ class ScrubbedModel(keras.Model):
 
     def export(self, filepath, *args, input_signature=None, **kwargs):
         """As `keras.Model.export`, with the signature of the model inside."""
-        if input_signature is None and hasattr(self.model, "inputs"):
+        inputs = inputs_of(self)
+        if input_signature is None and inputs is not None:
             input_signature = [
                 keras.tree.map_structure(
                     lambda t: keras.InputSpec(
                         dtype=t.dtype, shape=t.shape, name=t.name
                     ),
-                    self.model.input,
+                    inputs,
                 )
             ]
         return super().export(

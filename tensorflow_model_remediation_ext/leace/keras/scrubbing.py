@@ -16,6 +16,7 @@ from tensorflow_model_remediation_ext.leace.keras.erased_copy import (
     with_erasers,
 )
 from tensorflow_model_remediation_ext.leace.keras.linear import (
+    NOTHING,
     LeaceEraser,
     LeaceFitter,
 )
@@ -24,6 +25,9 @@ from tensorflow_model_remediation_ext.leace.keras.passes import (
     Passes,
     Progress,
     batch_specs,
+)
+from tensorflow_model_remediation_ext.leace.keras.scrubbed_model import (
+    inputs_of,
 )
 from tensorflow_model_remediation_ext.leace.keras.token_labels import update
 
@@ -55,7 +59,9 @@ def scrub(
     what earlier ones lost. No linear reader of a scrubbed layer then does
     better, on these data, than one that ignores it. That says nothing about
     nonlinear readers, other data, or layers that are not scrubbed; and training
-    the result further moves the activations: scrub again after it.
+    the result further moves the activations: scrub again after it. Where
+    `svd_tol` leaves a visible part of the concept in, or the task that
+    `preserve` names cannot be kept, one warning says for which layers.
 
     The cost: with room for them on disk, the tensors that the next stage of
     the model needs are kept there, deleted once used, and all of it costs about
@@ -150,6 +156,7 @@ def scrub(
 
     graph = trace(model, copy, layers, data.specs, unfitted)
     stages = graph.stages() if sequential else graph.all_at_once()
+    notes: dict[str, str] = {}
     progress = Progress(stages, data.cardinality, verbose)
     passes = Passes(data, cache_bytes if graph.runs_once else 0)
     with contextlib.closing(passes):
@@ -170,12 +177,20 @@ def scrub(
                             update(fitter, run, labels, weight)
                 progress.batch_done()
             for path, fitter in fitters.items():
-                with _at(path), warnings.catch_warnings():
-                    # It is welcome where earlier erasers left nothing.
-                    warnings.filterwarnings("ignore", "The concept does not")
-                    graph.erasers[path].set_eraser(fitter.eraser)
+                with _at(path):
+                    eraser, said = fitter._eraser_and_notes()
+                graph.erasers[path].set_eraser(eraser)
+                # It is welcome where earlier erasers left nothing.
+                said = [note for note in said if not note.startswith(NOTHING)]
+                if said:
+                    notes[path] = " ".join(said)
             progress.stage_done(stage)
-    if not any(e.proj_left.numpy().any() for e in graph.erasers.values()):
+    if notes:
+        lines = (f"\n{path!r}: {note}" for path, note in notes.items())
+        warnings.warn(
+            f"Scrubbing is not complete:{''.join(lines)}", stacklevel=2
+        )
+    elif not any(e.proj_left.numpy().any() for e in graph.erasers.values()):
         warnings.warn(
             "The concept varies with the outputs of no layer by more than "
             f"svd_tol={svd_tol}: the result erases nothing.",
@@ -223,11 +238,12 @@ def random_scrub(
         6
     """
     copy = copy_of(model)
+    inputs = inputs_of(copy)
     if x is not None:
         specs = batch_specs(x)
-    elif hasattr(model, "inputs"):
+    elif inputs is not None:
         specs = keras.tree.map_structure(
-            lambda t: tf.TensorSpec(t.shape, t.dtype), copy.input
+            lambda t: tf.TensorSpec(t.shape, t.dtype), inputs
         )
     else:
         raise ValueError(

@@ -2,6 +2,7 @@
 
 import tensorflow as tf
 
+from tensorflow_model_remediation_ext.leace.keras import fitting
 from tensorflow_model_remediation_ext.leace.keras.linear import LeaceFitter
 from tensorflow_model_remediation_ext.leace.keras.stages import Run
 
@@ -30,11 +31,13 @@ def update(
     """
     leading = run.hidden.shape[:-1]
     x = tf.reshape(run.hidden, [-1, fitter.x_dim])
-    targets = [_rows("z", labels[0], fitter.z_dim, leading)]
+    sizes = {"z": fitter.z_dim}
     if fitter.preserve_dim:
-        targets.append(
-            _rows("preserve", labels[1], fitter.preserve_dim, leading)
-        )
+        sizes["preserve"] = fitter.preserve_dim
+    targets = [
+        _rows(name, fitting.labels(name, label), size, leading)
+        for (name, size), label in zip(sizes.items(), labels, strict=True)
+    ]
     keep = None
     if weight is not None:
         weight = _rows("sample_weight", weight, 0, leading)

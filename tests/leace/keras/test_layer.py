@@ -77,6 +77,32 @@ def test_adapting_again_forgets(data):
     np.testing.assert_array_equal(once(x), twice(x))
 
 
+def test_every_adapt_looks_at_its_own_classes(tmp_path, data):
+    x, ids = data
+    unbuilt, built, loaded = (LeaceLayer() for _ in range(3))
+    for layer in (built, loaded):
+        layer.adapt(x, ids % 2)
+    model = keras.Sequential([keras.Input((D,)), loaded])
+    model.save(tmp_path / "model.keras")
+    (loaded,) = keras.models.load_model(tmp_path / "model.keras").layers
+    binary = LeaceEraser.fit(x, ids % 2)
+    of_eraser = LeaceLayer(eraser=binary)
+    of_eraser(x)
+    for layer in (built, loaded, of_eraser):
+        before = layer(x)
+        with pytest.raises(ValueError, match=r"rank 2, .* built for z_dim=1"):
+            layer.adapt(x, ids)
+        with pytest.raises(ValueError, match="`z_dim`, the number of classes"):
+            layer.adapt([(x, ids)])
+        np.testing.assert_array_equal(layer(x), before)
+    wide = LeaceLayer(eraser=LeaceEraser.fit(x, ids))
+    np.testing.assert_allclose(wide(x), LeaceEraser.fit(x, ids)(x), atol=1e-5)
+    for layer in (unbuilt, wide, LeaceLayer(eraser=binary)):
+        layer.adapt(x, ids)
+        want = LeaceEraser.fit(x, ids)(x)
+        np.testing.assert_allclose(layer(x), want, atol=1e-5)
+
+
 @pytest.mark.parametrize("z_dim", [None, 3, 5])
 def test_takes_a_fitted_eraser(data, z_dim):
     x, ids = data
@@ -248,6 +274,12 @@ def test_bad_data_are_named(data):
         ((7,), TypeError, "`data` must be .* Received: int"),
         (([],), ValueError, "`data` is empty"),
         (([(x, ids)],), ValueError, "`z_dim`, the number of classes"),
+        (([(x, ids)], ids), TypeError, "`data` must be an array .* list"),
+        (
+            (tf.data.Dataset.from_tensors((x, ids)), ids),
+            TypeError,
+            "`data` must be an array or tensor where `z` is given. .*Dataset",
+        ),
         ((x, ids[:3]), ValueError, "`z` must have as many rows"),
         ((x, np.full((N, 1), np.nan)), ValueError, "`z` holds NaN"),
         ((x, ids[:, None, None]), ValueError, "`z` must be of shape"),
@@ -269,9 +301,15 @@ def test_options_are_checked(data):
     x, ids = data
     eraser = LeaceEraser.fit(x, ids)
     for options, error, message in (
-        ({"z_dim": 0}, ValueError, "`z_dim` must be positive"),
+        ({"z_dim": 0}, ValueError, "`z_dim` must be an integer of at least 1"),
         ({"method": "inlp"}, ValueError, "`method` must be one of"),
-        ({"svd_tol": -1}, ValueError, "`svd_tol` must not be negative"),
+        ({"svd_tol": -1}, ValueError, "`svd_tol` must be a number"),
+        ({"svd_tol": "a"}, ValueError, "`svd_tol` must be a number"),
+        (
+            {"eraser": eraser, "affine": False},
+            ValueError,
+            "`eraser` must have no bias where `affine` is false",
+        ),
         ({"eraser": "x"}, TypeError, "`eraser` must be a LeaceEraser"),
         ({"z_dim": 1, "eraser": eraser}, ValueError, "`eraser` is of rank 2"),
     ):
@@ -279,6 +317,19 @@ def test_options_are_checked(data):
             LeaceLayer(**options)
     with pytest.raises(ValueError, match="The eraser is for x_dim=6"):
         LeaceLayer(eraser=eraser)(np.zeros((3, 5), "float32"))
+    layer = LeaceLayer(eraser=eraser)
+    with pytest.raises(ValueError, match="is not built: construct it with"):
+        layer.set_eraser(eraser)
+    layer(x)
+    narrow = LeaceEraser.fit(x[:, :5], ids)
+    for other, error, message in (
+        (3, TypeError, "`eraser` must be a LeaceEraser. Received: eraser=3"),
+        (narrow, ValueError, "must be for x_dim=6.* for x_dim=5"),
+    ):
+        with pytest.raises(error, match=message):
+            layer.set_eraser(other)
+    with pytest.raises(ValueError, match=r"expected axis -1 .* value 6"):
+        layer(x[:, :5])
     with pytest.raises(ValueError, match=r"must be of shape \[..., x_dim\]"):
         LeaceLayer(2).build((5,))
 

@@ -1,5 +1,7 @@
 """LEACE, its orthogonal variant and SPLINCE against their theorems."""
 
+import itertools
+import logging
 import warnings
 
 import keras
@@ -163,14 +165,121 @@ def test_covariances_of_several_strips(d):
     np.testing.assert_allclose(P, by_the_paper(fitter), atol=1e-10)
 
 
-def test_features_of_any_scale_are_erased():
-    x, _, z = make_data(2)
-    scale = 10.0 ** np.linspace(-3, 3, D)
+@pytest.mark.parametrize("ends", [(-3, 3), (-8, 8), (8, -4)])
+def test_features_of_any_scale_are_erased(ends):
+    x, _, z = make_data(3)
+    scale = 10.0 ** np.linspace(*ends, D)
     scaled = LeaceEraser.fit(x * scale, z, shrinkage=False)
     plain = LeaceEraser.fit(x, z, shrinkage=False)
     np.testing.assert_allclose(
         scaled(x * scale) / scale, plain(x), rtol=1e-6, atol=1e-6
     )
+
+
+@pytest.mark.parametrize("scale", [(1e5, 1e-4, 1), (1e8, 1, 1), (1, 1, 1e-9)])
+def test_dependent_features_of_any_scale_are_erased(scale):
+    rng = np.random.default_rng(0)
+    z = rng.integers(0, 2, (N, 2))
+    x = rng.normal(size=(N, 3)) + np.pad(z, ((0, 0), (0, 1)))
+    x = np.column_stack([x * scale, x * scale, x.sum(1)])
+    erased = LeaceEraser.fit(x, z, shrinkage=False)(x).numpy()
+    spread = np.outer(x.std(0), z.std(0))
+    assert np.abs(covariance(erased, z) / spread).max() < 1e-6
+    np.testing.assert_allclose(erased[:, 3:6], erased[:, :3])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_constant_features_take_no_part(dtype):
+    x, _, z = make_data(2, n=8000)
+    constant = np.array([0.1, 1 / 3, 10000.1, -7.7, 0.0])
+    x = np.column_stack([x, np.tile(constant, (len(x), 1))]).astype(dtype)
+    eraser = LeaceEraser.fit(x, z, shrinkage=False)
+    assert not eraser.proj_right.numpy()[:, D:].any()
+    np.testing.assert_allclose(eraser(x)[:, D:], x[:, D:])
+
+
+def rare(rng, n=50_000):
+    z = rng.choice(3, n, p=[0.5, 0.499, 0.001])
+    x = rng.normal(size=(n, 8))
+    x[:, 0] += z == 2
+    x[:, 1] += z == 1
+    return x, z, {}
+
+
+def one_large(rng, n=500):
+    z = rng.integers(0, 2, (n, 3))
+    return (rng.normal(size=(n, 3)) + z) * [1e3, 1, 1e3], z[:, [0, 2, 1]], {}
+
+
+def one_small(rng, n=500):
+    z = rng.integers(0, 2, (n, 3))
+    x = (rng.normal(size=(n, 3)) + z) * [1, 0.01, 1]
+    return x, z[:, [0, 2, 1]], {"method": "orth"}
+
+
+@pytest.mark.parametrize("make", [rare, one_large, one_small])
+def test_what_svd_tol_leaves_is_said(make):
+    x, z, options = make(np.random.default_rng(0))
+    columns = np.eye(3)[z] if z.ndim == 1 else z
+    before = covariance(x, columns) / np.outer(x.std(0), columns.std(0))
+    with pytest.warns(UserWarning) as caught:
+        eraser = LeaceEraser.fit(x, z, **options)
+    after = covariance(eraser(x).numpy(), columns)
+    after = np.abs(after / np.outer(x.std(0), columns.std(0)))
+    (message,) = [str(w.message) for w in caught if w.category is UserWarning]
+    assert (
+        "svd_tol=0.01 leaves some of the concept: column (class) 2" in message
+    )
+    assert f"correlation of {after.max():.2g}, " in message
+    assert after.max() > 0.8 * np.abs(before[:, 2]).max()
+    again = LeaceFitter.fit(x, z, svd_tol=0.0, **options)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        erased = again.eraser(x).numpy()
+    assert np.abs(covariance(erased, columns)).max() < 1e-9
+
+
+@pytest.mark.parametrize("method", ["leace", "orth"])
+def test_chance_below_svd_tol_is_not_said(method):
+    rng = np.random.default_rng(0)
+    ids = rng.integers(0, 10, 300_000)
+    x = rng.normal(size=(len(ids), 8))
+    x[:, 0] += ids == 1
+    fitter = LeaceFitter.fit(x, ids, method=method)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert fitter.eraser.proj_left.shape[1] == 1
+
+
+@pytest.mark.parametrize("columns", [False, True])
+def test_booleans_are_classes(columns):
+    x, ids, _ = make_data(2)
+    z = np.eye(2)[ids] if columns else ids
+    want = LeaceFitter(D, 2).update(x, z).eraser.P
+    got = LeaceFitter(D, 2).update(x, z.astype(bool)).eraser.P
+    np.testing.assert_array_equal(got, want)
+    inferred = LeaceEraser.fit(x, z.astype(bool)).P
+    np.testing.assert_allclose(inferred, LeaceEraser.fit(x, z).P)
+
+
+def test_erasers_of_many_sizes_share_a_trace():
+    messages = []
+    handler = logging.Handler()
+    handler.emit = messages.append
+    tf.get_logger().addHandler(handler)
+    rng = np.random.default_rng(0)
+    try:
+        for d, dtype, affine in itertools.product(
+            (3, 5, 8), ("float16", "float32", "float64"), (False, True)
+        ):
+            basis = rng.normal(size=(d, 2))
+            bias = np.zeros(d) if affine else None
+            eraser = LeaceEraser(basis, basis.T, bias)
+            for n in (1, 7):
+                eraser(np.ones((n, d), dtype))
+    finally:
+        tf.get_logger().removeHandler(handler)
+    assert not messages
 
 
 def test_dependent_concept_columns_change_nothing():
@@ -389,10 +498,16 @@ def test_fit_infers_the_size_of_the_concept(ids, width):
     ("options", "message"),
     [
         ({"method": "inlp"}, "`method` must be one of"),
-        ({"svd_tol": -1.0}, "`svd_tol` must not be negative"),
-        ({"z_dim": 0}, "`z_dim` must be positive"),
-        ({"preserve_dim": -1}, "`preserve_dim` not negative"),
+        ({"svd_tol": -1.0}, "`svd_tol` must be a number .*=-1.0"),
+        ({"svd_tol": "a"}, "`svd_tol` must be a number .*='a'"),
+        ({"x_dim": 2.0}, "`x_dim` must be an integer of at least 1.*=2.0"),
+        ({"z_dim": 0}, "`z_dim` must be an integer of at least 1.*=0"),
+        ({"z_dim": "2"}, "`z_dim` must be an integer of at least 1.*='2'"),
+        ({"z_dim": None}, "`z_dim` must be an integer of at least 1.*=None"),
+        ({"preserve_dim": -1}, "`preserve_dim` must be an integer of at lea"),
+        ({"preserve_dim": 1.5}, "`preserve_dim` must be an integer .*=1.5"),
         ({"dtype": "float16"}, "`dtype` must be float32 or float64"),
+        ({"dtype": "foo"}, "`dtype` must be float32 or float64.*='foo'"),
     ],
 )
 def test_options_are_checked(options, message):
@@ -414,8 +529,9 @@ def test_preserve_is_checked():
             fitter.update(x, ids, preserve)
     for a, b in zip(before, fitter.get_state(), strict=True):
         np.testing.assert_array_equal(a, b)
-    with pytest.raises(ValueError, match="`preserve` must be given exactly if"):
-        LeaceFitter(D, 3).update(x, ids, ids)
+    message = "`preserve` must be given exactly if .* of type ndarray with"
+    with pytest.raises(ValueError, match=message):
+        LeaceFitter(D, 3).update(x, ids, x)
 
 
 def test_erasing_needs_no_warning():

@@ -73,7 +73,17 @@ def test_a_rare_concept_is_erased_as_well():
 def test_a_concept_that_never_varies_leaves_x_alone():
     x, _ = data(2)
     z = np.ones((N, 2))
-    np.testing.assert_array_equal(OracleEraser.fit(x, z)(x, z), x)
+    with pytest.warns(UserWarning, match="the eraser changes nothing"):
+        eraser = OracleEraser.fit(x, z)
+    np.testing.assert_array_equal(eraser(x, z), x)
+
+
+def test_booleans_are_classes():
+    x, z = data(2)
+    want = OracleEraser.fit(x, z)(x, z)
+    np.testing.assert_array_equal(
+        OracleEraser.fit(x, z.astype(bool))(x, z.astype(bool)), want
+    )
 
 
 def test_shapes_dtypes_graph_mode_and_saved_model(tmp_path):
@@ -171,15 +181,16 @@ def test_bad_arguments():
         np.testing.assert_array_equal(one, other)
     with pytest.raises(ValueError, match="`z` holds class ids outside"):
         fitter.eraser(x, z + 1)
-    with pytest.raises(ValueError, match="`z` must be integer class ids"):
+    with pytest.raises(ValueError, match="of integer class ids, as x"):
         fitter.eraser(x, z / 2.0)
     with pytest.raises(ValueError, match="`x` must be of shape"):
         fitter.eraser(x[:, 1:], z)
     with pytest.raises(ValueError, match="At least two samples"):
         _ = OracleFitter(D, 3).update(x[:1], z[:1]).eraser
-    with pytest.raises(ValueError, match="`svd_tol` must be positive"):
-        OracleFitter(D, 3, svd_tol=0)
-    with pytest.raises(ValueError, match="`z_dim` must be positive"):
+    for svd_tol in (0, "a"):
+        with pytest.raises(ValueError, match="`svd_tol` must be a positive"):
+            OracleFitter(D, 3, svd_tol=svd_tol)
+    with pytest.raises(ValueError, match="`z_dim` must be an integer of at"):
         OracleFitter(D, 0)
     with pytest.raises(TypeError, match="`other` must be an OracleFitter"):
         fitter.merge(x)

@@ -240,6 +240,7 @@ def bad_updates():
         "z_low": ((x, z - 1), "`z` holds class ids outside"),
         "x_nan": ((nan, z), "`x` holds NaN, infinity"),
         "x_huge": ((huge, z), "`x` holds NaN, infinity"),
+        "w_text": ((x, z, ["a"] * 20), "`sample_weight` must hold real numb"),
         "w_shape": ((x, z, z[1:]), "`sample_weight` must be of shape"),
         "w_sign": ((x, z, -1.0 - z), "`sample_weight` must be finite"),
         "w_nan": ((x, z, z * np.nan), "`sample_weight` must be finite"),
@@ -254,6 +255,26 @@ def test_bad_updates_leave_the_statistics_alone(case):
     with pytest.raises(ValueError, match=message):
         fitter.update(*arguments)
     assert_same_state(fitter, untouched)
+
+
+def test_booleans_are_classes():
+    x, z = classes(2)
+    want = QuadraticEraser.fit(x, z)(x, z)
+    eraser = QuadraticEraser.fit(x, z.astype(bool))
+    np.testing.assert_array_equal(eraser(x, z.astype(bool)), want)
+
+
+def test_statistics_that_do_not_match_are_refused():
+    means, mean, maps = np.ones((3, 2)), np.ones(2), np.ones((3, 2, 2))
+    for arguments in (
+        (means[0], mean, maps),
+        (means, np.ones(3), maps),
+        (means, mean, maps[:2]),
+    ):
+        with pytest.raises(ValueError, match="`ot_maps` must be of shapes"):
+            QuadraticEraser(*arguments)
+    with pytest.raises(ValueError, match="`ot_maps` must be of shapes"):
+        QuadraticEditor(means, maps)
 
 
 @pytest.mark.parametrize("case", ["z_high", "x_nan", "w_nan"])

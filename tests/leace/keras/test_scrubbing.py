@@ -385,6 +385,19 @@ def test_the_result_exports(tmp_path):
         np.testing.assert_allclose(served[name], want[name], atol=1e-5)
 
 
+def test_a_sequential_that_never_ran_is_scrubbed_and_exported(tmp_path):
+    model = keras.Sequential([keras.Input((D,)), layers.LayerNormalization()])
+    rng = np.random.default_rng(0)
+    x, z = rng.normal(size=(N, D)).astype("f"), rng.integers(0, K, N)
+    scrubbed = scrub(model, batches(x, z), **OPTIONS)
+    scrubbed.export(str(tmp_path), verbose=False)
+    loaded = tf.saved_model.load(str(tmp_path))
+    np.testing.assert_allclose(loaded.serve(x), scrubbed(x), atol=1e-5)
+    for each in (model, scrubbed):
+        erased = random_scrub(each, 1)(x)
+        assert np.linalg.matrix_rank(erased, tol=1e-3) < D
+
+
 def test_scrubbing_twice_erases_both_concepts(tmp_path):
     _, x, _, once = make_scrubbed("nested")
     other = (x // 7) % K
@@ -452,6 +465,35 @@ def test_a_concept_that_is_not_there_is_said():
     model, x, z = make("tiny")
     with pytest.warns(UserWarning, match="erases nothing"):
         scrub(model, batches(x, np.zeros_like(z)), **OPTIONS)
+
+
+def test_what_svd_tol_leaves_is_said_of_each_layer():
+    model, x, z = make("nested")
+    x, z = np.tile(x, (8, 1)), np.tile(z, (8, 1))
+    options = OPTIONS | {"svd_tol": 0.2}
+    with pytest.warns(UserWarning) as caught:
+        scrubbed = scrub(model, batches(x, z), **options)
+    (message,) = [str(w.message) for w in caught if w.category is UserWarning]
+    left = covariances(scrubbed.model, x, z)
+    for path in scrubbed.erasers:
+        assert left[path] > 1e-3
+        assert f"\n{path!r}: svd_tol=0.2 leaves" in message
+    with pytest.warns(UserWarning, match=r"\n'each/norm': .* share 2 directio"):
+        scrub(model, batches(x, (z, z)), preserve_dim=K, **OPTIONS)
+
+
+def test_boolean_labels_are_classes():
+    model, x, z = make("tiny")
+    want, *others = (
+        scrub(model, batches(x, labels), z_dim=2, verbose=0)
+        for labels in (
+            (z > 0).astype(int),
+            z > 0,
+            np.stack([z == 0, z > 0], -1).astype("f"),
+        )
+    )
+    for other in others:
+        assert_same(want, other)
 
 
 class Interrupted:
@@ -543,7 +585,7 @@ def test_errors_name_what_is_wrong():
         with pytest.raises(error, match=message):
             scrub(*arguments, **OPTIONS)
     for options, message in (
-        ({"z_dim": 0}, "`z_dim` must be positive"),
+        ({"z_dim": 0}, "`z_dim` must be an integer of at least 1"),
         ({"z_dim": K, "method": "inlp"}, "`method` must be one of"),
         ({"z_dim": K, "preserve_dim": 2}, r"`z` must be a tuple"),
     ):
