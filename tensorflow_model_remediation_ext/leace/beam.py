@@ -102,7 +102,7 @@ class FitLeace(beam.CombineFn):
         if state is not None:
             fitter.set_state(state)
         # Ids and columns, or sequences of several lengths, do not concatenate.
-        alike: dict = {}
+        alike = {}
         for rows in waiting:
             shapes = tuple(value.shape[1:] for value in rows)
             alike.setdefault(shapes, []).append(rows)

@@ -2,7 +2,6 @@
 
 import functools
 import warnings
-from numbers import Real
 from typing import Any
 
 import keras
@@ -244,7 +243,7 @@ class LeaceFitter(tf.Module):
                 f"`method` must be one of {METHODS}. Received: "
                 f"method={method!r}"
             )
-        if not (isinstance(svd_tol, Real) and svd_tol >= 0):
+        if not (isinstance(svd_tol, (int, float, np.number)) and svd_tol >= 0):
             raise ValueError(
                 "`svd_tol` must be a number that is not negative. Received: "
                 f"svd_tol={svd_tol!r}"

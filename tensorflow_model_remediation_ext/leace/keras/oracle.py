@@ -1,7 +1,6 @@
 """Linear concept erasure with the concept's labels at hand."""
 
 import warnings
-from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -124,7 +123,7 @@ class OracleFitter(tf.Module):
         name: str | None = None,
     ):
         super().__init__(name=name)
-        if not (isinstance(svd_tol, Real) and svd_tol > 0):
+        if not (isinstance(svd_tol, (int, float, np.number)) and svd_tol > 0):
             raise ValueError(
                 "`svd_tol` must be a positive number. Received: "
                 f"svd_tol={svd_tol!r}"
