@@ -43,7 +43,7 @@ class CounterfactualLoss(keras.losses.Loss):
     Raises:
         ValueError: When called on predictions of different shapes.
 
-    Example:
+    Examples:
         ```python
         @keras.saving.register_keras_serializable()
         class PairwiseMaxLoss(CounterfactualLoss):
@@ -124,7 +124,7 @@ class PairwiseMSELoss(CounterfactualLoss):
         reduction: As in `keras.losses.Loss`.
         dtype: As in `keras.losses.Loss`.
 
-    Example:
+    Examples:
         >>> loss = PairwiseMSELoss()
         >>> float(loss([[0.5], [0.2]], [[0.5], [0.6]]))
         0.08...
@@ -149,7 +149,7 @@ class PairwiseAbsoluteDifferenceLoss(CounterfactualLoss):
         reduction: As in `keras.losses.Loss`.
         dtype: As in `keras.losses.Loss`.
 
-    Example:
+    Examples:
         >>> loss = PairwiseAbsoluteDifferenceLoss()
         >>> float(loss([[0.5], [0.25]], [[0.5], [0.75]]))
         0.25
@@ -181,7 +181,7 @@ class PairwiseCosineLoss(CounterfactualLoss):
     Raises:
         ValueError: When called on predictions with one column.
 
-    Example:
+    Examples:
         >>> loss = PairwiseCosineLoss()
         >>> float(loss([[1.0, 0.0]], [[0.0, 1.0]]))
         1.0

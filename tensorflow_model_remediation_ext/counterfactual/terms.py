@@ -72,7 +72,7 @@ class TermEditor:
             characters or cannot be encoded; replacements contradict one
             another; or there are too many terms for one regular expression.
 
-    Example:
+    Examples:
         >>> remove = TermEditor(["gay"])
         >>> remove(tf.constant(["I am a gay man", "begayt"])).numpy().tolist()
         [b'I am a man', b'begayt']

@@ -69,8 +69,10 @@ def stream_civil_comments(
         ImportError: If `tensorflow-datasets` is missing.
         ValueError: If `limit` is not positive, or there is no such split.
 
-    Example:
-        >>> ds = stream_civil_comments("train", limit=1_000)  # doctest: +SKIP
+    Examples:
+        ```python
+        ds = stream_civil_comments("train", limit=1_000)
+        ```
 
     References:
         Borkan et al. 2019, "Nuanced Metrics for Measuring Unintended Bias
@@ -118,8 +120,10 @@ def load_civil_comments(
         ImportError: If `tensorflow-datasets` is missing.
         ValueError: If `limit` is not positive, or there is no such split.
 
-    Example:
-        >>> data = load_civil_comments(limit=1_000)  # doctest: +SKIP
+    Examples:
+        ```python
+        data = load_civil_comments(limit=1_000)
+        ```
     """
     ds = stream_civil_comments(split, limit=limit, **options)
     texts, labels = [], []

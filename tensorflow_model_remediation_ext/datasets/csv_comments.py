@@ -55,7 +55,7 @@ def load_csv(
             label is no finite number, or all labels are the same. The message
             is one line.
 
-    Example:
+    Examples:
         >>> import pathlib
         >>> rows = 'text,rude\n"thanks, all",0\nshut up,0.9\n'
         >>> _ = pathlib.Path("rows.csv").write_text(rows)

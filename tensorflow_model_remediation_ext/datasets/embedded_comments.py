@@ -151,7 +151,7 @@ def load_embedded_comments(size: int = 10_000, seed: int = 0) -> LabeledText:
     Raises:
         ValueError: If `size` is not positive.
 
-    Example:
+    Examples:
         >>> train, test = load_embedded_comments().split()
         >>> len(train), len(test)
         (8000, 2000)

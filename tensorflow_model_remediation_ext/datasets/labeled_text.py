@@ -21,7 +21,7 @@ class LabeledText:
         TypeError: If a text is no `str`.
         ValueError: If the shapes do not fit, or a label is not 0 or 1.
 
-    Example:
+    Examples:
         >>> data = LabeledText(["thanks", "shut up"], [0, 1])
         >>> len(data), data.labels
         (2, array([0, 1], dtype=int32))
@@ -74,7 +74,7 @@ class LabeledText:
             ValueError: If `test_fraction` is not between 0 and 1, or there
                 are fewer than two rows.
 
-        Example:
+        Examples:
             >>> data = LabeledText(["thanks", "shut up"], [0, 1])
             >>> train, test = data.split(0.5)
             >>> len(train), len(test)

@@ -29,7 +29,7 @@ def load_terms(
         FileNotFoundError: If there is no such file.
         ValueError: If the file holds no term, or bytes that cannot be decoded.
 
-    Example:
+    Examples:
         >>> import pathlib
         >>> _ = pathlib.Path("terms.txt").write_text("# age\nold\nmiddle aged")
         >>> load_terms("terms.txt")

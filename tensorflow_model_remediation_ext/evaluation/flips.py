@@ -82,7 +82,7 @@ def flips(
             finite, a weight is negative, predictions are no probabilities
             where they must be, or `groups` has none of the forms above.
 
-    Example:
+    Examples:
         >>> report = flips([0.9, 0.2, 0.6], [0.8, 0.3, 0.4], seed=0)
         >>> report["overall"].flip_count
         1

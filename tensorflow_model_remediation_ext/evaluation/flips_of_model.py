@@ -64,7 +64,7 @@ def flips_of_model(
             has several outputs or one of another length than its inputs;
             if groups are given twice; or for what `flips` refuses.
 
-    Example:
+    Examples:
         >>> inputs = keras.Input((2,))
         >>> model = keras.Model(
         ...     inputs, keras.layers.Dense(1, "sigmoid")(inputs)

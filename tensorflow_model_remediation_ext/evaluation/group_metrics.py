@@ -94,7 +94,7 @@ def group_metrics(
             group has no name or the name `"overall"`, or an option is out of
             range.
 
-    Example:
+    Examples:
         >>> report = group_metrics(
         ...     [0, 1, 1, 0, 1, 0],
         ...     [0.2, 0.9, 0.7, 0.6, 0.4, 0.1],

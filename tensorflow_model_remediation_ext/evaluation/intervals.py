@@ -73,7 +73,7 @@ def wilson_interval(
         ValueError: If `successes` is not between 0 and `n`, or `confidence`
             not between 0 and 1.
 
-    Example:
+    Examples:
         >>> low, high = wilson_interval([0, 5], [10, 10])
         >>> low.round(3), high.round(3)
         (array([0.   , 0.237]), array([0.278, 0.763]))

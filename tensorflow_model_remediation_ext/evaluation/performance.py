@@ -42,7 +42,7 @@ def accuracy(
             1, or a prediction is not finite or no probability where it must
             be.
 
-    Example:
+    Examples:
         >>> accuracy([0, 1, 1, 0], [0.2, 0.9, 0.4, 0.1]).value
         0.75
     """
@@ -76,7 +76,7 @@ def auc(labels: Any, predictions: Any, *, confidence: float = 0.95) -> Estimate:
         ValueError: If lengths differ, labels are not 0 or 1, a prediction is
             not finite, or a class has fewer than two examples.
 
-    Example:
+    Examples:
         >>> auc([0, 1, 0, 1], [0.1, 0.9, 0.4, 0.3]).value
         0.75
 

@@ -96,7 +96,7 @@ def permutation_importance(
             twice, the metric is unknown or gives no number, or an option is
             out of range.
 
-    Example:
+    Examples:
         >>> inputs = keras.Input((2,))
         >>> dense = keras.layers.Dense(
         ...     1, "sigmoid", kernel_initializer=keras.initializers.Constant(

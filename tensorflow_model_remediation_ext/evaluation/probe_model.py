@@ -75,7 +75,7 @@ def probe_model(
             is no row to read, or no end of them; or for what `linear_probe`
             refuses, such as a label that is None, NaN or infinite.
 
-    Example:
+    Examples:
         >>> inputs = keras.Input((4,))
         >>> hidden = keras.layers.Dense(8, "relu", name="hidden")(inputs)
         >>> model = keras.Model(inputs, keras.layers.Dense(1)(hidden))

@@ -97,7 +97,7 @@ def linear_probe(
             too few examples or groups for the folds, or an option is out of
             range.
 
-    Example:
+    Examples:
         >>> rng = np.random.default_rng(0)
         >>> z = rng.integers(2, size=400)
         >>> x = rng.normal(size=(400, 8)) + z[:, None]

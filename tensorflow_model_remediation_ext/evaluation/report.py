@@ -39,8 +39,9 @@ class Report:
         title: Heading of the page.
         summary: A sentence or two below it: what the data and models are.
 
-    Example:
-        >>> labels, before, after = [0, 1], [0.2, 0.9], [0.3, 0.8]
+    Examples:
+        >>> labels = [0, 1, 0, 1]
+        >>> before, after = [0.2, 0.9, 0.6, 0.7], [0.3, 0.8, 0.4, 0.7]
         >>> report = Report("Comments, before and after")
         >>> for name, scores in {"plain": before, "remediated": after}.items():
         ...     report = report.add(name, "AUC", auc(labels, scores))

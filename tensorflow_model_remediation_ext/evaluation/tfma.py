@@ -72,7 +72,7 @@ def analyze_flips(
         ValueError: If a column is missing, a slice has missing values, or
             predictions or weights are not as `flips` wants them.
 
-    Example:
+    Examples:
         >>> frame = pd.DataFrame(
         ...     {
         ...         "original": [0.9, 0.2, 0.6],
@@ -143,7 +143,7 @@ class EvaluateFlips(beam.PTransform):
         ValueError: On options out of range; on predictions that are not finite
             or no probabilities when the pipeline runs.
 
-    Example:
+    Examples:
         ```python
         from tfx_bsl.public import tfxio
 

@@ -87,7 +87,7 @@ def tradeoff(
         TypeError: If `build_model` does not return a compiled Keras model,
             `measure` not two figures, or `data` can be read only once.
 
-    Example:
+    Examples:
         ```python
         def build_model(loss_weight):
             model = CounterfactualModel(network(), loss_weight=loss_weight)

@@ -101,7 +101,7 @@ class FlipRate(_FlipMetric):
         name: Name of the metric.
         dtype: Dtype of the result.
 
-    Example:
+    Examples:
         >>> metric = FlipRate()
         >>> metric.update_state([[0.9], [0.2]], [[0.4], [0.1]])
         >>> float(metric.result())
@@ -130,7 +130,7 @@ class FlipCount(_FlipMetric):
         name: Name of the metric.
         dtype: Dtype of the result.
 
-    Example:
+    Examples:
         >>> metric = FlipCount()
         >>> metric.update_state([[0.9], [0.2]], [[0.4], [0.1]])
         >>> float(metric.result())
@@ -161,7 +161,7 @@ class CounterfactualGap(_PairMetric):
         name: Name of the metric.
         dtype: Dtype of the result.
 
-    Example:
+    Examples:
         >>> metric = CounterfactualGap()
         >>> metric.update_state([[0.75], [0.25]], [[0.25], [0.25]])
         >>> float(metric.result())

@@ -71,7 +71,7 @@ class CounterfactualModel(RemediationModel):
             differ, if `loss` does not measure a difference, or if data given
             to `fit` were not packed.
 
-    Example:
+    Examples:
         ```python
         data = tf.data.Dataset.from_tensor_slices((texts, labels)).batch(64)
         pairs = build_counterfactual_data(data, ["gay", "muslim"])

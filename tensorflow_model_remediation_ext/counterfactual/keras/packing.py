@@ -61,7 +61,7 @@ def pack_counterfactual_data(
         ValueError: Elements are of another form, features do not match, or a
             dataset is known to be empty.
 
-    Example:
+    Examples:
         >>> task = tf.data.Dataset.from_tensor_slices((["a", "b c"], [0, 1]))
         >>> pairs = build_counterfactual_data(task, ["c"])
         >>> packed = pack_counterfactual_data(task.batch(2), pairs)

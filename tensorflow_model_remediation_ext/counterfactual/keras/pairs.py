@@ -73,7 +73,7 @@ def build_counterfactual_data(
         ValueError: Neither terms nor a function are given, or ones that do
             not go together or cannot be used; or the text is not to be found.
 
-    Example:
+    Examples:
         >>> data = tf.data.Dataset.from_tensor_slices(["a gay man", "a man"])
         >>> for original, counterfactual, weight in build_counterfactual_data(
         ...     data, sensitive_terms_to_remove=["gay"]

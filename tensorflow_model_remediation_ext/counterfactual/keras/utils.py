@@ -35,7 +35,7 @@ def validate_counterfactual_structure(
             `element_type` is no type.
         ValueError: A key of the dict is no string, or a value no element.
 
-    Example:
+    Examples:
         >>> validate_counterfactual_structure({"a": 1.0, "b": 2.0})
     """
     if element_type is not None and not isinstance(element_type, type):

@@ -51,7 +51,7 @@ class LeaceLayer(keras.layers.Layer):
         ValueError: On options out of range.
         RuntimeError: When run before it was adapted.
 
-    Example:
+    Examples:
         A concept `z` is kept from the head of a classifier:
 
         >>> x = np.random.randn(256, 16).astype("float32")

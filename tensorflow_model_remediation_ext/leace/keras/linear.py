@@ -39,7 +39,7 @@ class LeaceEraser(tf.Module):
     Raises:
         ValueError: If the shapes do not match.
 
-    Example:
+    Examples:
         >>> x, z = np.random.randn(100, 8), np.random.randint(0, 2, 100)
         >>> eraser = LeaceEraser.fit(x, z)
         >>> eraser(x).shape
@@ -209,7 +209,7 @@ class LeaceFitter(tf.Module):
     Raises:
         ValueError: On sizes or tolerances out of range.
 
-    Example:
+    Examples:
         >>> fitter = LeaceFitter(x_dim=8, z_dim=3)
         >>> for _ in range(10):
         ...     x, z = np.random.randn(32, 8), np.random.randint(0, 3, 32)

@@ -38,7 +38,7 @@ def ot_map(K1: np.ndarray, K2: np.ndarray) -> np.ndarray:
     Raises:
         ValueError: If an argument is not a finite square matrix.
 
-    Example:
+    Examples:
         >>> ot_map([[1.0]], [[4.0]])
         array([[2.]])
 
@@ -76,7 +76,7 @@ def ot_distance(K1: np.ndarray, K2: np.ndarray) -> np.ndarray:
     Raises:
         ValueError: If an argument is not a finite square matrix.
 
-    Example:
+    Examples:
         >>> float(ot_distance([[1.0]], [[4.0]]))
         1.0
     """
@@ -108,7 +108,7 @@ def ot_midpoint(
     Raises:
         ValueError: If an argument is not a finite square matrix.
 
-    Example:
+    Examples:
         >>> ot_midpoint([[1.0]], [[9.0]])
         array([[4.]])
 
@@ -143,7 +143,7 @@ def ot_barycenter(
     Raises:
         ValueError: On wrong shapes, weights or `max_iter`.
 
-    Example:
+    Examples:
         >>> ot_barycenter([[[1.0]], [[4.0]], [[9.0]]])
         array([[4.]])
     """

@@ -28,7 +28,7 @@ class OracleEraser(tf.Module):
         mean_z: `[z_dim]` mean of the concept.
         name: Name of the module.
 
-    Example:
+    Examples:
         >>> x, z = np.random.randn(100, 3), np.arange(100) % 2
         >>> erased = OracleEraser.fit(x, z)(x, z)
 
@@ -105,7 +105,7 @@ class OracleFitter(tf.Module):
     Raises:
         ValueError: On sizes or tolerances that are not positive.
 
-    Example:
+    Examples:
         >>> fitter = OracleFitter(x_dim=3, z_dim=2)
         >>> for x, z in [(np.random.randn(8, 3), np.arange(8) % 2)]:
         ...     fitter = fitter.update(x, z)

@@ -38,7 +38,7 @@ class QuadraticEraser(tf.Module):
     Raises:
         ValueError: If the shapes do not match.
 
-    Example:
+    Examples:
         >>> x, z = np.random.randn(100, 3), np.arange(100) % 4
         >>> erased = QuadraticEraser.fit(x, z)(x, z)
 
@@ -119,7 +119,7 @@ class QuadraticEditor(tf.Module):
     Raises:
         ValueError: If the shapes do not match.
 
-    Example:
+    Examples:
         >>> x, z = np.random.randn(100, 3), np.arange(100) % 4
         >>> editor = QuadraticFitter.fit(x, z).editor()
         >>> edited = editor(x, z, 2)
@@ -198,7 +198,7 @@ class QuadraticFitter(tf.Module):
     Raises:
         ValueError: On sizes that are not positive.
 
-    Example:
+    Examples:
         >>> fitter = QuadraticFitter(x_dim=3, num_classes=2)
         >>> for x, z in [(np.random.randn(32, 3), np.arange(32) % 2)]:
         ...     fitter = fitter.update(x, z)

@@ -119,7 +119,7 @@ def scrub(
     A layer that runs several times in a forward pass has one eraser, fitted on
     all of its runs together while none of them is erased; a warning says so.
 
-    Example:
+    Examples:
         >>> model = keras.Sequential(
         ...     [
         ...         keras.Input((8,)),
@@ -229,7 +229,7 @@ def random_scrub(
             the width of every layer, or `x` is needed.
         RuntimeError: On another backend of Keras than TensorFlow.
 
-    Example:
+    Examples:
         >>> model = keras.Sequential(
         ...     [keras.Input((8,)), keras.layers.LayerNormalization()]
         ... )

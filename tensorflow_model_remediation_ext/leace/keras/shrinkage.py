@@ -31,10 +31,10 @@ def optimal_linear_shrinkage(S_n: Any, n: Any) -> Any:
         ValueError: If `S_n` does not hold square matrices, or a number of `n`
             is not positive.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> S = np.diag([1.0, 2.0, 9.0])
-        >>> np.trace(optimal_linear_shrinkage(S, n=20))
+        >>> float(np.trace(optimal_linear_shrinkage(S, n=20)))
         12.0
 
     References:
