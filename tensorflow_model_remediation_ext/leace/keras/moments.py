@@ -10,10 +10,10 @@ from tensorflow_model_remediation_ext.leace.keras.sums import (
     batch_sums,
     checks,
     compiled_batch_sums,
-    gram,
     outer,
     shift,
     spans,
+    with_gram,
 )
 
 _TINY = np.finfo(np.float64).tiny
@@ -322,12 +322,14 @@ class Moments(tf.Module):
             weight is not None,
             self.dtype,
             bool(self._xx) and not in_numpy,
+            not self._xx,
         )
         weights = () if weight is None else (weight,)
         sums, delta, fine = step(x, z, *centers, *weights)
         fine = fine.numpy()
         if self._xx and in_numpy:
-            sums = sums._replace(xx=gram(np.asarray(delta), self.dtype))
+            sums = with_gram(sums, np.asarray(delta), self.dtype)
+            fine[2] &= np.isfinite(sums.squares).all()
         if not fine.all():
             raise ValueError(self._messages(z)[fine.argmin()])
         self._add(sums, *centers)
@@ -351,9 +353,11 @@ class Moments(tf.Module):
                 tf.where(self._n > 0, old, new)
                 for old, new in zip(centers, first(), strict=True)
             )
-        sums, delta, faults = batch_sums(x, z, weight, *centers, self.dtype)
+        sums, delta, faults = batch_sums(
+            x, z, weight, *centers, self.dtype, not self._xx
+        )
         if self._xx:
-            sums = sums._replace(xx=gram(delta, self.dtype))
+            sums = with_gram(sums, delta, self.dtype)
         if replica is not None:
             flat = reduce_sum(tf.nest.flatten((sums, faults)))
             sums, faults = tf.nest.pack_sequence_as((sums, faults), flat)

@@ -62,6 +62,16 @@ def gram(rows, dtype) -> list:
     return strips
 
 
+def with_gram(sums: "Sums", rows, dtype) -> "Sums":
+    """The sums with `xx`, and `squares` from its diagonal."""
+    xx = gram(rows, dtype)
+    if isinstance(rows, np.ndarray):
+        squares = np.concatenate([np.diagonal(strip) for strip in xx])
+    else:
+        squares = tf.concat([tf.linalg.diag_part(strip) for strip in xx], 0)
+    return sums._replace(xx=xx, squares=squares)
+
+
 def outer(a, b):
     """`a b^T` for two vectors, arrays or tensors."""
     return a[:, None] * b[None, :]
@@ -98,7 +108,7 @@ def shift(sums: Sums, dx, dz) -> Sums:
 
 
 def batch_sums(
-    x, z, weight, center_x, center_z, dtype
+    x, z, weight, center_x, center_z, dtype, with_squares
 ) -> tuple[Sums, tf.Tensor, tf.Tensor]:
     """Sums of one batch around given centers, without the product `xx`.
 
@@ -109,6 +119,8 @@ def batch_sums(
         center_x: `[x_dim]` float32.
         center_z: `[z_dim]` float32.
         dtype: That of the sums returned.
+        with_squares: Whether to compute `squares`; zeros otherwise, as
+            `with_gram` has them for nothing.
 
     Returns:
         The sums with an empty `xx`; the centered rows, scaled by the square
@@ -125,10 +137,12 @@ def batch_sums(
         root = tf.sqrt(weight)
         delta *= tf.cast(root, x.dtype)[:, None]
     n = tf.reduce_sum(weight)
-    # TensorFlow adds up columns faster as a product.
-    ones = tf.ones(tf.shape(delta)[:1], x.dtype)
-    squares = tf.linalg.matvec(tf.square(delta), ones, transpose_a=True)
-    squares = tf.cast(squares, dtype)
+    squares = tf.zeros_like(center_x, dtype)
+    if with_squares:
+        # TensorFlow adds up columns faster as a product.
+        ones = tf.ones(tf.shape(delta)[:1], x.dtype)
+        squares = tf.linalg.matvec(tf.square(delta), ones, transpose_a=True)
+        squares = tf.cast(squares, dtype)
     center = tf.cast(center_z, dtype)
     if z.dtype == tf.int64:
         # Per-class sums in place of a product with the one-hot matrix.
@@ -186,7 +200,9 @@ def checks(sums: Sums, faults) -> list:
 
 
 @functools.lru_cache(maxsize=64)
-def compiled_batch_sums(x_dim, z_dim, x_dtype, ids, weighted, dtype, xx):
+def compiled_batch_sums(
+    x_dim, z_dim, x_dtype, ids, weighted, dtype, xx, with_squares
+):
     """`batch_sums` and `checks`, traced once for every batch size.
 
     Args:
@@ -197,6 +213,7 @@ def compiled_batch_sums(x_dim, z_dim, x_dtype, ids, weighted, dtype, xx):
         weighted: Whether weights are passed, as the last argument.
         dtype: Of the sums.
         xx: Whether to compute the product `xx` too.
+        with_squares: See `batch_sums`.
 
     Returns:
         A function of `x, z, center_x, center_z[, weight]`, returning the sums,
@@ -205,10 +222,10 @@ def compiled_batch_sums(x_dim, z_dim, x_dtype, ids, weighted, dtype, xx):
 
     def weighted_step(x, z, center_x, center_z, weight):
         sums, delta, faults = batch_sums(
-            x, z, weight, center_x, center_z, dtype
+            x, z, weight, center_x, center_z, dtype, with_squares
         )
         if xx:
-            sums = sums._replace(xx=gram(delta, dtype))
+            sums = with_gram(sums, delta, dtype)
         return sums, delta, tf.stack(checks(sums, faults))
 
     # A signature with an optional argument would make TensorFlow print all
