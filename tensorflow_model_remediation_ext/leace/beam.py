@@ -41,15 +41,16 @@ class FitLeace(beam.CombineFn):
             in the data, and on fewer than two rows, when the pipeline runs.
 
     Examples:
-        >>> rows = [(np.random.randn(4), i % 2) for i in range(100)]
-        >>> with beam.Pipeline() as pipeline:
-        ...     _ = (
-        ...         pipeline
-        ...         | beam.Create(rows)
-        ...         | beam.CombineGlobally(FitLeace(4, 2)).without_defaults()
-        ...         | beam.Map(lambda arrays: print(sorted(arrays)))
-        ...     )
-        ['bias', 'proj_left', 'proj_right']
+        ```python
+        rows = [(np.random.randn(4), i % 2) for i in range(100)]
+        with beam.Pipeline() as pipeline:
+            _ = (
+                pipeline
+                | beam.Create(rows)
+                | beam.CombineGlobally(FitLeace(4, 2)).without_defaults()
+                | beam.Map(lambda arrays: LeaceEraser(**arrays))
+            )
+        ```
     """
 
     def __init__(self, x_dim: int, z_dim: int, **options: Any):
