@@ -3,9 +3,10 @@
 The samples of a page run one after the other in one namespace, in an empty
 directory, as a reader would run them. The comment `<!-- needs: MODULE -->`
 above a sample says which optional module it needs; such a sample is left out
-where the module is missing.
+where the module is missing. So do the examples of docstrings, one by one.
 """
 
+import doctest
 import importlib
 import json
 import os
@@ -28,6 +29,12 @@ SAMPLE = re.compile(
 )
 PACKAGES = ("counterfactual.keras", "leace.keras", "evaluation", "datasets")
 PACKAGE = tensorflow_model_remediation_ext.__name__
+SOURCE = pathlib.Path(tensorflow_model_remediation_ext.__file__).parent
+MODULES = [
+    ".".join([PACKAGE, *path.relative_to(SOURCE).with_suffix("").parts])
+    for path in sorted(SOURCE.rglob("*.py"))
+    if ">>> " in path.read_text(encoding="utf-8")
+]
 
 
 def samples(page):
@@ -59,6 +66,42 @@ def test_samples_run(page, tmp_path, monkeypatch):
         # CI installs everything, so that a skip cannot hide there.
         assert os.environ.get("REQUIRE_EXTRAS") != "1", left_out
         pytest.skip(f"all ran but: {'; '.join(left_out)}")
+
+
+@pytest.fixture(scope="module")
+def names_of_readers():
+    """What a reader of an example has imported."""
+    names = {"np": "numpy", "tf": "tensorflow", "keras": "keras"}
+    names |= {"pd": "pandas", "beam": "apache_beam"}
+    names = {
+        short: importlib.import_module(name)
+        for short, name in names.items()
+        if find_spec(name)
+    }
+    for package in PACKAGES:
+        module = importlib.import_module(f"{PACKAGE}.{package}")
+        names |= {name: getattr(module, name) for name in module.__all__}
+    return names
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_examples_run(name, names_of_readers, tmp_path, monkeypatch):
+    try:
+        module = importlib.import_module(name)
+    except ImportError as error:
+        assert os.environ.get("REQUIRE_EXTRAS") != "1", error
+        pytest.skip(str(error))
+    monkeypatch.chdir(tmp_path)
+    runner = doctest.DocTestRunner(
+        optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+    )
+    failures = []
+    for example in doctest.DocTestFinder().find(
+        module, extraglobs=names_of_readers
+    ):
+        keras.utils.clear_session()  # Layers are counted from the start.
+        runner.run(example, out=failures.append)
+    assert runner.tries and not failures, "".join(failures)
 
 
 def test_every_benchmark_has_its_place():

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tensorflow_model_remediation_ext.common.checks import whole
 from tensorflow_model_remediation_ext.datasets.labeled_text import LabeledText
 
 CIVIL_COMMENTS_TERMS: dict[str, tuple[str, ...]] = {
@@ -85,8 +86,8 @@ def stream_civil_comments(
             "Civil Comments need TensorFlow Datasets: pip install "
             '"tensorflow_model_remediation_ext[datasets]"'
         ) from error
-    if limit is not None and limit < 1:
-        raise ValueError(f"`limit` must be positive. Received: limit={limit}")
+    if limit is not None:
+        whole("limit", limit)
 
     def text_and_label(comment):
         toxic = comment["toxicity"] >= toxicity_threshold

@@ -6,6 +6,7 @@ import random
 
 import numpy as np
 
+from tensorflow_model_remediation_ext.common.checks import whole
 from tensorflow_model_remediation_ext.datasets.labeled_text import LabeledText
 
 # For each group: the terms that lean towards rude comments in these data, and
@@ -156,8 +157,7 @@ def load_embedded_comments(size: int = 10_000, seed: int = 0) -> LabeledText:
         >>> len(train), len(test)
         (8000, 2000)
     """
-    if size < 1:
-        raise ValueError(f"`size` must be positive. Received: size={size}")
+    whole("size", size)
     rng = random.Random(seed)
     comments = [_comment(rng) for _ in range(size)]
     texts, labels = zip(*comments, strict=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numbers
 from typing import Any
 
 import keras
@@ -31,19 +30,6 @@ def require_one_output(predictions: Any) -> None:
         raise ValueError(
             "`model` must have one output: make a keras.Model of the one that "
             f"decides. Received: {len(keras.tree.flatten(predictions))} outputs"
-        )
-
-
-def require_count(value: Any, name: str, least: int = 1) -> None:
-    """Raises unless a value is a whole number, and large enough.
-
-    Raises:
-        ValueError: If it is no integer of Python or NumPy, or below `least`.
-    """
-    if not isinstance(value, numbers.Integral) or value < least:
-        raise ValueError(
-            f"`{name}` must be a whole number, {least} or more. "
-            f"Received: {name}={value!r}"
         )
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from tensorflow_model_remediation_ext.common.checks import whole
 from tensorflow_model_remediation_ext.evaluation.checks import (
-    require_count,
     require_probabilities,
 )
 from tensorflow_model_remediation_ext.evaluation.group_bootstrap import (
@@ -112,8 +112,8 @@ def group_metrics(
         introduction to the bootstrap", chapters 13 and 15.
     """
     normal_quantile(confidence)  # Refuses a bad level before any work.
-    require_count(n_boot, "n_boot")
-    require_count(n_permutations, "n_permutations")
+    whole("n_boot", n_boot)
+    whole("n_permutations", n_permutations)
     positive, scores = labels_and_scores(y_true, y_pred, "y_true", "y_pred")
     require_probabilities(scores, "y_pred", threshold)
     names, codes = _groups(sensitive_features, len(scores))

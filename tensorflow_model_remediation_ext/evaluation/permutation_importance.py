@@ -10,8 +10,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tensorflow_model_remediation_ext.common.checks import whole
 from tensorflow_model_remediation_ext.evaluation.checks import (
-    require_count,
     require_model,
     require_one_output,
 )
@@ -115,8 +115,8 @@ def permutation_importance(
     """
     normal_quantile(confidence)  # Refuses a bad level before any work.
     require_model(model)
-    require_count(n_repeats, "n_repeats")
-    require_count(batch_size, "batch_size")
+    whole("n_repeats", n_repeats)
+    whole("batch_size", batch_size)
     score = _scorer(metric)
     y = np.asarray(y)
     arrays, rebuild, columns = _inputs(x)

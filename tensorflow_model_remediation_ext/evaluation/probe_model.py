@@ -10,9 +10,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tensorflow_model_remediation_ext.common.checks import whole
 from tensorflow_model_remediation_ext.common.progress import with_progress
 from tensorflow_model_remediation_ext.evaluation.checks import (
-    require_count,
     require_model,
 )
 from tensorflow_model_remediation_ext.evaluation.probe_report import ProbeReport
@@ -91,7 +91,7 @@ def probe_model(
     """
     require_model(model)
     if max_rows is not None:
-        require_count(max_rows, "max_rows")
+        whole("max_rows", max_rows)
     read = _reader(model, _find(model, layer), dataset)
     sample = _Sample(max_rows, seed)
     examples, by_position, grouped = 0, False, False

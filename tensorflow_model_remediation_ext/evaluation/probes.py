@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from tensorflow_model_remediation_ext.common.checks import whole
 from tensorflow_model_remediation_ext.evaluation.checks import (
     finite_numbers,
-    require_count,
 )
 from tensorflow_model_remediation_ext.evaluation.groups import read_labels
 from tensorflow_model_remediation_ext.evaluation.intervals import (
@@ -116,9 +116,9 @@ def linear_probe(
             f"`kind` must be one of {_KINDS}. Received: kind={kind!r}"
         )
     normal_quantile(confidence)  # Refuses a bad level before any work.
-    require_count(cv, "cv", least=2)
+    whole("cv", cv, least=2)
     if max_iter is not None:
-        require_count(max_iter, "max_iter")
+        whole("max_iter", max_iter)
     x = _features(x)
     z = _codes(z, "z", len(x))
     if groups is not None:

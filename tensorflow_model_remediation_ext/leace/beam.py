@@ -41,16 +41,15 @@ class FitLeace(beam.CombineFn):
             in the data, and on fewer than two rows, when the pipeline runs.
 
     Examples:
-        ```python
-        rows = [(np.random.randn(4), i % 2) for i in range(100)]
-        with beam.Pipeline() as pipeline:
-            _ = (
-                pipeline
-                | beam.Create(rows)
-                | beam.CombineGlobally(FitLeace(4, 2)).without_defaults()
-                | beam.Map(lambda arrays: LeaceEraser(**arrays))
-            )
-        ```
+        >>> rows = [(np.random.randn(4), i % 2) for i in range(100)]
+        >>> with beam.Pipeline() as pipeline:
+        ...     _ = (
+        ...         pipeline
+        ...         | beam.Create(rows)
+        ...         | beam.CombineGlobally(FitLeace(4, 2)).without_defaults()
+        ...         | beam.Map(lambda arrays: print(sorted(arrays)))
+        ...     )
+        ['bias', 'proj_left', 'proj_right']
     """
 
     def __init__(self, x_dim: int, z_dim: int, **options: Any):
@@ -61,33 +60,34 @@ class FitLeace(beam.CombineFn):
         LeaceFitter(**self._arguments)
 
     def create_accumulator(self):
-        """No statistics, and no rows waiting."""
-        return None, []
+        """No statistics, no elements waiting, and the number of their rows."""
+        return None, [], 0
 
     def add_input(self, accumulator, element):
         """Lets an element wait, or adds all that wait."""
-        state, waiting = accumulator
+        state, waiting, rows = accumulator
         x, z, *weight = (np.asarray(value) for value in element)
         if x.ndim == 1:
             x, z, *weight = (value[None] for value in (x, z, *weight))
         weight = weight[0] if weight else np.ones(x.shape[:-1])
         waiting.append((x, z, weight))
-        if sum(len(rows) for rows, _, _ in waiting) < _ROWS:
-            return state, waiting
-        return self.compact((state, waiting))
+        accumulator = state, waiting, rows + len(x)
+        if accumulator[2] < _ROWS:
+            return accumulator
+        return self.compact(accumulator)
 
     def merge_accumulators(self, accumulators):
         """Adds up the statistics of all accumulators."""
         fitter = LeaceFitter(**self._arguments)
         for accumulator in accumulators:
             fitter.merge(self._fitter(accumulator))
-        return fitter.get_state(), []
+        return fitter.get_state(), [], 0
 
     def compact(self, accumulator):
         """Adds the waiting rows, so that less has to be sent."""
         if not accumulator[1]:
             return accumulator
-        return self._fitter(accumulator).get_state(), []
+        return self._fitter(accumulator).get_state(), [], 0
 
     def extract_output(self, accumulator):
         """The arrays of the eraser."""
@@ -99,7 +99,7 @@ class FitLeace(beam.CombineFn):
         }
 
     def _fitter(self, accumulator):
-        state, waiting = accumulator
+        state, waiting, _ = accumulator
         fitter = LeaceFitter(**self._arguments)
         if state is not None:
             fitter.set_state(state)

@@ -288,7 +288,7 @@ def test_report_prints_converts_and_draws():
         ({"sensitive_features": ["overall"] * 4}, "'overall'"),
         ({"sensitive_features": ["", "", "b", "b"]}, "must name groups"),
         ({"n_boot": 0}, "`n_boot`"),
-        ({"n_boot": 10.5}, "`n_boot` must be a whole number.*10.5"),
+        ({"n_boot": 10.5}, "`n_boot` must be an integer.*10.5"),
         ({"n_permutations": 0}, "`n_permutations`"),
         ({"confidence": 1.0}, "`confidence`"),
     ],

@@ -259,7 +259,7 @@ def test_report_prints_converts_and_draws():
         ({"edits": {"e": lambda x: x[:9]}}, r"`edits\['e'\]`.*\(9, 3\)"),
         ({"edits": {"e": lambda x: {"x": x, "y": x}}}, r"`edits\['e'\]`.*'y'"),
         ({"n_repeats": 0}, "`n_repeats`"),
-        ({"n_repeats": 2.5}, "`n_repeats` must be a whole number.*2.5"),
+        ({"n_repeats": 2.5}, "`n_repeats` must be an integer.*2.5"),
         ({"batch_size": 0}, "`batch_size`"),
         ({"confidence": 2}, "`confidence`"),
     ],

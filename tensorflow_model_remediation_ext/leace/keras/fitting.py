@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from tensorflow_model_remediation_ext.common.progress import with_progress
@@ -33,20 +32,6 @@ def require(*checks: tuple[Any, str]) -> Any:
 def working_dtype(x: tf.Tensor) -> tf.DType:
     """The precision to erase in: that of `x`, but at least float32."""
     return x.dtype if x.dtype == tf.float64 else tf.float32
-
-
-def size(name: str, value: Any, least: int) -> int:
-    """A size, checked to be an integer of at least `least`."""
-    if (
-        isinstance(value, bool)
-        or not isinstance(value, (int, np.integer))
-        or value < least
-    ):
-        raise ValueError(
-            f"`{name}` must be an integer of at least {least}. Received: "
-            f"{name}={value!r}"
-        )
-    return int(value)
 
 
 def numbers(name: str, value: Any) -> tf.Tensor:

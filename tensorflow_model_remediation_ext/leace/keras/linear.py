@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tensorflow_model_remediation_ext.common.checks import whole
 from tensorflow_model_remediation_ext.leace.keras import fitting
 from tensorflow_model_remediation_ext.leace.keras.moments import Moments
 from tensorflow_model_remediation_ext.leace.keras.projections import (
@@ -248,9 +249,9 @@ class LeaceFitter(tf.Module):
                 "`svd_tol` must be a number that is not negative. Received: "
                 f"svd_tol={svd_tol!r}"
             )
-        self.x_dim = fitting.size("x_dim", x_dim, 1)
-        self.z_dim = fitting.size("z_dim", z_dim, 1)
-        self.preserve_dim = fitting.size("preserve_dim", preserve_dim, 0)
+        self.x_dim = whole("x_dim", x_dim, 1)
+        self.z_dim = whole("z_dim", z_dim, 1)
+        self.preserve_dim = whole("preserve_dim", preserve_dim, 0)
         self.method, self.affine = method, affine
         self.shrinkage, self.svd_tol = shrinkage, svd_tol
         self._moments = Moments(

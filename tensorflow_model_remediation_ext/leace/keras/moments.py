@@ -3,6 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
+from tensorflow_model_remediation_ext.common.checks import whole
 from tensorflow_model_remediation_ext.leace.keras import fitting
 from tensorflow_model_remediation_ext.leace.keras.sums import (
     Sums,
@@ -74,8 +75,8 @@ class Moments(tf.Module):
                 f"`dtype` must be float32 or float64. Received: dtype={dtype!r}"
             )
         self.dtype = tf.as_dtype(dtype)
-        self.x_dim = fitting.size("x_dim", x_dim, 1)
-        self.z_dim = fitting.size("z_dim", z_dim, 0)
+        self.x_dim = whole("x_dim", x_dim, 1)
+        self.z_dim = whole("z_dim", z_dim, 0)
         self.z_name = "z"  # What to call z in an error.
 
         def zeros(shape, variable_name, dtype=self.dtype):

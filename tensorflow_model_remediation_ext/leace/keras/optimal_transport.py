@@ -9,6 +9,8 @@ import warnings
 
 import numpy as np
 
+from tensorflow_model_remediation_ext.common.checks import whole
+
 # Variance relative to the largest, below which a direction counts as constant.
 # A covariance carries rounding errors of 1e-16 of its largest entry, times a
 # few for the length of the sum; what is smaller than this is mostly error.
@@ -196,10 +198,7 @@ def barycenter_maps(
         raise ValueError(
             f"`Ks` must be of shape [k, d, d], k > 0. Received: {Ks.shape}"
         )
-    if max_iter < 1:
-        raise ValueError(
-            f"`max_iter` must be positive. Received: max_iter={max_iter}"
-        )
+    whole("max_iter", max_iter)
     weights = (
         np.ones(len(Ks)) if weights is None else np.asarray(weights, float)
     )

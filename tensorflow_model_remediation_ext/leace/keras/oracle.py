@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tensorflow_model_remediation_ext.common.checks import whole
 from tensorflow_model_remediation_ext.leace.keras import fitting
 from tensorflow_model_remediation_ext.leace.keras.moments import Moments
 from tensorflow_model_remediation_ext.leace.keras.shrinkage import (
@@ -128,7 +129,7 @@ class OracleFitter(tf.Module):
                 "`svd_tol` must be a positive number. Received: "
                 f"svd_tol={svd_tol!r}"
             )
-        self.z_dim = fitting.size("z_dim", z_dim, 1)
+        self.z_dim = whole("z_dim", z_dim, 1)
         self.shrinkage, self.svd_tol = shrinkage, svd_tol
         self._moments = Moments(x_dim, z_dim, xx=False, dtype=dtype)
         self.x_dim = self._moments.x_dim

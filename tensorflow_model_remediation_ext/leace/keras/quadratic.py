@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tensorflow_model_remediation_ext.common.checks import whole
 from tensorflow_model_remediation_ext.leace.keras import (
     fitting,
     optimal_transport,
@@ -215,7 +216,7 @@ class QuadraticFitter(tf.Module):
         name: str | None = None,
     ):
         super().__init__(name=name)
-        self.num_classes = fitting.size("num_classes", num_classes, 2)
+        self.num_classes = whole("num_classes", num_classes, 2)
         self.shrinkage = shrinkage
         self._moments = [
             Moments(x_dim, dtype=dtype, name=f"class_{i}")

@@ -179,7 +179,7 @@ def scrub(
             for path, fitter in fitters.items():
                 with _at(path):
                     eraser, said = fitter._eraser_and_notes()
-                graph.erasers[path].set_eraser(eraser)
+                    graph.erasers[path].set_eraser(eraser)
                 # It is welcome where earlier erasers left nothing.
                 said = [note for note in said if not note.startswith(NOTHING)]
                 if said:

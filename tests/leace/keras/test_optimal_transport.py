@@ -155,5 +155,7 @@ def test_arguments_are_checked():
     for weights in ([1.0], [1.0, -1.0], [np.nan, 1.0]):
         with pytest.raises(ValueError, match="`weights` must be 2 positive"):
             ot.ot_barycenter(covariances(2), weights)
-    with pytest.raises(ValueError, match="`max_iter` must be positive"):
+    with pytest.raises(
+        ValueError, match="`max_iter` must be an integer of at least 1"
+    ):
         ot.ot_barycenter(covariances(2), max_iter=0)

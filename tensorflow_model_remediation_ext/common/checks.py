@@ -1,0 +1,27 @@
+"""What is asked of numbers among the arguments."""
+
+import numbers
+from typing import Any
+
+
+def whole(name: str, value: Any, least: int = 1) -> int:
+    """A count or size as an integer.
+
+    Args:
+        name: What to call the argument in an error.
+        value: An integer of Python or NumPy.
+        least: The smallest allowed.
+
+    Raises:
+        ValueError: If it is no integer, a boolean, or below `least`.
+    """
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, numbers.Integral)
+        or value < least
+    ):
+        raise ValueError(
+            f"`{name}` must be an integer of at least {least}. "
+            f"Received: {name}={value!r}"
+        )
+    return int(value)
