@@ -84,6 +84,8 @@ def names_of_readers():
     return names
 
 
+# Of the oldest versions of what ours needs.
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.parametrize("name", MODULES)
 def test_examples_run(name, names_of_readers, tmp_path, monkeypatch):
     try:

@@ -2,9 +2,11 @@
 
 The wheel is installed into a fresh environment, and the tests of the sdist run
 against it in a directory of their own, with no checkout in sight:
-`python tools/check_dist.py [pytest's arguments]`.
+`python tools/check_dist.py [pytest's arguments]`. `--extras` and `--pin` choose
+what else is in that environment: the newest of everything, or the oldest.
 """
 
+import argparse
 import pathlib
 import shutil
 import subprocess
@@ -43,6 +45,10 @@ def check_contents(wheel: pathlib.Path, sdist: pathlib.Path) -> None:
 
 def main() -> None:
     """Builds, checks, installs and tests."""
+    parser = argparse.ArgumentParser(allow_abbrev=False)
+    parser.add_argument("--extras", default="evaluation,test")
+    parser.add_argument("--pin", action="append", default=[])
+    options, for_pytest = parser.parse_known_args()
     with tempfile.TemporaryDirectory() as scratch:
         home = pathlib.Path(scratch)
         run(sys.executable, "-m", "build", "--outdir", home, ROOT, cwd=home)
@@ -54,9 +60,10 @@ def main() -> None:
         shutil.rmtree(source / PACKAGE)
         python = home / "fresh" / "bin" / "python"
         run(sys.executable, "-m", "venv", home / "fresh", cwd=home)
-        install = (python, "-m", "pip", "install", "--quiet")
-        run(*install, f"{wheel}[evaluation,test]", cwd=home)
-        run(python, "-m", "pytest", *sys.argv[1:], cwd=source)
+        install = (sys.executable, "-m", "uv", "pip", "install", "--quiet")
+        what = (f"{wheel}[{options.extras}]", *options.pin)
+        run(*install, "--python", python, *what, cwd=home)
+        run(python, "-m", "pytest", *for_pytest, cwd=source)
         shutil.copytree(
             home, ROOT / "dist", dirs_exist_ok=True, ignore=_but_archives
         )
