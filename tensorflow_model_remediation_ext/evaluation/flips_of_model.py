@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tensorflow_model_remediation_ext.common.batching import row_count
 from tensorflow_model_remediation_ext.common.progress import with_progress
 from tensorflow_model_remediation_ext.evaluation.checks import (
     require_model,
@@ -135,12 +136,14 @@ def _predict(model, original, counterfactual) -> tuple[np.ndarray, np.ndarray]:
         both = keras.tree.map_structure(
             lambda a, b: tf.concat([a, b], axis=0), original, counterfactual
         )
-        half = len(keras.tree.flatten(original)[0])
-        predictions = _checked(model.predict_on_batch(both), 2 * half)
+        half = int(row_count(original))
+        predictions = _predict_batch(model, both, 2 * half)
         return predictions[:half], predictions[half:]
-    original = _checked(model.predict_on_batch(original), None)
-    counterfactual = model.predict_on_batch(counterfactual)
-    return original, _checked(counterfactual, len(original))
+    rows = int(row_count(original))
+    return (
+        _predict_batch(model, original, rows),
+        _predict_batch(model, counterfactual, rows),
+    )
 
 
 def _same_shapes(original: Any, counterfactual: Any) -> bool:
@@ -157,14 +160,18 @@ def _is_dense(value: Any) -> bool:
     return isinstance(value, (tf.Tensor, np.ndarray)) and value.ndim > 0
 
 
-def _checked(predictions: Any, rows: int | None) -> np.ndarray:
+def _predict_batch(model: Any, x: Any, rows: int) -> np.ndarray:
+    predictions = model.predict_on_batch(x)
     require_one_output(predictions)
-    if rows is not None and len(predictions) != rows:
-        raise ValueError(
-            "`model` must predict a row for each row of its input. "
-            f"Received: {len(predictions)} predictions of {rows} rows"
-        )
-    return predictions
+    strategy = getattr(model, "distribute_strategy", None)
+    replicas = getattr(strategy, "num_replicas_in_sync", 1)
+    if len(predictions) == rows * replicas:
+        # Each of several replicas has predicted all of the batch.
+        return predictions[:rows]
+    raise ValueError(
+        "`model` must predict a row for each row of its input. "
+        f"Received: {len(predictions)} predictions of {rows} rows"
+    )
 
 
 def _of_batch(weight: Any, rows: int) -> np.ndarray | None:

@@ -114,6 +114,23 @@ def test_halves_of_different_lengths_go_one_after_the_other():
     assert report["overall"].flip_rate == expected["overall"].flip_rate
 
 
+@pytest.mark.parametrize("wider", [0, 1])
+def test_two_replicas_count_every_pair_once(wider):
+    with tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]).scope():
+        inputs = keras.Input((None, 3))
+        pooled = keras.layers.GlobalMaxPooling1D()(inputs)
+        model = keras.Model(inputs, keras.layers.Dense(1, "sigmoid")(pooled))
+    texts = X.reshape(30, 3, 3)
+    changed = CHANGED.reshape(30, 3, 3)
+    # Halves of two shapes go through the model one after the other.
+    padded = np.pad(changed, ((0, 0), (0, wider), (0, 0)), mode="edge")
+    report = flips_of_model(model, batches(texts, padded, size=8), verbose=0)
+    scores = (model.predict(x, verbose=0) for x in (texts, changed))
+    assert report["overall"].n == 30
+    expected = flips(*scores)["overall"].flip_count
+    assert report["overall"].flip_count == expected > 0
+
+
 def test_takes_what_build_counterfactual_data_makes(capsys):
     texts = np.array(["a gay man", "a man", "gay pride", "an old gay man"])
     vectorize = keras.layers.TextVectorization(
