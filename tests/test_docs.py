@@ -101,7 +101,8 @@ def test_examples_run(name, names_of_readers, tmp_path, monkeypatch):
     for example in doctest.DocTestFinder().find(
         module, extraglobs=names_of_readers
     ):
-        keras.utils.clear_session()  # Layers are counted from the start.
+        # Layers are counted from the start.
+        keras.utils.clear_session(free_memory=False)
         runner.run(example, out=failures.append)
     assert runner.tries and not failures, "".join(failures)
 
