@@ -9,7 +9,6 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tensorflow_model_remediation_ext.common.batching import row_count
 from tensorflow_model_remediation_ext.common.progress import with_progress
 from tensorflow_model_remediation_ext.evaluation.checks import (
     require_model,
@@ -132,14 +131,13 @@ def _unpack(batch: Any) -> tuple:
 
 def _predict(model, original, counterfactual) -> tuple[np.ndarray, np.ndarray]:
     """Returns both predictions, from one forward pass if possible."""
+    rows = int(keras.tree.flatten(original)[0].shape[0])
     if _same_shapes(original, counterfactual):
         both = keras.tree.map_structure(
             lambda a, b: tf.concat([a, b], axis=0), original, counterfactual
         )
-        half = int(row_count(original))
-        predictions = _predict_batch(model, both, 2 * half)
-        return predictions[:half], predictions[half:]
-    rows = int(row_count(original))
+        predictions = _predict_batch(model, both, 2 * rows)
+        return predictions[:rows], predictions[rows:]
     return (
         _predict_batch(model, original, rows),
         _predict_batch(model, counterfactual, rows),
