@@ -20,19 +20,6 @@ def require_model(model: Any) -> None:
         )
 
 
-def require_one_output(predictions: Any) -> None:
-    """Raises unless predictions are those of a model with one output.
-
-    Raises:
-        ValueError: If they are nested.
-    """
-    if keras.tree.is_nested(predictions):
-        raise ValueError(
-            "`model` must have one output: make a keras.Model of the one that "
-            f"decides. Received: {len(keras.tree.flatten(predictions))} outputs"
-        )
-
-
 def finite_numbers(values: Any, name: str) -> np.ndarray:
     """Returns an array as float64.
 

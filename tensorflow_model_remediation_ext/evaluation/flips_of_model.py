@@ -10,12 +10,12 @@ import numpy as np
 import tensorflow as tf
 
 from tensorflow_model_remediation_ext.common.progress import with_progress
-from tensorflow_model_remediation_ext.evaluation.checks import (
-    require_model,
-    require_one_output,
-)
+from tensorflow_model_remediation_ext.evaluation.checks import require_model
 from tensorflow_model_remediation_ext.evaluation.flip_report import FlipReport
 from tensorflow_model_remediation_ext.evaluation.flips import flips
+from tensorflow_model_remediation_ext.evaluation.predicting import (
+    predict_batch,
+)
 
 
 def flips_of_model(
@@ -136,11 +136,11 @@ def _predict(model, original, counterfactual) -> tuple[np.ndarray, np.ndarray]:
         both = keras.tree.map_structure(
             lambda a, b: tf.concat([a, b], axis=0), original, counterfactual
         )
-        predictions = _predict_batch(model, both, 2 * rows)
+        predictions = predict_batch(model, both, 2 * rows)
         return predictions[:rows], predictions[rows:]
     return (
-        _predict_batch(model, original, rows),
-        _predict_batch(model, counterfactual, rows),
+        predict_batch(model, original, rows),
+        predict_batch(model, counterfactual, rows),
     )
 
 
@@ -156,20 +156,6 @@ def _same_shapes(original: Any, counterfactual: Any) -> bool:
 
 def _is_dense(value: Any) -> bool:
     return isinstance(value, (tf.Tensor, np.ndarray)) and value.ndim > 0
-
-
-def _predict_batch(model: Any, x: Any, rows: int) -> np.ndarray:
-    predictions = model.predict_on_batch(x)
-    require_one_output(predictions)
-    strategy = getattr(model, "distribute_strategy", None)
-    replicas = getattr(strategy, "num_replicas_in_sync", 1)
-    if len(predictions) == rows * replicas:
-        # Each of several replicas has predicted all of the batch.
-        return predictions[:rows]
-    raise ValueError(
-        "`model` must predict a row for each row of its input. "
-        f"Received: {len(predictions)} predictions of {rows} rows"
-    )
 
 
 def _of_batch(weight: Any, rows: int) -> np.ndarray | None:

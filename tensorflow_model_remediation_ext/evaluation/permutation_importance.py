@@ -11,10 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from tensorflow_model_remediation_ext.common.checks import whole
-from tensorflow_model_remediation_ext.evaluation.checks import (
-    require_model,
-    require_one_output,
-)
+from tensorflow_model_remediation_ext.evaluation.checks import require_model
 from tensorflow_model_remediation_ext.evaluation.importance_report import (
     ImportanceReport,
     ImportanceRow,
@@ -26,6 +23,9 @@ from tensorflow_model_remediation_ext.evaluation.intervals import (
 from tensorflow_model_remediation_ext.evaluation.performance import (
     accuracy,
     auc,
+)
+from tensorflow_model_remediation_ext.evaluation.predicting import (
+    predict_batch,
 )
 from tensorflow_model_remediation_ext.evaluation.tables import extra
 
@@ -119,6 +119,8 @@ def permutation_importance(
     whole("batch_size", batch_size)
     score = _scorer(metric)
     y = np.asarray(y)
+    if not len(y):
+        raise ValueError("`y` is empty.")
     arrays, rebuild, columns = _inputs(x)
     for name, array in arrays.items():
         if array.shape[:1] != (len(y),):
@@ -135,11 +137,13 @@ def permutation_importance(
         )
 
     def predict(arrays):
-        predictions = model.predict(
-            rebuild(arrays), batch_size=batch_size, verbose=0
-        )
-        require_one_output(predictions)
-        return predictions
+        rows = len(next(iter(arrays.values())))
+        parts = []
+        for start in range(0, rows, batch_size):
+            batch = slice(start, min(start + batch_size, rows))
+            x = rebuild({key: array[batch] for key, array in arrays.items()})
+            parts.append(predict_batch(model, x, batch.stop - start))
+        return np.concatenate(parts)
 
     original = predict(arrays)
     baseline = score(y, original)

@@ -119,7 +119,9 @@ def test_two_replicas_count_every_pair_once(wider):
     with tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]).scope():
         inputs = keras.Input((None, 3))
         pooled = keras.layers.GlobalMaxPooling1D()(inputs)
-        model = keras.Model(inputs, keras.layers.Dense(1, "sigmoid")(pooled))
+        kernel = keras.initializers.Constant([[1.0], [-1.0], [0.5]])
+        output = keras.layers.Dense(1, "sigmoid", kernel_initializer=kernel)
+        model = keras.Model(inputs, output(pooled))
     texts = X.reshape(30, 3, 3)
     changed = CHANGED.reshape(30, 3, 3)
     # Halves of two shapes go through the model one after the other.

@@ -92,11 +92,15 @@ def test_one_shuffle_has_no_interval():
     assert np.isnan([*row.importance[1:], row.spread]).all()
 
 
-def test_nothing_is_traced_again():
+def test_batches_change_nothing_and_are_not_traced_again():
     model = linear_model()
     model.layers[1].traces = 0
-    permutation_importance(model, X, Y, batch_size=128)
+    options = {"n_repeats": 2, "seed": 0}
+    parts = permutation_importance(model, X, Y, batch_size=128, **options)
     assert model.layers[1].traces <= 2
+    whole = permutation_importance(model, X, Y, **options)
+    for k in "012":
+        assert parts[k].importance == pytest.approx(whole[k].importance)
 
 
 def test_dicts_with_strings_and_edits():
@@ -250,6 +254,7 @@ def test_report_prints_converts_and_draws():
     ("changes", "message"),
     [
         ({"y": Y[:-1]}, "equally long.*299 rows of `y`.*'x'"),
+        ({"x": X[:0], "y": Y[:0]}, "`y` is empty"),
         ({"metric": "f1"}, "`metric`.*'accuracy', 'auc'.*'f1'"),
         ({"metric": lambda y, p: np.nan}, "`metric`.*NaN"),
         ({"feature_names": ["a"]}, r"`feature_names`.*3 names.*\['a'\]"),
