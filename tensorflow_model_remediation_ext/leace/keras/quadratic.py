@@ -426,10 +426,12 @@ def _transport_rows(rows, groups, sources, maps, targets):
     num_targets = tf.shape(targets, tf.int64)[0]
     results = tf.TensorArray(
         rows.dtype,
-        size=tf.size(present),
+        size=tf.size(present) + 1,
         infer_shape=False,
         element_shape=[None, rows.shape[-1]],
     )
+    # Pieces that are none cannot be concatenated: the last one is empty.
+    results = results.write(tf.size(present), rows[:0])
 
     def move(i, results):
         source, mapping, target = (

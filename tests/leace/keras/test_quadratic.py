@@ -158,6 +158,15 @@ def test_saved_model(tmp_path):
         np.testing.assert_array_equal(served, module(x, *ids))
 
 
+def test_no_rows_after_features_of_several_widths():
+    # After a few of them TensorFlow no longer knows the width.
+    x, z = classes(2)
+    for d in (2, 3, 4, 5):
+        eraser = QuadraticEraser.fit(x[:, :d], z)
+        assert eraser(x[:, :d], z).shape == (len(x), d)
+        assert eraser(x[:0, :d], z[:0]).shape == (0, d)
+
+
 def test_streaming_merging_and_checkpoints_agree_with_one_pass(tmp_path):
     x, z = classes(3)
     whole = QuadraticFitter.fit(x, z)
