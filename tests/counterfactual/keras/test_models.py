@@ -1,7 +1,5 @@
 """CounterfactualModel against the wrapped model trained by hand."""
 
-import contextlib
-
 import keras
 import numpy as np
 import pytest
@@ -458,41 +456,4 @@ def test_output_structures(arrays):
         assert "kind_accuracy" in logs
         assert logs["loss"][0] == pytest.approx(
             logs["original_loss"][0] + expected, 1e-5
-        )
-
-
-def test_two_replicas_train_as_one(packed, arrays):
-    def train(scope):
-        with scope:
-            wrapped = plain_model(extra_loss=False)
-            model = CounterfactualModel(wrapped, loss_weight=3.0)
-            model.compile(
-                keras.optimizers.SGD(0.5),
-                "binary_crossentropy",
-                metrics=["accuracy"],
-                counterfactual_metrics=[
-                    metrics.FlipRate(),
-                    metrics.CounterfactualGap(),
-                ],
-            )
-        # Of the rows of a batch, half for each of two replicas.
-        logs = model.fit(
-            packed, epochs=2, validation_data=packed, verbose=0, shuffle=False
-        )
-        x, y, _ = arrays[0]
-        scores = model.evaluate(
-            x, y, batch_size=BATCH, return_dict=True, verbose=0
-        )
-        assert set(scores) == {"loss", "original_loss", "accuracy"}
-        return wrapped, logs.history
-
-    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
-    assert strategy.num_replicas_in_sync == 2
-    one, logs_of_one = train(contextlib.nullcontext())
-    two, logs_of_two = train(strategy.scope())
-    assert_same_weights(one, two, rtol=1e-4, atol=1e-5)
-    assert set(logs_of_one) == set(logs_of_two)
-    for name, values in logs_of_one.items():
-        np.testing.assert_allclose(
-            logs_of_two[name], values, rtol=1e-4, atol=1e-5, err_msg=name
         )
