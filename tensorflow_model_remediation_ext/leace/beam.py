@@ -71,10 +71,10 @@ class FitLeace(beam.CombineFn):
             x, z, *weight = (value[None] for value in (x, z, *weight))
         weight = weight[0] if weight else np.ones(x.shape[:-1])
         waiting.append((x, z, weight))
-        accumulator = state, waiting, rows + len(x)
-        if accumulator[2] < _ROWS:
-            return accumulator
-        return self.compact(accumulator)
+        rows += len(x)
+        if rows < _ROWS:
+            return state, waiting, rows
+        return self.compact((state, waiting, rows))
 
     def merge_accumulators(self, accumulators):
         """Adds up the statistics of all accumulators."""
