@@ -49,7 +49,10 @@ setup(
     packages=find_packages(include=["tensorflow_model_remediation_ext*"]),
     package_data={
         "tensorflow_model_remediation_ext": ["py.typed"],
-        "tensorflow_model_remediation_ext.evaluation": ["report_files/*"],
+        "tensorflow_model_remediation_ext.evaluation.report": [
+            "*.css",
+            "*.js",
+        ],
     },
     python_requires=">=3.10",
     install_requires=["tensorflow>=2.16", "keras>=3.10", "numpy>=1.26"],

@@ -58,7 +58,7 @@ def deviation(x, z):
 
 
 def ours(x, z):
-    from tensorflow_model_remediation_ext.leace.keras.quadratic import (
+    from tensorflow_model_remediation_ext.leace.quadratic import (
         QuadraticFitter,
     )
 

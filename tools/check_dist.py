@@ -17,7 +17,7 @@ import zipfile
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 PACKAGE = "tensorflow_model_remediation_ext"
-IN_WHEEL = ("py.typed", "evaluation/report_files/report.css")
+IN_WHEEL = ("py.typed", "evaluation/report/report.css")
 IN_SDIST = ("README.md", "docs/index.md", "notebooks/leace_keras.ipynb")
 
 

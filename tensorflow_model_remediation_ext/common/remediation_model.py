@@ -20,18 +20,18 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-from tensorflow_model_remediation_ext.common.converted_data import (
+from tensorflow_model_remediation_ext.common.batches import (
     convert_batches,
 )
-from tensorflow_model_remediation_ext.common.penalty_ledger import (
-    PenaltyLedger,
-    logged_names,
-)
-from tensorflow_model_remediation_ext.common.structures import (
+from tensorflow_model_remediation_ext.common.objectives import (
     align,
     by_objective,
     prefixed,
     unwrap,
+)
+from tensorflow_model_remediation_ext.common.trackers import (
+    PenaltyLedger,
+    logged_names,
 )
 
 

@@ -8,7 +8,7 @@ import keras
 from keras import ops
 
 from tensorflow_model_remediation_ext.common import transforms
-from tensorflow_model_remediation_ext.common.predictions import (
+from tensorflow_model_remediation_ext.common.comparing import (
     align_weight,
     dense_pair,
     joint_mask,

@@ -1,24 +1,18 @@
 """Evidence: what a model does, by group, and how sure one can be of it."""
 
-from tensorflow_model_remediation_ext.evaluation.flip_report import (
+from tensorflow_model_remediation_ext.evaluation.flips import (
     FlipReport,
     FlipRow,
+    flips,
 )
-from tensorflow_model_remediation_ext.evaluation.flips import flips
 from tensorflow_model_remediation_ext.evaluation.flips_of_model import (
     flips_of_model,
 )
 from tensorflow_model_remediation_ext.evaluation.group_metrics import (
-    group_metrics,
-)
-from tensorflow_model_remediation_ext.evaluation.group_report import (
     DisparityRow,
     GroupReport,
     GroupRow,
-)
-from tensorflow_model_remediation_ext.evaluation.importance_report import (
-    ImportanceReport,
-    ImportanceRow,
+    group_metrics,
 )
 from tensorflow_model_remediation_ext.evaluation.intervals import (
     Estimate,
@@ -29,21 +23,23 @@ from tensorflow_model_remediation_ext.evaluation.performance import (
     auc,
 )
 from tensorflow_model_remediation_ext.evaluation.permutation_importance import (
+    ImportanceReport,
+    ImportanceRow,
     permutation_importance,
 )
 from tensorflow_model_remediation_ext.evaluation.probe_model import (
     probe_model,
 )
-from tensorflow_model_remediation_ext.evaluation.probe_report import (
+from tensorflow_model_remediation_ext.evaluation.probes import (
     ProbeReport,
     ProbeRow,
+    linear_probe,
 )
-from tensorflow_model_remediation_ext.evaluation.probes import linear_probe
-from tensorflow_model_remediation_ext.evaluation.report import Report
-from tensorflow_model_remediation_ext.evaluation.tradeoff import tradeoff
-from tensorflow_model_remediation_ext.evaluation.tradeoff_report import (
+from tensorflow_model_remediation_ext.evaluation.report.report import Report
+from tensorflow_model_remediation_ext.evaluation.tradeoff import (
     Tradeoff,
     TradeoffRow,
+    tradeoff,
 )
 
 __all__ = [

@@ -12,7 +12,7 @@ except ImportError as error:
         'pip install "tensorflow_model_remediation_ext[beam]"'
     ) from error
 
-from tensorflow_model_remediation_ext.leace.keras.linear import LeaceFitter
+from tensorflow_model_remediation_ext.leace.leace import LeaceFitter
 
 # Rows to collect before one product over all of them.
 _ROWS = 1024

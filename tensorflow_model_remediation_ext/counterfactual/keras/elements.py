@@ -4,7 +4,9 @@ from collections.abc import Mapping
 
 import tensorflow as tf
 
-from tensorflow_model_remediation_ext.common import batching
+from tensorflow_model_remediation_ext.common.rows import (
+    changed_rows,
+)
 from tensorflow_model_remediation_ext.counterfactual.terms import TermEditor
 
 
@@ -68,11 +70,7 @@ class TextFeature:
         """Returns which rows would change (a scalar for one example)."""
         text = self._text(x)
         edited = self._editor(text)
-        return (
-            batching.changed_rows(text, edited)
-            if self.rank
-            else (text != edited)
-        )
+        return changed_rows(text, edited) if self.rank else (text != edited)
 
     def _text(self, x):
         return x if self._key is None else x[self._key]

@@ -5,7 +5,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from tensorflow_model_remediation_ext.common.predictions import (
+from tensorflow_model_remediation_ext.common.comparing import (
     align_weight,
     dense_pair,
     joint_mask,

@@ -4,16 +4,16 @@ from typing import Any
 
 import keras
 
-from tensorflow_model_remediation_ext.common.predictions import (
+from tensorflow_model_remediation_ext.common.comparing import (
     align_weight,
     joint_mask,
 )
-from tensorflow_model_remediation_ext.common.remediation_model import (
-    RemediationModel,
-)
-from tensorflow_model_remediation_ext.common.structures import (
+from tensorflow_model_remediation_ext.common.objectives import (
     by_objective,
     unwrap,
+)
+from tensorflow_model_remediation_ext.common.remediation_model import (
+    RemediationModel,
 )
 from tensorflow_model_remediation_ext.counterfactual import losses
 from tensorflow_model_remediation_ext.counterfactual.keras.utils import (

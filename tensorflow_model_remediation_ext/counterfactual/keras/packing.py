@@ -4,7 +4,17 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from tensorflow_model_remediation_ext.common import batching, structures
+from tensorflow_model_remediation_ext.common.objectives import (
+    by_objective,
+    unwrap,
+)
+from tensorflow_model_remediation_ext.common.rows import (
+    batch_size,
+    inner_sizes_vary,
+    is_batched,
+    row_count,
+    take_rows,
+)
 from tensorflow_model_remediation_ext.counterfactual.keras import elements
 
 
@@ -71,9 +81,7 @@ def pack_counterfactual_data(
     """
     elements.check_dataset(original_input, "original_input")
     _check_not_empty(original_input, "original_input")
-    sources = structures.by_objective(
-        counterfactual_data, "counterfactual_data"
-    )
+    sources = by_objective(counterfactual_data, "counterfactual_data")
     x_spec = elements.unpack(original_input.element_spec)[0]
     streams, batched = {}, set()
     for objective, source in sources.items():
@@ -88,9 +96,7 @@ def pack_counterfactual_data(
         )
     task = elements.whole(original_input).map(elements.unpack)
     if batched == {True}:
-        packed = _pack_batches(
-            task, streams, batching.batch_size(original_input)
-        )
+        packed = _pack_batches(task, streams, batch_size(original_input))
     else:
         packed = tf.data.Dataset.zip((task, _zip_rows(streams))).map(
             CounterfactualPackedInputs
@@ -114,7 +120,7 @@ class _Pairs(NamedTuple):
 
     def batches(self, size):
         # Endless, so nothing is dropped; and the shape stays known.
-        if batching.inner_sizes_vary(self.dataset.element_spec, self.batched):
+        if inner_sizes_vary(self.dataset.element_spec, self.batched):
             return self.rows().padded_batch(size, drop_remainder=True)
         if self.batched:
             return self.dataset.rebatch(size, drop_remainder=True)
@@ -123,14 +129,14 @@ class _Pairs(NamedTuple):
 
 def _zip_rows(streams):
     rows = {objective: pairs.rows() for objective, pairs in streams.items()}
-    return tf.data.Dataset.zip(structures.unwrap(rows))
+    return tf.data.Dataset.zip(unwrap(rows))
 
 
 def _pack_batches(task, streams, size):
     def cut(original_input, pairs):
-        rows = batching.row_count(original_input[0])
+        rows = row_count(original_input[0])
         return CounterfactualPackedInputs(
-            original_input, batching.take_rows(pairs, rows)
+            original_input, take_rows(pairs, rows)
         )
 
     if size is None:
@@ -138,7 +144,7 @@ def _pack_batches(task, streams, size):
     batches = {
         objective: pairs.batches(size) for objective, pairs in streams.items()
     }
-    pairs = tf.data.Dataset.zip(structures.unwrap(batches))
+    pairs = tf.data.Dataset.zip(unwrap(batches))
     zipped = tf.data.Dataset.zip((task, pairs))
     if tf.nest.flatten(task.element_spec)[0].shape[0] == size:
         return zipped.map(CounterfactualPackedInputs)
@@ -149,7 +155,7 @@ def _zip_by_rows(task, pairs):
     """Zips batches of any size with as many rows of `pairs`, at least one."""
 
     def spread(index, *element):
-        rows = tf.maximum(batching.row_count(element[0]), 1)
+        rows = tf.maximum(row_count(element[0]), 1)
         # Equal for the rows of one batch only, and tells their number.
         key = tf.bitwise.left_shift(index, 32) + rows
         return tf.data.Dataset.from_tensors((key, element)).repeat(rows)
@@ -160,7 +166,7 @@ def _zip_by_rows(task, pairs):
     def rows_of(key):
         return key % 2**32
 
-    padded = batching.inner_sizes_vary(pairs.element_spec, batched=False)
+    padded = inner_sizes_vary(pairs.element_spec, batched=False)
 
     def gather(key, window):
         element = window.take(1).map(lambda keyed, _: keyed[1])
@@ -193,16 +199,16 @@ def _endless_pairs(source, x_spec, name):
     if weighted and weight.shape.rank is not None:
         batched = weight.shape.rank > 0
     else:
-        batched = batching.is_batched(source)
+        batched = is_batched(source)
     like_batches = _check_features(x_spec, original, batched, name)
     if batched:
         # Batches of no rows would repeat without end, and give none.
-        source = source.filter(lambda *pair: batching.row_count(pair) > 0)
+        source = source.filter(lambda *pair: row_count(pair) > 0)
     if not weighted:
         source = source.map(
             lambda *pair: (
                 *pair[:2],
-                tf.ones([batching.row_count(pair)] if batched else []),
+                tf.ones([row_count(pair)] if batched else []),
             )
         )
     return _Pairs(_repeat(source, name), batched), like_batches

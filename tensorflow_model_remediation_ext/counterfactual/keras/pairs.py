@@ -5,7 +5,17 @@ from typing import Any
 
 import tensorflow as tf
 
-from tensorflow_model_remediation_ext.common import batching
+from tensorflow_model_remediation_ext.common.rows import (
+    assert_same_types,
+    batch_size,
+    changed_rows,
+    declared_batch_size,
+    is_batched,
+    keep_rows,
+    regroup,
+    row_count,
+    tensor_specs,
+)
 from tensorflow_model_remediation_ext.counterfactual.keras import elements
 from tensorflow_model_remediation_ext.counterfactual.terms import TermEditor
 
@@ -133,15 +143,15 @@ def _pairs_by_terms(dataset, text):
 
     def pair_rows(element):
         x, edited, _ = pair(element)
-        return _changed((x, edited, tf.ones([batching.row_count(x)])))
+        return _changed((x, edited, tf.ones([row_count(x)])))
 
     def pair_batch(element):
-        return batching.row_count(element), pair_rows(element)
+        return row_count(element), pair_rows(element)
 
     if text.rank:
-        return batching.regroup(
+        return regroup(
             elements.whole(dataset).map(pair_batch, **_PARALLEL),
-            batching.batch_size(dataset),
+            batch_size(dataset),
         )
     rows = _chunk_rows(dataset.element_spec)
     if rows is None:
@@ -155,14 +165,14 @@ def _pairs_by_function(dataset, function, text):
     def size(element):
         x = elements.unpack(element)[0]
         ranked = tf.nest.flatten(x)[0].shape.rank
-        rows = batching.row_count(x) if ranked else tf.constant(1, tf.int64)
+        rows = row_count(x) if ranked else tf.constant(1, tf.int64)
         return rows, element
 
     def has_term(_, element):
         return text.changes(elements.unpack(element)[0])
 
     def keep_terms(rows, element):
-        return rows, batching.keep_rows(element, has_term(rows, element))
+        return rows, keep_rows(element, has_term(rows, element))
 
     def pair(rows, element):
         return rows, _check_pair(function(element))
@@ -172,19 +182,17 @@ def _pairs_by_function(dataset, function, text):
         examples = examples.filter(has_term)
     elif text is not None:
         examples = examples.map(keep_terms, **_PARALLEL)
-        examples = examples.filter(lambda _, e: batching.row_count(e) > 0)
+        examples = examples.filter(lambda _, e: row_count(e) > 0)
     pairs = examples.map(pair, **_PARALLEL)
     pairs = pairs.map(lambda rows, pair: (rows, _with_ranks(*pair)))
     if not _yields_batches(dataset, pairs.element_spec[1]):
         return pairs.map(lambda _, pair: _weighted(pair, [])).filter(_differs)
 
     def changed(rows, pair):
-        ones = [batching.row_count(pair[0])]
+        ones = [row_count(pair[0])]
         return rows, _changed(_weighted(pair, ones))
 
-    return batching.regroup(
-        pairs.map(changed, **_PARALLEL), batching.batch_size(dataset)
-    )
+    return regroup(pairs.map(changed, **_PARALLEL), batch_size(dataset))
 
 
 def _check_pair(result):
@@ -199,7 +207,7 @@ def _check_pair(result):
 
 def _with_ranks(original, counterfactual, weight):
     """Returns a pair whose halves are alike and of known ranks."""
-    batching.assert_same_types(original, counterfactual)
+    assert_same_types(original, counterfactual)
     flat = map(tf.nest.flatten, (original, counterfactual))
     features = [_same_rank(a, b) for a, b in zip(*flat, strict=True)]
     halves = zip(*features, strict=True)
@@ -229,17 +237,17 @@ def _same_rank(original, counterfactual):
 
 def _yields_batches(dataset, pair_spec):
     """Returns whether pairs come in batches; checks that weights agree."""
-    features = batching.tensor_specs(pair_spec[:2])
+    features = tensor_specs(pair_spec[:2])
     ranked = all(spec.shape.rank for spec in features)
     weight = pair_spec[2]
     if not isinstance(weight, tf.TensorSpec) or weight.shape.rank is None:
-        return batching.is_batched(dataset) and ranked
+        return is_batched(dataset) and ranked
     batched = weight.shape.rank > 0
     text = any(spec.dtype == tf.string and spec.shape.rank for spec in features)
     if (batched and not ranked) or (
         not batched
         and ranked
-        and (text or batching.declared_batch_size(dataset) is not None)
+        and (text or declared_batch_size(dataset) is not None)
     ):
         raise ValueError(
             "`custom_counterfactual_function` must return a weight of shape "
@@ -259,7 +267,7 @@ def _weighted(pair, shape):
 
 
 def _changed(pairs):
-    return batching.keep_rows(pairs, batching.changed_rows(pairs[0], pairs[1]))
+    return keep_rows(pairs, changed_rows(pairs[0], pairs[1]))
 
 
 def _differs(original, counterfactual, _):
@@ -271,13 +279,13 @@ def _differs(original, counterfactual, _):
     original, counterfactual = tf.nest.map_structure(
         batch_of_one, (original, counterfactual)
     )
-    return batching.changed_rows(original, counterfactual)[0]
+    return changed_rows(original, counterfactual)[0]
 
 
 def _chunk_rows(spec):
     """Returns how many examples to edit at once, or `None` for one by one."""
     size = 0
-    for tensor in batching.tensor_specs(spec):
+    for tensor in tensor_specs(spec):
         if isinstance(tensor, tf.RaggedTensorSpec):
             size += _SPARSE_BYTES
         elif not tensor.shape.is_fully_defined():

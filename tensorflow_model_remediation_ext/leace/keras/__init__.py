@@ -1,24 +1,25 @@
 """Concept erasure for Keras models and TensorFlow arrays."""
 
+from tensorflow_model_remediation_ext.leace.keras import optimal_transport
 from tensorflow_model_remediation_ext.leace.keras.layer import LeaceLayer
-from tensorflow_model_remediation_ext.leace.keras.linear import (
-    LeaceEraser,
-    LeaceFitter,
-)
-from tensorflow_model_remediation_ext.leace.keras.oracle import (
-    OracleEraser,
-    OracleFitter,
-)
-from tensorflow_model_remediation_ext.leace.keras.quadratic import (
-    QuadraticEditor,
-    QuadraticEraser,
-    QuadraticFitter,
-)
 from tensorflow_model_remediation_ext.leace.keras.scrubbing import (
     random_scrub,
     scrub,
 )
-from tensorflow_model_remediation_ext.leace.keras.shrinkage import (
+from tensorflow_model_remediation_ext.leace.leace import (
+    LeaceEraser,
+    LeaceFitter,
+)
+from tensorflow_model_remediation_ext.leace.oracle import (
+    OracleEraser,
+    OracleFitter,
+)
+from tensorflow_model_remediation_ext.leace.quadratic import (
+    QuadraticEditor,
+    QuadraticEraser,
+    QuadraticFitter,
+)
+from tensorflow_model_remediation_ext.leace.shrinkage import (
     optimal_linear_shrinkage,
 )
 
@@ -32,6 +33,7 @@ __all__ = [
     "QuadraticEraser",
     "QuadraticFitter",
     "optimal_linear_shrinkage",
+    "optimal_transport",
     "random_scrub",
     "scrub",
 ]

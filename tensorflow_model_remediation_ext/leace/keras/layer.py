@@ -7,8 +7,8 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from tensorflow_model_remediation_ext.leace.keras import fitting
-from tensorflow_model_remediation_ext.leace.keras.linear import (
+from tensorflow_model_remediation_ext.leace import fitting
+from tensorflow_model_remediation_ext.leace.leace import (
     LeaceEraser,
     LeaceFitter,
     width,

@@ -1,0 +1,117 @@
+"""The trackers of a remediation model: losses and metrics by objective."""
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any
+
+import keras
+
+from tensorflow_model_remediation_ext.common.objectives import (
+    SINGLE,
+    align,
+    by_objective,
+    prefixed,
+)
+
+
+class PenaltyLedger:
+    """Trackers of one compiled model.
+
+    A plain object, which Keras neither saves nor loads: weights files do not
+    depend on what was logged.
+    """
+
+    def __init__(self, penalty_name: str, metrics: Any):
+        self._penalty_name = penalty_name
+        self._argument = f"{penalty_name}_metrics"
+        self.given = self._listed(metrics)
+        self._checked = False
+        self.original_loss = keras.metrics.Mean(name="original_loss")
+        self.losses: dict[str, keras.metrics.Mean] = {}
+        self.metrics: dict[str, list[keras.metrics.Metric]] = {}
+
+    def _listed(self, metrics: Any) -> Any:
+        """A list of metrics, or a dict of lists by objective."""
+        if isinstance(metrics, dict):
+            return {
+                objective: self._listed(each)
+                for objective, each in by_objective(
+                    metrics, self._argument
+                ).items()
+            }
+        if metrics is None:
+            metrics = []
+        elif not isinstance(metrics, (list, tuple)):
+            metrics = [metrics]
+        for metric in metrics:
+            if not isinstance(metric, keras.metrics.Metric):
+                raise TypeError(
+                    f"`{self._argument}` must hold metrics such as "
+                    f"`FlipRate()`. Received: {metric!r}"
+                )
+        return list(metrics)
+
+    def open(self, objectives: Iterable[str]) -> None:
+        """Creates the trackers of objectives that are new.
+
+        Raises:
+            ValueError: If metrics were given for other objectives.
+        """
+        objectives = list(objectives)
+        given = self.given
+        if not isinstance(given, dict):
+            given = dict.fromkeys(objectives, given)
+        elif not set(given) <= set(objectives):
+            align(given, objectives, self._argument)
+        for objective in objectives:
+            if objective in self.losses:
+                continue
+            self._checked = False
+            self.metrics[objective] = [
+                _named(metric, objective) for metric in given.get(objective, [])
+            ]
+            self.losses[objective] = keras.metrics.Mean(
+                name=prefixed(objective, f"{self._penalty_name}_loss")
+            )
+
+    def check_names(self, metrics: Iterable[keras.Metric]) -> None:
+        """Checks, once, that no figure hides another in the logs.
+
+        Args:
+            metrics: All metrics of the model, with those of the ledger.
+
+        Raises:
+            ValueError: If a name of the ledger's metrics is taken.
+        """
+        if self._checked:
+            return
+        names = Counter(n for metric in metrics for n in logged_names(metric))
+        ours = [m for each in self.metrics.values() for m in each]
+        hidden = {n for m in ours for n in logged_names(m) if names[n] > 1}
+        if hidden:
+            raise ValueError(
+                f"`{self._argument}` must have names that nothing else in the "
+                "logs has, or they hide one another. Received: "
+                f"{sorted(hidden)}"
+            )
+        self._checked = True
+
+    def trackers(self, objectives: Iterable[str]) -> list[keras.Metric]:
+        """Returns the trackers of `objectives`, losses first."""
+        objectives = list(objectives)
+        losses = [self.losses[objective] for objective in objectives]
+        return losses + [m for o in objectives for m in self.metrics[o]]
+
+
+def _named(metric: keras.Metric, objective: str) -> keras.Metric:
+    """Returns the metric itself, or a copy that is named after `objective`."""
+    if objective == SINGLE:
+        return metric
+    name = prefixed(objective, metric.name)
+    return type(metric).from_config({**metric.get_config(), "name": name})
+
+
+def logged_names(metric: keras.Metric) -> list[str]:
+    """Returns the names that a metric has in the logs."""
+    result = metric.result()
+    return list(result) if isinstance(result, dict) else [metric.name]

@@ -1,0 +1,261 @@
+"""One page with the evidence: tables, charts, and what they do not show."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import pathlib
+import re
+from typing import Any
+
+from tensorflow_model_remediation_ext.evaluation.intervals import (
+    UNKNOWN,
+    Estimate,
+)
+from tensorflow_model_remediation_ext.evaluation.report import charts
+from tensorflow_model_remediation_ext.evaluation.report.page import (
+    Section,
+    render,
+)
+from tensorflow_model_remediation_ext.evaluation.tables import (
+    Table,
+    aligned,
+    show,
+)
+
+
+class Report:
+    """Collects results of one or more models and writes them as a page.
+
+    Results of the same name stand side by side, model by model. The page is
+    one HTML file that asks for nothing from the network; it comes with its
+    charts as PNG and all figures as JSON.
+
+    A report shows what was measured, and next to it what that does not show.
+    It does not weigh figures against each other: whether a model is fair
+    enough to be used is not in them.
+
+    Args:
+        title: Heading of the page.
+        summary: A sentence or two below it: what the data and models are.
+
+    Examples:
+        >>> labels = [0, 1, 0, 1]
+        >>> before, after = [0.2, 0.9, 0.6, 0.7], [0.3, 0.8, 0.4, 0.7]
+        >>> report = Report("Comments, before and after")
+        >>> for name, scores in {"plain": before, "remediated": after}.items():
+        ...     report = report.add(name, "AUC", auc(labels, scores))
+        ...     report = report.add(name, "Flips", flips(scores, after))
+        >>> report.save("evidence")
+        PosixPath('evidence/report.html')
+    """
+
+    def __init__(self, title: str, summary: str = ""):
+        _require_text(title=title, summary=summary)
+        self.title = title
+        self.summary = summary
+        self._figures: dict[str, dict[str, Estimate]] = {}
+        self._results: dict[str, dict[str, Table]] = {}
+        self._about: dict[str, str] = {}
+
+    def add(
+        self,
+        model: str,
+        name: str,
+        result: Table | Estimate | float,
+        about: str = "",
+    ) -> Report:
+        """Adds what was measured of a model.
+
+        Args:
+            model: Name of the model, such as `"baseline"`.
+            name: What was measured. Under one name, all models have results of
+                the same type and intervals of the same level.
+            result: What a function of `evaluation` returned: a table, an
+                `Estimate`, or a plain number, which has no interval.
+            about: Of a table, a sentence for all models on what it is of: which
+                examples, which change in them.
+
+        Returns:
+            The report.
+
+        Raises:
+            TypeError: If `result` is none of these, or of another type than
+                what other models have under this name; or if a text is none.
+            ValueError: If the model already has a result of this name, or
+                intervals have another level than other models' under it.
+        """
+        _require_text(model=model, name=name, about=about)
+        if isinstance(result, Table):
+            home, other = self._results, self._figures
+        else:
+            home, other = self._figures, self._results
+            result = _estimate(result)
+        before = home.get(name, {})
+        if name in other or any(
+            type(r) is not type(result) for r in before.values()
+        ):
+            raise TypeError(
+                f"Results named {name!r} must be of one type. "
+                f"Received: {type(result).__name__} for the model {model!r}"
+            )
+        if model in before:
+            raise ValueError(
+                f"The model {model!r} already has a result named {name!r}."
+            )
+        level = getattr(result, "confidence", None)
+        for other_result in before.values():
+            known = getattr(other_result, "confidence", None)
+            if known != level:
+                raise ValueError(
+                    f"Results named {name!r} must have one `confidence`. "
+                    f"Received: {level} for the model {model!r}, after {known}"
+                )
+        home.setdefault(name, {})[model] = result
+        if about:
+            self._about[name] = about
+        return self
+
+    @property
+    def models(self) -> list[str]:
+        """Names of the models, in the order they were added."""
+        everything: list[dict[str, Any]] = [
+            *self._figures.values(),
+            *self._results.values(),
+        ]
+        return list(
+            dict.fromkeys(m for by_model in everything for m in by_model)
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns all figures as JSON knows them, NaN as `None`."""
+        return _plain(
+            {
+                "title": self.title,
+                "summary": self.summary,
+                "figures": {
+                    name: {m: e._asdict() for m, e in by_model.items()}
+                    for name, by_model in self._figures.items()
+                },
+                "results": {
+                    name: {
+                        model: {
+                            "type": type(result).__name__,
+                            "measures": result.measures,
+                            "about": self._about.get(name, ""),
+                            "caveat": result.caveat,
+                            "confidence": result.confidence,
+                            "figures": result.to_dict(),
+                        }
+                        for model, result in by_model.items()
+                    }
+                    for name, by_model in self._results.items()
+                },
+            }
+        )
+
+    def to_html(self) -> str:
+        """Returns the page.
+
+        Raises:
+            ImportError: If matplotlib is missing.
+        """
+        return render(
+            self.title,
+            self.summary,
+            self.models,
+            self._figures,
+            [
+                Section(name, self._about.get(name, ""), by_model)
+                for name, by_model in self._results.items()
+            ],
+        )
+
+    def save(self, directory: str | os.PathLike) -> pathlib.Path:
+        """Writes `report.html`, `report.json` and a PNG for each chart.
+
+        Args:
+            directory: Where to; made if it is missing. Files of the same name
+                are replaced.
+
+        Returns:
+            The path of the page.
+
+        Raises:
+            ImportError: If matplotlib is missing.
+            ValueError: If nothing was added.
+        """
+        if not self.models:
+            raise ValueError("The report is empty: `add` results first.")
+        home = pathlib.Path(directory)
+        home.mkdir(parents=True, exist_ok=True)
+        page = home / "report.html"
+        page.write_text(self.to_html(), encoding="utf-8")
+        (home / "report.json").write_text(
+            json.dumps(self.to_dict(), indent=2, allow_nan=False),
+            encoding="utf-8",
+        )
+        taken: set[str] = set()
+        for name, by_model in self._results.items():
+            for chart in charts.charts(name, by_model):
+                (home / _file_name(chart.title, taken)).write_bytes(chart.png())
+        return page
+
+    def __repr__(self) -> str:
+        parts, models = [self.title], self.models
+        if self._figures:
+            rows = [
+                [name, *(show(by_model.get(m, UNKNOWN)) for m in models)]
+                for name, by_model in self._figures.items()
+            ]
+            parts.append(aligned([["", *models], *rows]))
+        for name, by_model in self._results.items():
+            first = next(iter(by_model.values()))
+            for figure, label in (first._compared or first._plotted).items():
+                labels, series = charts.side_by_side(by_model, figure)
+                columns = [[f"{name}: {label}", *labels]]
+                columns += [[m, *map(show, each)] for m, each in series.items()]
+                parts.append(aligned(list(zip(*columns, strict=True))))
+        return "\n\n".join([*parts, "Intervals in brackets"])
+
+
+def _require_text(**values: Any) -> None:
+    for name, value in values.items():
+        if not isinstance(value, str):
+            raise TypeError(f"`{name}` must be text. Received: {value!r}")
+
+
+def _estimate(value: Any) -> Estimate:
+    if isinstance(value, Estimate):
+        return value
+    try:
+        return Estimate(float(value), math.nan, math.nan)
+    except (TypeError, ValueError) as error:
+        raise TypeError(
+            "`result` must be a table of `evaluation`, an Estimate or a "
+            f"number. Received: {value!r}"
+        ) from error
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _plain(v) for key, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(v) for v in value]
+    if hasattr(value, "item"):  # NumPy's numbers.
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def _file_name(title: str, taken: set[str]) -> str:
+    """Returns a name of a PNG that is not taken, and takes it."""
+    stem = re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-") or "chart"
+    name, k = stem, 1
+    while name in taken:
+        k += 1
+        name = f"{stem}-{k}"
+    taken.add(name)
+    return f"{name}.png"

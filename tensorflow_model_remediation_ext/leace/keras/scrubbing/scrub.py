@@ -1,0 +1,274 @@
+"""Concept scrubbing: an eraser behind many layers of a Keras model."""
+
+import contextlib
+import warnings
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tensorflow_model_remediation_ext.leace.keras.scrubbing import token_labels
+from tensorflow_model_remediation_ext.leace.keras.scrubbing.copying import (
+    copy_of,
+    eraser_layer,
+    trace,
+    with_erasers,
+)
+from tensorflow_model_remediation_ext.leace.keras.scrubbing.model import (
+    inputs_of,
+)
+from tensorflow_model_remediation_ext.leace.keras.scrubbing.passes import (
+    Data,
+    Passes,
+    Progress,
+    batch_specs,
+)
+from tensorflow_model_remediation_ext.leace.leace import (
+    NOTHING,
+    LeaceEraser,
+    LeaceFitter,
+)
+
+# What is kept on disk to go on from, unless the caller says otherwise.
+_CACHE_BYTES = 2**31
+
+Layers = str | Iterable[str] | Callable[[keras.layers.Layer], bool] | None
+
+
+def scrub(
+    model: keras.Model,
+    dataset: Any,
+    *,
+    z_dim: int,
+    layers: Layers = None,
+    method: str = "leace",
+    affine: bool = True,
+    shrinkage: bool = True,
+    svd_tol: float = 0.01,
+    preserve_dim: int = 0,
+    sequential: bool = True,
+    cache_bytes: int = _CACHE_BYTES,
+    verbose: int | str = "auto",
+) -> keras.Model:
+    """Erases a concept behind many layers of a model, one after the other.
+
+    Each eraser is fitted on the activations of the model with the erasers of
+    all layers that run before in place, so that later layers cannot rebuild
+    what earlier ones lost. No linear reader of a scrubbed layer then does
+    better, on these data, than one that ignores it. That says nothing about
+    nonlinear readers, other data, or layers that are not scrubbed; and training
+    the result further moves the activations: scrub again after it. Where
+    `svd_tol` leaves a visible part of the concept in, or the task that
+    `preserve` names cannot be kept, one warning says for which layers.
+
+    The cost: with room for them on disk, the tensors that the next stage of
+    the model needs are kept there, deleted once used, and all of it costs about
+    one forward pass and the fitting, however many layers there are. Without,
+    every layer costs a forward pass up to that layer: for `k` layers evenly
+    spread, about `k / 2` passes. Layers that do not feed each other, as the two
+    normalizations of a parallel block, share a stage. In memory are, beside the
+    model and its copy, one batch of activations and the statistics of one
+    stage, for each of its layers about `8 * x_dim**2` bytes.
+
+    Args:
+        model: A built model, which is left as it is: the result has copies of
+            its weights. The copy is made as Keras saves and loads models.
+        dataset: Finite `tf.data.Dataset`, `keras.utils.PyDataset` or other
+            collection of batches `(x, z)` or `(x, z, sample_weight)`, which is
+            read once, or without the cache once for each stage. `x` is what
+            the model takes. `z` is one label for each example, `[batch]` or
+            `[batch, z_dim]`, which counts for all of its tokens, or one for
+            each token, `[batch, tokens]` or `[batch, tokens, z_dim]`. Integers
+            are class ids where `z_dim > 1`; columns are of a floating dtype.
+            Weights are `[batch]` or `[batch, tokens]`, zero at padding; where
+            there are none, a Keras mask on the inputs of the layer is heeded.
+        z_dim: Number of columns or classes of the concept.
+        layers: Names of layers, their paths such as
+            `"block_0/_feedforward_layer_norm"`, or `fnmatch` patterns of
+            either; or a predicate on layers. By default every normalization
+            wherever it is nested, or where there is none, every layer with
+            weights but the last to run.
+        method: `"leace"` or `"orth"`, see `LeaceFitter`.
+        affine: Whether erasure keeps the mean of the activations.
+        shrinkage: Whether to shrink the covariance of the activations.
+        svd_tol: Singular values up to this are not erased, see `LeaceFitter`.
+        preserve_dim: If positive, `z` is a tuple `(z, preserve)` of the concept
+            and of task labels with so many columns or classes, whose covariance
+            with the activations is kept at every layer, see `LeaceFitter`.
+        sequential: If false, all erasers are fitted in one pass on the model
+            as it is, for comparison. Later layers then do find the concept.
+        cache_bytes: Room that may be taken in the directory for temporary
+            files, twice if two stages meet; zero for no cache.
+        verbose: `0` for silence, otherwise as in `keras.Model.fit`.
+
+    Returns:
+        A `ScrubbedModel`, not compiled: it takes and returns what `model` does,
+        trains, saves to `.keras`, loads where this package is imported, and
+        exports. `.erasers` holds its `LeaceLayer`s by the path of the layer
+        each comes after, in the order in which they run.
+
+    Raises:
+        TypeError: If `model` or `dataset` are of another type.
+        ValueError: If a name matches no layer, `z` does not fit the activations
+            of a layer, or on bad values. The message names the layer.
+        RuntimeError: On another backend of Keras than TensorFlow, which does
+            run the result.
+
+    A layer that runs several times in a forward pass has one eraser, fitted on
+    all of its runs together while none of them is erased; a warning says so.
+
+    Examples:
+        >>> model = keras.Sequential(
+        ...     [
+        ...         keras.Input((8,)),
+        ...         keras.layers.Dense(16, "relu"),
+        ...         keras.layers.LayerNormalization(),
+        ...         keras.layers.Dense(1),
+        ...     ]
+        ... )
+        >>> x, z = np.random.randn(64, 8), np.random.randint(0, 3, 64)
+        >>> dataset = tf.data.Dataset.from_tensor_slices((x, z)).batch(32)
+        >>> scrubbed = scrub(model, dataset, z_dim=3, verbose=0)
+        >>> list(scrubbed.erasers)
+        ['layer_normalization']
+
+    References:
+        - [Belrose et al., LEACE: Perfect linear concept erasure in closed
+          form, 2023](https://arxiv.org/abs/2306.03819), section 6.
+    """
+    options: dict[str, Any] = {
+        "method": method,
+        "affine": affine,
+        "shrinkage": shrinkage,
+        "svd_tol": svd_tol,
+    }
+    LeaceFitter(1, z_dim, preserve_dim=preserve_dim, **options)  # Its checks.
+    data = Data(dataset, num_labels=2 if preserve_dim else 1)
+    copy = copy_of(model)
+
+    def unfitted(path, hidden):
+        d = hidden.shape[-1]
+        nothing = np.zeros([d, 0]), np.zeros([0, d])
+        eraser = LeaceEraser(*nothing, np.zeros(d) if affine else None)
+        return eraser_layer(path, hidden, z_dim, eraser, **options)
+
+    graph = trace(model, copy, layers, data.specs, unfitted)
+    stages = graph.stages() if sequential else graph.all_at_once()
+    notes: dict[str, str] = {}
+    progress = Progress(stages, data.cardinality, verbose)
+    passes = Passes(data, cache_bytes if graph.runs_once else 0)
+    with contextlib.closing(passes):
+        for stage in stages:
+            fitters = {
+                path: LeaceFitter(
+                    graph.runs[path][0].hidden.shape[-1],
+                    z_dim,
+                    preserve_dim=preserve_dim,
+                    **options,
+                )
+                for path in stage.paths
+            }
+            for runs, labels, weight in passes.over(stage):
+                for path, fitter in fitters.items():
+                    with _at(path):
+                        for run in runs[path]:
+                            token_labels.update(fitter, run, labels, weight)
+                progress.batch_done()
+            for path, fitter in fitters.items():
+                with _at(path):
+                    eraser, said = fitter._eraser_and_notes()
+                    graph.erasers[path].set_eraser(eraser)
+                # It is welcome where earlier erasers left nothing.
+                said = [note for note in said if not note.startswith(NOTHING)]
+                if said:
+                    notes[path] = " ".join(said)
+            progress.stage_done(stage)
+    if notes:
+        lines = (f"\n{path!r}: {note}" for path, note in notes.items())
+        warnings.warn(
+            f"Scrubbing is not complete:{''.join(lines)}", stacklevel=2
+        )
+    elif not any(e.proj_left.numpy().any() for e in graph.erasers.values()):
+        warnings.warn(
+            "The concept varies with the outputs of no layer by more than "
+            f"svd_tol={svd_tol}: the result erases nothing.",
+            stacklevel=2,
+        )
+    return with_erasers(copy, graph.erasers, data.specs)
+
+
+def random_scrub(
+    model: keras.Model,
+    rank: int,
+    *,
+    layers: Layers = None,
+    x: Any = None,
+    seed: int = 0,
+) -> keras.Model:
+    """The control experiment: erases random subspaces where `scrub` would.
+
+    What a model loses by `scrub` and not by this is not lost to the mere number
+    of dimensions. A one-hot concept of `k` classes has rank `k - 1`.
+
+    Args:
+        model: A built model, which is left as it is.
+        rank: Dimensions to project away, orthogonally, behind every layer.
+        layers: As in `scrub`.
+        x: A batch of what the model takes; needed only for subclassed models,
+            which do not know it.
+        seed: Of the subspaces.
+
+    Returns:
+        A `ScrubbedModel`, as from `scrub`.
+
+    Raises:
+        TypeError: If `model` is of another type.
+        ValueError: If a name matches no layer, `rank` is not between one and
+            the width of every layer, or `x` is needed.
+        RuntimeError: On another backend of Keras than TensorFlow.
+
+    Examples:
+        >>> model = keras.Sequential(
+        ...     [keras.Input((8,)), keras.layers.LayerNormalization()]
+        ... )
+        >>> erased = random_scrub(model, rank=2)(np.random.randn(64, 8))
+        >>> int(np.linalg.matrix_rank(erased, tol=1e-4))
+        6
+    """
+    copy = copy_of(model)
+    inputs = inputs_of(copy)
+    if x is not None:
+        specs = batch_specs(x)
+    elif inputs is not None:
+        specs = keras.tree.map_structure(
+            lambda t: tf.TensorSpec(t.shape, t.dtype), inputs
+        )
+    else:
+        raise ValueError(
+            "`x`, a batch, must be given for a subclassed model. Received: "
+            f"model={model!r}"
+        )
+    generator = np.random.default_rng(seed)
+
+    def random(path, hidden):
+        d = hidden.shape[-1]
+        if not 1 <= rank <= d:
+            raise ValueError(
+                f"`rank` must be between 1 and {d} for the layer at {path!r}. "
+                f"Received: rank={rank}"
+            )
+        basis, _ = np.linalg.qr(generator.normal(size=(d, rank)))
+        return eraser_layer(path, hidden, rank, LeaceEraser(basis, basis.T))
+
+    graph = trace(model, copy, layers, specs, random)
+    return with_erasers(copy, graph.erasers, specs)
+
+
+@contextlib.contextmanager
+def _at(path):
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"At the layer {path!r}: {error}") from error

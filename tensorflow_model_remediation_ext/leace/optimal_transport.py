@@ -1,0 +1,367 @@
+"""Optimal transport between centered Gaussians, given by their covariances.
+
+Everything here is NumPy in float64: its eigendecomposition and its matrix
+products are three times as fast as TensorFlow's on a CPU, and these functions
+run once per fit.
+"""
+
+import warnings
+
+import numpy as np
+
+from tensorflow_model_remediation_ext.common.checks import whole
+
+# Variance relative to the largest, below which a direction counts as constant.
+# A covariance carries rounding errors of 1e-16 of its largest entry, times a
+# few for the length of the sum; what is smaller than this is mostly error.
+RANK_TOL = 1e-12
+
+
+class BarycenterWarning(UserWarning):
+    """The barycenter is less exact, or of lower rank, than one would expect."""
+
+
+def ot_map(K1: np.ndarray, K2: np.ndarray) -> np.ndarray:
+    """Optimal transport map from `N(0, K1)` to `N(0, K2)`.
+
+    With `K1 = R R^T` it is `T = R^-T (R^T K2 R)^(1/2) R^-1`, for whatever
+    factor `R`. Where `K1` is singular, `T` vanishes outside its range, and
+    `T K1 T` is `K2` restricted to that range: no map can give variance to what
+    does not vary.
+
+    Args:
+        K1: `[..., d, d]` covariances, symmetric positive semidefinite.
+        K2: `[..., d, d]` covariances; leading axes broadcast.
+
+    Returns:
+        `[..., d, d]` float64, symmetric positive semidefinite `T` such that
+        `T K1 T = K2`.
+
+    Raises:
+        ValueError: If an argument is not a finite square matrix.
+
+    Examples:
+        >>> ot_map([[1.0]], [[4.0]])
+        array([[2.]])
+
+    References:
+        Dowson and Landau 1982, "The Fréchet distance between multivariate
+        normal distributions", and Peyré and Cuturi 2019, "Computational
+        Optimal Transport" (arXiv 1803.00567), remark 2.31.
+    """
+    K1, K2 = _covariances(K1=K1), _covariances(K2=K2)
+    batch = np.broadcast_shapes(K1.shape[:-2], K2.shape[:-2])
+    maps = np.empty((*batch, *K1.shape[-2:]))
+    targets = np.broadcast_to(K2, maps.shape)
+    # A source that broadcasts over many targets is factored once.
+    factors = [_factor(K) for K in K1.reshape(-1, *K1.shape[-2:])]
+    sources = np.arange(len(factors)).reshape(K1.shape[:-2])
+    sources = np.broadcast_to(sources, batch)
+    for index in np.ndindex(*batch):
+        factor, inverse = factors[sources[index]]
+        root, basis = _root(factor.T @ targets[index] @ factor)
+        half = (inverse.T @ basis) * np.sqrt(root)
+        maps[index] = half @ half.T
+    return maps
+
+
+def ot_distance(K1: np.ndarray, K2: np.ndarray) -> np.ndarray:
+    """2-Wasserstein distance between `N(0, K1)` and `N(0, K2)`.
+
+    Args:
+        K1: `[..., d, d]` covariances.
+        K2: `[..., d, d]` covariances; leading axes broadcast.
+
+    Returns:
+        `[...]` float64 distances, in the units of the data.
+
+    Raises:
+        ValueError: If an argument is not a finite square matrix.
+
+    Examples:
+        >>> float(ot_distance([[1.0]], [[4.0]]))
+        1.0
+    """
+    K1, K2 = _covariances(K1=K1), _covariances(K2=K2)
+    root, basis = _root(K1)
+    half = (basis * root[..., None, :]) @ np.swapaxes(basis, -1, -2)
+    cross = _root(half @ K2 @ half)[0].sum(-1)
+    traces = np.trace(K1, axis1=-2, axis2=-1) + np.trace(K2, axis1=-2, axis2=-1)
+    return np.sqrt(np.maximum(traces - 2 * cross, 0.0))
+
+
+def ot_midpoint(
+    K1: np.ndarray, K2: np.ndarray, w1: float = 0.5, w2: float = 0.5
+) -> np.ndarray:
+    """Covariance of the weighted 2-Wasserstein barycenter of two Gaussians.
+
+    It is where the optimal map stands after the share `w2` of its way:
+    `(w1 I + w2 T) K1 (w1 I + w2 T)`, `T = ot_map(K1, K2)`.
+
+    Args:
+        K1: `[..., d, d]` covariances, positive definite on the range of `K2`.
+        K2: `[..., d, d]` covariances.
+        w1: Weight of the first Gaussian.
+        w2: Weight of the second; the two sum to one.
+
+    Returns:
+        `[..., d, d]` float64 covariance.
+
+    Raises:
+        ValueError: If an argument is not a finite square matrix.
+
+    Examples:
+        >>> ot_midpoint([[1.0]], [[9.0]])
+        array([[4.]])
+
+    References:
+        McCann 1997, "A convexity principle for interacting gases", example 1.7.
+    """
+    K1 = _covariances(K1=K1)
+    step = w1 * np.eye(K1.shape[-1]) + w2 * ot_map(K1, K2)
+    return step @ K1 @ step
+
+
+def ot_barycenter(
+    Ks: np.ndarray,
+    weights: np.ndarray | None = None,
+    *,
+    tol: float = 1e-10,
+    max_iter: int = 100,
+) -> np.ndarray:
+    """Covariance of the 2-Wasserstein barycenter of centered Gaussians.
+
+    See `barycenter_maps`, which returns the maps to it as well.
+
+    Args:
+        Ks: `[k, d, d]` covariances.
+        weights: `[k]` positive weights, equal by default.
+        tol: Relative tolerance of the fixed point.
+        max_iter: Most iterations to run.
+
+    Returns:
+        `[d, d]` float64 covariance.
+
+    Raises:
+        ValueError: On wrong shapes, weights or `max_iter`.
+
+    Examples:
+        >>> ot_barycenter([[[1.0]], [[4.0]], [[9.0]]])
+        array([[4.]])
+    """
+    return barycenter_maps(Ks, weights, tol=tol, max_iter=max_iter)[0]
+
+
+def barycenter_maps(
+    Ks: np.ndarray,
+    weights: np.ndarray | None = None,
+    *,
+    tol: float = 1e-10,
+    max_iter: int = 100,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Barycenter of centered Gaussians, and the maps from each of them to it.
+
+    The barycenter `S` is the fixed point of `S = A(S) S A(S)`, `A(S)` the
+    weighted mean of the maps from `S` to each Gaussian. The iteration stops
+    when `A(S)` is the identity to `tol`, or to what rounding allows. Every
+    map carries its Gaussian to `S` exactly, however far the iteration came:
+    the tolerance decides only whether this costs the least possible movement.
+
+    Gaussians that are flat in some direction cannot all be carried to a common
+    one that is not. The barycenter is taken in the largest subspace found in
+    which every one of them varies, after an orthogonal projection onto it.
+
+    Args:
+        Ks: `[k, d, d]` covariances.
+        weights: `[k]` positive weights, equal by default.
+        tol: Relative tolerance of the fixed point.
+        max_iter: Most iterations to run.
+
+    Returns:
+        The `[d, d]` barycenter and the `[k, d, d]` maps, float64, such that
+        `maps[i] @ Ks[i] @ maps[i].T` is the barycenter for every `i`.
+
+    Raises:
+        ValueError: On wrong shapes, weights or `max_iter`.
+
+    Warns:
+        BarycenterWarning: If `tol` is not reached in `max_iter` iterations, or
+            if the Gaussians vary in different subspaces.
+
+    References:
+        Álvarez-Esteban, del Barrio, Cuesta-Albertos and Matrán 2016 (arXiv
+        1511.05355), equation 7; accelerated after Anderson 1965, "Iterative
+        procedures for nonlinear integral equations".
+    """
+    Ks = _covariances(Ks=Ks)
+    if Ks.ndim != 3 or not len(Ks):
+        raise ValueError(
+            f"`Ks` must be of shape [k, d, d], k > 0. Received: {Ks.shape}"
+        )
+    whole("max_iter", max_iter)
+    weights = (
+        np.ones(len(Ks)) if weights is None else np.asarray(weights, float)
+    )
+    if weights.shape != (len(Ks),) or not (weights > 0).all():
+        raise ValueError(
+            f"`weights` must be {len(Ks)} positive numbers, one for each "
+            f"Gaussian. Received: weights={weights}"
+        )
+    weights = weights / weights.sum()
+    basis = _common_basis(Ks, weights)
+    if basis is None:
+        return _barycenter(Ks, weights, tol, max_iter)
+    if not basis.shape[1]:
+        return np.zeros_like(Ks[0]), np.zeros_like(Ks)
+    center, maps = _barycenter(basis.T @ Ks @ basis, weights, tol, max_iter)
+    return basis @ center @ basis.T, basis @ maps @ basis.T
+
+
+def _barycenter(Ks, weights, tol, max_iter):
+    """`barycenter_maps` of positive definite covariances."""
+    if len(Ks) == 2:
+        center = ot_midpoint(*Ks, *weights)
+        return center, ot_map(Ks, center)
+    center = np.tensordot(weights, Ks, 1)
+    accelerate = _Anderson()
+    # BLAS takes half the time for a product of a matrix with its own transpose.
+    uppers = [np.linalg.cholesky(K).T for K in Ks]
+    for _ in range(max_iter):
+        factor = np.linalg.cholesky(center)
+        # The map from the center L L^T to K is L^-T (L^T K L)^(1/2) L^-1, that
+        # from K to the center L (L^T K L)^(-1/2) L^T: one decomposition.
+        products = (upper @ factor for upper in uppers)
+        roots = [_root(product.T @ product) for product in products]
+        halves = (
+            basis * np.sqrt(w * root)
+            for w, (root, basis) in zip(weights, roots, strict=True)
+        )
+        mean = sum(half @ half.T for half in halves)
+        gram = factor.T @ factor
+        scale = np.linalg.norm(gram)
+        residual = np.linalg.norm(mean - gram) / scale
+        if residual <= max(tol, _rounding(roots) / scale):
+            break
+        half = np.linalg.solve(factor.T, mean)
+        center = accelerate(center, half @ half.T)
+    else:
+        warnings.warn(
+            f"The barycenter of {len(Ks)} Gaussians is exact to {residual:.1e} "
+            f"after max_iter={max_iter} iterations, not to tol={tol:.1e}. "
+            "Covariances still become equal, by slightly more movement than "
+            "necessary.",
+            BarycenterWarning,
+            stacklevel=4,
+        )
+    halves = (factor @ (basis / np.sqrt(root)) for root, basis in roots)
+    return factor @ factor.T, np.stack([half @ half.T for half in halves])
+
+
+class _Anderson:
+    """Anderson acceleration of a fixed-point iteration over covariances."""
+
+    def __init__(self, depth=6):
+        self.depth, self.steps, self.images = depth, [], []
+
+    def __call__(self, point, image):
+        """Next point, from a point and its image under the iteration."""
+        self.steps = [*self.steps, image - point][-self.depth - 1 :]
+        self.images = [*self.images, image][-self.depth - 1 :]
+        if len(self.steps) == 1:
+            return image
+        changes = np.stack([s - self.steps[-1] for s in self.steps[:-1]])
+        flat = changes.reshape(len(changes), -1)
+        mix = np.linalg.lstsq(
+            flat @ flat.T, -flat @ self.steps[-1].ravel(), rcond=1e-14
+        )[0]
+        candidate = image + sum(
+            m * (past - image)
+            for m, past in zip(mix, self.images[:-1], strict=True)
+        )
+        # The plain step is always a covariance, and never further away.
+        return candidate if _is_definite(candidate) else image
+
+
+def _is_definite(K):
+    try:
+        np.linalg.cholesky(K)
+    except np.linalg.LinAlgError:
+        return False
+    return True
+
+
+def _rounding(roots):
+    """How exactly the square roots of `_root` are known."""
+    worst = max(root[-1] ** 2 / max(root[0], 1e-300) for root, _ in roots)
+    return np.finfo(float).eps * worst
+
+
+def _root(K):
+    """Eigenvalues and eigenvectors of the square root of `K`."""
+    values, basis = np.linalg.eigh(K)
+    return np.sqrt(np.maximum(values, 0.0)), basis
+
+
+def _factor(K):
+    """`R` with `R R^T = K`, and its pseudo-inverse."""
+    factor = _well_conditioned_cholesky(K)
+    if factor is not None:
+        return factor, np.linalg.inv(factor)
+    values, basis = np.linalg.eigh(K)
+    keep = values > RANK_TOL * max(values[-1], 0.0)
+    root, basis = np.sqrt(values[keep]), basis[:, keep]
+    return basis * root, (basis / root).T
+
+
+def _well_conditioned_cholesky(K):
+    """Cholesky factor of `K`, or `None` where `K` may well be singular."""
+    try:
+        factor = np.linalg.cholesky(K)
+    except np.linalg.LinAlgError:
+        return None
+    # The smallest pivot bounds the smallest eigenvalue only from above, so
+    # that doubt begins well before RANK_TOL.
+    pivots = np.diagonal(factor) ** 2
+    return factor if pivots.min() > 1e-8 * pivots.max() else None
+
+
+def _common_basis(Ks, weights):
+    """`[d, r]` basis in which all `Ks` are definite; `None` for everything.
+
+    A form that is definite on a space is so on each of its subspaces, so one
+    pass over the covariances is enough.
+    """
+    if all(_well_conditioned_cholesky(K) is not None for K in Ks):
+        return None
+    basis = np.eye(Ks.shape[-1])
+    ranks = []
+    # The pooled covariance comes first: what varies nowhere is no loss.
+    for K in (np.tensordot(weights, Ks, 1), *Ks):
+        values, vectors = np.linalg.eigh(basis.T @ K @ basis)
+        keep = values > RANK_TOL * K.diagonal().max()
+        if not keep.all():
+            basis = basis @ vectors[:, keep]
+        ranks.append(basis.shape[1])
+    if ranks[-1] < ranks[0]:
+        warnings.warn(
+            f"The {len(Ks)} Gaussians vary in {ranks[0]} directions together "
+            f"but in different ones each: only {ranks[-1]} are kept. Give more "
+            "samples than features for each class, or use shrinkage.",
+            BarycenterWarning,
+            stacklevel=4,
+        )
+    return basis
+
+
+def _covariances(**named):
+    """The one named argument as float64 matrices."""
+    ((name, value),) = named.items()
+    value = np.asarray(value, np.float64)
+    if value.ndim < 2 or value.shape[-1] != value.shape[-2]:
+        raise ValueError(
+            f"`{name}` must be of shape [..., d, d]. Received: {name} of shape "
+            f"{value.shape}"
+        )
+    if not np.isfinite(value).all():
+        raise ValueError(f"`{name}` must be finite. It holds NaN or infinity.")
+    return value

@@ -1,0 +1,214 @@
+import html
+import json
+import re
+
+import numpy as np
+import pytest
+from matplotlib import cbook
+
+from tensorflow_model_remediation_ext.evaluation import (
+    Report,
+    flips,
+)
+from tensorflow_model_remediation_ext.evaluation.report import (
+    charts as report_charts,
+)
+
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+@pytest.fixture(scope="module")
+def page(saved):
+    return saved.read_text(encoding="utf-8")
+
+
+def test_files(saved):
+    assert saved.name == "report.html"
+    names = {file.name for file in saved.parent.iterdir()}
+    charts = {name for name in names if name.endswith(".png")}
+    assert names - charts == {"report.html", "report.json"}
+    assert {"flips.png", "trade-off.png"} <= charts
+    assert len(charts) == 4
+    for name in charts:
+        assert (saved.parent / name).read_bytes().startswith(PNG)
+
+
+def test_json_has_all_figures_and_no_nan(report, saved, nasty):
+    text = (saved.parent / "report.json").read_text(encoding="utf-8")
+    assert "NaN" not in text
+    figures = json.loads(text)
+    assert figures == report.to_dict()
+    assert figures["title"].endswith(nasty)
+    assert figures["figures"]["parameters"]["baseline"]["value"] == 1234
+    flipped = figures["results"]["Flips"]["baseline"]
+    assert flipped["figures"]["nobody"]["flip_rate"] is None
+    assert flipped["figures"]["9"]["flip_rate_low"] > 0
+    assert "not equal treatment" in flipped["caveat"]
+    sweep = figures["results"]["Trade-off"]["remediated"]["figures"]
+    assert sweep["10.0"]["flip_rate_high"] == pytest.approx(0.03)
+
+
+def test_nothing_is_left_unescaped(page, nasty):
+    assert "alert(" in page
+    assert "<script>alert" not in page
+    assert page.count("<script>") == page.count("</script>") == 1
+    assert html.escape(nasty) in page
+
+
+def test_every_figure_stands_with_its_interval(report, page):
+    text = html.unescape(re.sub("<[^>]+>", "", page))
+    for model in ("baseline", "remediated"):
+        for row in report.to_dict()["results"]["Flips"][model][
+            "figures"
+        ].values():
+            if row["n"]:
+                shown = "{flip_rate:.4f} [{flip_rate_low:.4f}, "
+                shown += "{flip_rate_high:.4f}]"
+                assert shown.format(**row) in text
+    assert "1,234.0000 [no interval]" in text
+
+
+def test_charts_come_in_two_schemes_and_in_words(page):
+    figures = re.findall("<figure>.*?</figure>", page, re.DOTALL)
+    assert len(figures) == 4
+    for figure in figures:
+        assert 'media="(prefers-color-scheme: dark)"' in figure
+        assert 'alt="Chart of ' in figure
+        assert re.search(r"<figcaption>.*\d\.\d{4}.*</figcaption>", figure)
+    assert "from 0.0100 (loss weight 10) to 0.3000 (loss weight 0)." in page
+
+
+def test_sections_say_what_they_measure_and_last_what_they_do_not(page, nasty):
+    sections = re.findall("<section.*?</section>", page, re.DOTALL)
+    assert len(sections) == 4
+    for section in sections:
+        assert re.search("</h2><p>[A-Z].*?</p>", section)
+        caveat = section.index("What this does not show.")
+        assert caveat > section.rindex("</table>")
+    assert f"Here: {html.escape(nasty)}" in sections[1]
+    assert "Max quality loss. remediated: 0.01." in sections[3]
+
+
+def test_the_same_figures_give_the_same_page(report, page):
+    assert report.to_html() == page
+
+
+def test_repr_is_readable(report):
+    blocks = [block.splitlines() for block in repr(report).split("\n\n")]
+    title, figures, rates, *_ = blocks
+    assert title[0].startswith("Before and after")
+    assert figures[0].split() == ["baseline", "remediated", "erased"]
+    assert figures[1].startswith("accuracy")
+    assert rates[0].split()[2:] == ["rate", "baseline", "remediated"]
+    assert rates[1].startswith("overall (n = 120)")
+    assert len(rates) == 6
+
+
+@pytest.mark.parametrize(
+    ("name", "result", "error", "message"),
+    [
+        ("text", "0.5", None, None),
+        ("words", "many", TypeError, "`result`.*'many'"),
+        ("nothing", None, TypeError, "`result`.*None"),
+        ("accuracy", 0.5, ValueError, "'baseline' already has.*'accuracy'"),
+        ("Flips", 0.5, TypeError, "'Flips' must be of one type.*Estimate"),
+        ("accuracy", "SWEEP", TypeError, "of one type.*Tradeoff"),
+        ("Flips", "SWEEP", TypeError, "of one type.*Tradeoff"),
+    ],
+)
+def test_what_is_added(sweep, name, result, error, message):
+    result = sweep if result == "SWEEP" else result
+    report = Report("A")
+    report.add("baseline", "accuracy", 0.5)
+    report.add("baseline", "Flips", flips([0.5], [0.5]))
+    before = report.to_dict()
+    if error is None:
+        assert report.add("baseline", name, result) is report
+        return
+    with pytest.raises(error, match=message):
+        report.add("baseline", name, result)
+    assert report.to_dict() == before
+
+
+@pytest.mark.parametrize("argument", ["title", "model", "name", "about"])
+def test_texts_are_text(argument):
+    texts = {"title": "A", "model": "m", "name": "n", "about": "", argument: 1}
+    with pytest.raises(TypeError, match=f"`{argument}` must be text.*1"):
+        Report(texts.pop("title")).add(**texts, result=0.5)
+
+
+def test_one_level_for_all_models():
+    report = Report("A")
+    report.add("before", "Flips", flips([0.5], [0.5], confidence=0.95))
+    before = report.to_dict()
+    with pytest.raises(ValueError, match=r"'Flips'.*0.5 for.*'after', after 0"):
+        report.add("after", "Flips", flips([0.5], [0.5], confidence=0.5))
+    assert report.to_dict() == before
+
+
+def drawn(report, monkeypatch):
+    """Axes of the report's charts, which are written on the way."""
+    axes = []
+    draw = report_charts.plot_estimates
+
+    def keep(*args):
+        axes.append(draw(*args))
+        return axes[-1]
+
+    monkeypatch.setattr(report_charts, "plot_estimates", keep)
+    report.to_html()
+    return axes
+
+
+def test_rows_of_different_sizes_have_no_size(monkeypatch):
+    report = Report("A")
+    for model, n in (("before", 50), ("after", 20)):
+        groups = {"same": np.arange(n) < 7, "half": np.arange(n) < n // 2}
+        result = flips(np.full(n, 0.1), np.full(n, 0.9), groups=groups)
+        report.add(model, "Flips", result)
+    labels = drawn(report, monkeypatch)[0].get_yticklabels()
+    assert [label.get_text() for label in labels] == [
+        "overall",
+        "same (n = 7)",
+        "half",
+    ]
+    assert "(n = 50)" not in repr(report)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [("_base", "after"), ("$10k-$20k", r"$\m$"), ("<$50k", "$50k_{-100k$")],
+)
+def test_names_are_drawn_as_they_are(names, tmp_path, monkeypatch):
+    report = Report("$A$ and $_")
+    masks = {name: np.array([True, False, True]) for name in names}
+    for name in names:
+        result = flips([0.1, 0.2, 0.9], [0.9, 0.2, 0.8], groups=masks)
+        report.add(name, f"Flips of {names[1]}", result)
+        result.plot().figure.savefig(tmp_path / "alone.png")
+    report.save(tmp_path)
+    (axes, *_) = drawn(report, monkeypatch)
+    labels = axes.get_legend_handles_labels()[1]
+    labels += [label.get_text() for label in axes.get_yticklabels()[1:]]
+    assert not any(map(cbook.is_math_text, labels))
+    # An escaped dollar is drawn as one, a space of no width is not seen.
+    plain = [x.replace(r"\$", "$").strip("\u200b") for x in labels]
+    assert [x.removesuffix(" (n = 2)") for x in plain] == [*names, *names]
+
+
+def test_nothing_to_save(tmp_path):
+    with pytest.raises(ValueError, match="empty"):
+        Report("A").save(tmp_path / "r")
+    assert not (tmp_path / "r").exists()
+
+
+def test_charts_of_like_names_do_not_overwrite_each_other(tmp_path):
+    report = Report("A")
+    for name in ("Flips!", "flips?", "…"):
+        report.add("m", name, flips([0.5, 0.1], [0.5, 0.9]))
+    report.save(tmp_path)
+    assert {file.name for file in tmp_path.glob("*.png")} == {
+        "flips.png",
+        "flips-2.png",
+        "chart.png",
+    }

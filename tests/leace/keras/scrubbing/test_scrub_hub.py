@@ -1,0 +1,113 @@
+"""Scrubbing KerasHub's backbones, whose layers rebuild their normalizations."""
+
+import subprocess
+import sys
+import textwrap
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tensorflow_model_remediation_ext.common.layers import sublayers
+from tensorflow_model_remediation_ext.leace.keras import scrub
+from tensorflow_model_remediation_ext.leace.keras.scrubbing.model import hook
+
+keras_hub = pytest.importorskip(
+    "keras_hub", reason="keras-hub is not installed (extra [hub])"
+)
+
+N, T, K = 40, 6, 3
+SIZES = {"vocabulary_size": 30, "num_layers": 1, "hidden_dim": 8}
+SIZES |= {"intermediate_dim": 16}
+HEADS = {"num_heads": 2, "max_sequence_length": T}
+BACKBONES = {
+    "Bert": (HEADS, 3),
+    "GPT2": (HEADS, 3),
+    # A quarter of each head is rotated, and that in pairs.
+    "GPTNeoX": (HEADS | {"num_heads": 1}, 3),
+    "Llama": ({"num_query_heads": 2, "num_key_value_heads": 1}, 3),
+}
+
+
+def make(name):
+    keras.utils.set_random_seed(0)
+    options, _ = BACKBONES[name]
+    backbone = getattr(keras_hub.models, f"{name}Backbone")
+    model = backbone(**SIZES, **options)
+    rng = np.random.default_rng(0)
+    tokens = rng.integers(1, 30, (N, T)).astype("int32")
+    padding = np.ones((N, T), "int32")
+    padding[::2, 4:] = 0
+    x = {"token_ids": tokens, "padding_mask": padding}
+    if name == "Bert":
+        x["segment_ids"] = np.zeros_like(tokens)
+    return model, x, tokens % K, padding
+
+
+def covariances(model, paths, x, z, weight):
+    """Largest covariance with one-hot `z` behind each layer, over tokens."""
+    found, undo = {}, []
+    for path in paths:
+
+        def record(hidden, *args, path=path, **kwargs):
+            found[path] = hidden.numpy()
+            return hidden
+
+        undo.append(hook(sublayers(model)[path], record))
+    model(x)
+    for off in reversed(undo):
+        off()
+    target = np.eye(K)[z[weight > 0]]
+    return {
+        path: np.abs(np.cov(h[weight > 0].T, target.T)[:-K, -K:]).max()
+        for path, h in found.items()
+    }
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_backbones_lose_the_concept_for_good(name, tmp_path):
+    model, x, z, weight = make(name)
+    before = keras.tree.flatten(model(x))
+    data = tf.data.Dataset.from_tensor_slices((x, z, weight)).batch(16)
+    scrubbed = scrub(model, data, z_dim=K, svd_tol=1e-6, verbose=0)
+    paths = list(scrubbed.erasers)
+    assert len(paths) == BACKBONES[name][1]
+    # In the order in which they run, not in which they are listed.
+    inner = [p for p in paths if "feedforward" in p or "attention" in p]
+    assert ["attention" in p for p in inner] == [True, False]
+    found = covariances(model, paths, x, z, weight)
+    left = covariances(scrubbed.model, paths, x, z, weight)
+    for path in paths:
+        assert left[path] < 1e-5 * found[path]
+    for a, b in zip(before, keras.tree.flatten(model(x)), strict=True):
+        np.testing.assert_array_equal(a, b)
+    scrubbed.save(tmp_path / "scrubbed.keras")
+    loaded = keras.models.load_model(tmp_path / "scrubbed.keras")
+    assert covariances(loaded.model, paths, x, z, weight) == left
+
+
+def test_a_saved_backbone_erases_in_a_fresh_process(tmp_path):
+    model, x, z, weight = make("GPTNeoX")
+    data = tf.data.Dataset.from_tensor_slices((x, z, weight)).batch(16)
+    scrubbed = scrub(model, data, z_dim=K, verbose=0)
+    scrubbed.save(tmp_path / "scrubbed.keras")
+    y, plain = scrubbed(x), model(x)
+    assert np.abs(y - plain).max() > 1e-2
+    np.savez(tmp_path / "arrays.npz", y=y, **x)
+    program = """
+        import sys
+        import keras
+        import numpy as np
+        import keras_hub
+        import tensorflow_model_remediation_ext
+
+        arrays = dict(np.load(sys.argv[1] + "/arrays.npz"))
+        y = arrays.pop("y")
+        model = keras.models.load_model(sys.argv[1] + "/scrubbed.keras")
+        np.testing.assert_allclose(model(arrays), y, atol=1e-4)
+    """
+    subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program), str(tmp_path)],
+        check=True,
+    )

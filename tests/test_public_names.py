@@ -1,0 +1,87 @@
+"""Every public name can be imported from every path that users were promised.
+
+A path is promised by the documentation of this version, or because the
+predecessors' users know it.
+"""
+
+import importlib
+
+import pytest
+
+import tensorflow_model_remediation_ext
+
+PACKAGE = tensorflow_model_remediation_ext.__name__
+PATHS = {
+    "counterfactual.keras": (
+        "CounterfactualModel CounterfactualPackedInputs PairwiseMSELoss "
+        "build_counterfactual_data pack_counterfactual_data metrics models "
+        "utils"
+    ),
+    "counterfactual.keras.models": "CounterfactualModel",
+    "counterfactual.keras.utils": (
+        "CounterfactualPackedInputs build_counterfactual_data "
+        "pack_counterfactual_data validate_counterfactual_structure"
+    ),
+    "counterfactual.keras.metrics": "FlipRate FlipCount CounterfactualGap",
+    "counterfactual.losses": (
+        "CounterfactualLoss PairwiseMSELoss PairwiseAbsoluteDifferenceLoss "
+        "PairwiseCosineLoss get"
+    ),
+    "leace.keras": (
+        "LeaceEraser LeaceFitter LeaceLayer OracleEraser OracleFitter "
+        "QuadraticEditor QuadraticEraser QuadraticFitter "
+        "optimal_linear_shrinkage optimal_transport random_scrub scrub"
+    ),
+    "leace.keras.optimal_transport": (
+        "ot_barycenter ot_distance ot_map ot_midpoint"
+    ),
+    "evaluation": (
+        "DisparityRow Estimate FlipReport FlipRow GroupReport GroupRow "
+        "ImportanceReport ImportanceRow ProbeReport ProbeRow Report Tradeoff "
+        "TradeoffRow accuracy auc flips flips_of_model group_metrics "
+        "linear_probe permutation_importance probe_model tradeoff "
+        "wilson_interval"
+    ),
+    "datasets": (
+        "load_civil_comments load_csv load_embedded_comments load_terms "
+        "stream_civil_comments"
+    ),
+}
+# They need an extra, or bring one along.
+OPTIONAL = {
+    "leace.beam": ("apache_beam", "FitLeace"),
+    "evaluation.tfma": (
+        "tensorflow_model_analysis",
+        "EvaluateFlips FlipAnalysis analyze_flips load_flips",
+    ),
+    # The configurations of version 0.1.0 name this module.
+    "evaluation.tfma_metrics": (
+        "tensorflow_model_analysis",
+        "CounterfactualPairs",
+    ),
+}
+
+
+def check(path, names):
+    module = importlib.import_module(f"{PACKAGE}.{path}")
+    missing = [name for name in names.split() if not hasattr(module, name)]
+    assert not missing, f"{path} lacks {missing}"
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_names_are_where_users_import_them(path):
+    check(path, PATHS[path])
+
+
+@pytest.mark.parametrize("path", OPTIONAL)
+def test_names_that_need_an_extra(path):
+    needs, names = OPTIONAL[path]
+    pytest.importorskip(needs)
+    check(path, names)
+
+
+def test_one_name_is_one_object():
+    keras = importlib.import_module(f"{PACKAGE}.counterfactual.keras")
+    losses = importlib.import_module(f"{PACKAGE}.counterfactual.losses")
+    assert keras.PairwiseMSELoss is losses.PairwiseMSELoss
+    assert keras.models.CounterfactualModel is keras.CounterfactualModel
