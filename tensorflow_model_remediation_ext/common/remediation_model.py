@@ -23,6 +23,9 @@ from keras import ops
 from tensorflow_model_remediation_ext.common.batches import (
     convert_batches,
 )
+from tensorflow_model_remediation_ext.common.data_errors import (
+    in_plain_words,
+)
 from tensorflow_model_remediation_ext.common.objectives import (
     align,
     by_objective,
@@ -273,6 +276,7 @@ class RemediationModel(keras.Model):
 
     # Packed data become Keras data on their way in.
 
+    @in_plain_words
     def fit(
         self,
         x: Any = None,
@@ -317,10 +321,12 @@ class RemediationModel(keras.Model):
             **kwargs,
         )
 
+    @in_plain_words
     def evaluate(self, x: Any = None, *args: Any, **kwargs: Any) -> Any:
         """Evaluates on packed or plain data, as `keras.Model.evaluate`."""
         return super().evaluate(self._keras_data(x), *args, **kwargs)
 
+    @in_plain_words
     def predict(self, x: Any, *args: Any, **kwargs: Any) -> Any:
         """Predicts for packed or plain data, as `keras.Model.predict`."""
         return super().predict(self._keras_data(x), *args, **kwargs)
