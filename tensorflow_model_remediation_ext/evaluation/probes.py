@@ -134,8 +134,9 @@ def linear_probe(
 
     Accuracy has Wilson's score interval, and the AUC that of `auc`. Examples
     are ordered against those of the same fold, since scores of different
-    readers do not compare. Readers of different folds share examples, so their errors
-    are not independent: Wilson's interval with all `n` examples holds the 0.5
+    readers do not compare. Readers of different folds share examples, so their
+    errors are not independent: Wilson's interval with all `n` examples holds
+    the 0.5
     of a blind reader in 85 % of trials instead of 95 %. Variances are
     therefore multiplied by Nadeau and Bengio's `1 + cv / (cv - 1)`, which
     errs to the wide side, the more so the plainer the concept. Examples of a
