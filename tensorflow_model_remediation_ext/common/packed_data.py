@@ -6,6 +6,9 @@ import keras
 import tensorflow as tf
 
 from tensorflow_model_remediation_ext.common.batches import convert_batches
+from tensorflow_model_remediation_ext.common.data_errors import (
+    in_plain_words,
+)
 from tensorflow_model_remediation_ext.common.objectives import by_objective
 
 
@@ -48,6 +51,7 @@ class PackedDataModel(keras.Model):
         """Prepares for penalties of `objectives`, before data are read."""
         raise NotImplementedError
 
+    @in_plain_words
     def fit(
         self,
         x: Any = None,
@@ -92,10 +96,12 @@ class PackedDataModel(keras.Model):
             **kwargs,
         )
 
+    @in_plain_words
     def evaluate(self, x: Any = None, *args: Any, **kwargs: Any) -> Any:
         """Evaluates on packed or plain data, as `keras.Model.evaluate`."""
         return super().evaluate(self._keras_data(x), *args, **kwargs)
 
+    @in_plain_words
     def predict(self, x: Any, *args: Any, **kwargs: Any) -> Any:
         """Predicts for packed or plain data, as `keras.Model.predict`."""
         return super().predict(self._keras_data(x), *args, **kwargs)
