@@ -1,4 +1,4 @@
-"""Keras data with every batch converted."""
+"""Keras data by batches: told from single examples, and converted."""
 
 from collections.abc import Callable
 from types import GeneratorType
@@ -8,7 +8,9 @@ import keras
 import tensorflow as tf
 
 
-def convert_batches(data: Any, convert: Callable) -> Any:
+def convert_batches(
+    data: Any, convert: Callable, parallel: bool = False
+) -> Any:
     """Returns `data` with `convert` applied to every batch.
 
     Args:
@@ -16,6 +18,8 @@ def convert_batches(data: Any, convert: Callable) -> Any:
         convert: Returns a new batch, or the batch itself where there is
             nothing to convert. For a dataset it is called with the element
             spec first.
+        parallel: Whether converting takes long enough to do it for several
+            batches at a time; then it may branch on tensors, too.
 
     Returns:
         Data of the same kind, or `None` where `data` is of another kind.
@@ -23,12 +27,73 @@ def convert_batches(data: Any, convert: Callable) -> Any:
     if isinstance(data, tf.data.Dataset):
         # What the conversion needs must exist before `map` traces it.
         spec = convert(data.element_spec)
-        return data if spec is data.element_spec else data.map(convert)
+        if spec is data.element_spec:
+            return data
+
+        def convert_element(*batch):
+            # An element that is a plain tuple comes as several arguments.
+            return convert(batch if len(batch) > 1 else batch[0])
+
+        if parallel:
+            return data.map(convert_element, tf.data.AUTOTUNE)
+        return data.map(
+            tf.autograph.experimental.do_not_convert(convert_element)
+        )
     if isinstance(data, keras.utils.PyDataset):
         return _ConvertedPyDataset(data, convert)
     if isinstance(data, GeneratorType):
         return (convert(batch) for batch in data)
     return None
+
+
+def as_dataset(
+    x: Any, y: Any, sample_weight: Any, batch_size: int | None
+) -> tf.data.Dataset:
+    """Returns arrays as a dataset of batches, as Keras cuts them.
+
+    Args:
+        x: Arrays, or a list of strings.
+        y: Arrays or `None`.
+        sample_weight: An array or `None`.
+        batch_size: Rows of a batch; `None` for 32.
+    """
+    data = keras.utils.pack_x_y_sample_weight(x, y, sample_weight)
+    slices = tf.data.Dataset.from_tensor_slices(data)
+    return slices.batch(batch_size or 32)
+
+
+def check_batched(batch: Any, model: keras.Model) -> None:
+    """Raises for a single example where a batch is wanted.
+
+    Args:
+        batch: What should be a batch, or the element spec of a dataset.
+        model: The model that is to run on it.
+
+    Raises:
+        ValueError: If a part of `batch` has no axis, so none for the batch,
+            or if `model` takes one input with an axis more.
+    """
+    ranks = [_rank(each) for each in keras.tree.flatten(batch)]
+    inputs = getattr(model, "inputs", None)
+    short = False
+    if isinstance(inputs, list) and len(inputs) == 1:
+        shape = inputs[0].shape
+        # Keras adds a last axis of size 1.
+        short = ranks[:1] == [len(shape) - 1] and shape[-1] != 1
+    if short or 0 in ranks:
+        raise ValueError(
+            "Data must come in batches: batch them, as by "
+            f"`dataset.batch(32)`. Received: elements of {batch}"
+        )
+
+
+def _rank(each: Any) -> int | None:
+    if isinstance(each, (str, bytes, int, float)):
+        return 0
+    shape = getattr(each, "shape", None)
+    if shape is None:
+        return None
+    return shape.rank if isinstance(shape, tf.TensorShape) else len(shape)
 
 
 class _ConvertedPyDataset(keras.utils.PyDataset):

@@ -96,6 +96,7 @@ class CounterfactualModel(RemediationModel):
 
     penalty_name = "counterfactual"
     packed_by = "pack_counterfactual_data"
+    parts_to_run = 2
     replaced_methods = MappingProxyType(
         {
             "compute_counterfactual_loss": "override `compute_penalty`",

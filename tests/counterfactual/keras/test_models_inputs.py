@@ -1,5 +1,7 @@
 """CounterfactualModel with every kind of model and input, and bad input."""
 
+import functools
+
 import keras
 import numpy as np
 import pytest
@@ -452,3 +454,52 @@ def test_metrics_by_objective_must_be_known():
     model = CounterfactualModel(dense(), {"a": None, "b": None})
     with pytest.raises(ValueError, match="'c'"):
         model.compile(counterfactual_metrics={"c": []})
+
+
+def fit(model):
+    return functools.partial(model.fit, shuffle=False)
+
+
+@pytest.mark.parametrize("targets", [LABELS, LABELS[:, 0]])
+def test_unbatched_data_get_a_hint(targets):
+    x = numbers()
+    packed = tf.data.Dataset.from_tensor_slices(
+        CounterfactualPackedInputs((x, targets), (x, x))
+    )
+    model = CounterfactualModel(dense())
+    model.compile("sgd", "mse")
+    for run in (fit(model), model.evaluate, model.predict):
+        with pytest.raises(ValueError, match=r"as by `dataset.batch\(32\)`"):
+            run(packed, verbose=0)
+    with pytest.raises(ValueError, match=r"as by `dataset.batch\(32\)`"):
+        model.evaluate(tf.data.Dataset.from_tensor_slices((x, targets)))
+
+
+def test_an_assertion_of_the_data_is_the_last_line():
+    sentence = (
+        "`counterfactual_data['a']` is empty: no example holds ä \"term\""
+    )
+
+    def fail(batch):
+        check = tf.debugging.Assert(tf.shape(LABELS)[0] == 0, [sentence])
+        with tf.control_dependencies([check]):
+            return keras.tree.map_structure(tf.identity, batch)
+
+    x = numbers()
+    data = pack(x, x).map(fail)
+    model = CounterfactualModel(dense())
+    model.compile("sgd", "mse")
+    for run in (fit(model), model.evaluate, model.predict):
+        with pytest.raises(tf.errors.InvalidArgumentError) as caught:
+            run(data, verbose=0)
+        assert str(caught.value) == sentence
+        assert caught.value.__suppress_context__
+
+
+def test_text_where_numbers_are_taken():
+    texts = tf.constant(TEXTS)
+    model = CounterfactualModel(dense())
+    model.compile("sgd", "mse")
+    for run in (fit(model), model.evaluate):
+        with pytest.raises(ValueError, match=r"map_inputs\(packed, tokenizer"):
+            run(pack(texts, texts), verbose=0)
