@@ -70,26 +70,27 @@ def check_batched(batch: Any, model: keras.Model) -> None:
         model: The model that is to run on it.
 
     Raises:
-        ValueError: If a part of `batch` has no axis, so none for the batch,
-            or if `model` takes one input with an axis more.
+        ValueError: If `batch` is the spec of elements with a part that has no
+            axis, so none for the batch; or if `model` takes one input, which
+            has an axis more.
     """
-    ranks = [_rank(each) for each in keras.tree.flatten(batch)]
+    flat = keras.tree.flatten(batch)
+    single = any(
+        isinstance(each, tf.TypeSpec) and _rank(each) == 0 for each in flat
+    )
     inputs = getattr(model, "inputs", None)
-    short = False
-    if isinstance(inputs, list) and len(inputs) == 1:
+    if isinstance(inputs, list) and len(inputs) == 1 and flat:
         shape = inputs[0].shape
         # Keras adds a last axis of size 1.
-        short = ranks[:1] == [len(shape) - 1] and shape[-1] != 1
-    if short or 0 in ranks:
+        single |= _rank(flat[0]) == len(shape) - 1 and shape[-1] != 1
+    if single:
         raise ValueError(
-            "Data must come in batches: batch them, as by "
-            f"`dataset.batch(32)`. Received: elements of {batch}"
+            "Data must come in batches: use `dataset.batch(32)`. Received: "
+            f"single examples {batch}"
         )
 
 
 def _rank(each: Any) -> int | None:
-    if isinstance(each, (str, bytes, int, float)):
-        return 0
     shape = getattr(each, "shape", None)
     if shape is None:
         return None

@@ -12,8 +12,8 @@ from tensorflow_model_remediation_ext.common.batches import (
     check_batched,
     convert_batches,
 )
-from tensorflow_model_remediation_ext.common.dataset_errors import (
-    plain_assertions,
+from tensorflow_model_remediation_ext.common.data_errors import (
+    in_plain_words,
 )
 from tensorflow_model_remediation_ext.common.objectives import by_objective
 from tensorflow_model_remediation_ext.common.preprocessing import (
@@ -71,6 +71,7 @@ class PackedDataModel(keras.Model):
         """Prepares for penalties of `objectives`, before data are read."""
         raise NotImplementedError
 
+    @in_plain_words
     def fit(
         self,
         x: Any = None,
@@ -108,21 +109,21 @@ class PackedDataModel(keras.Model):
         # Keras hands them to `evaluate` after each epoch.
         self._fitting.validation_data = validation_data
         try:
-            with plain_assertions():
-                return super().fit(
-                    x,
-                    y,
-                    batch_size,
-                    epochs,
-                    verbose,
-                    callbacks,
-                    validation_split,
-                    validation_data,
-                    **kwargs,
-                )
+            return super().fit(
+                x,
+                y,
+                batch_size,
+                epochs,
+                verbose,
+                callbacks,
+                validation_split,
+                validation_data,
+                **kwargs,
+            )
         finally:
             self._fitting.validation_data = None
 
+    @in_plain_words
     def evaluate(
         self,
         x: Any = None,
@@ -139,11 +140,11 @@ class PackedDataModel(keras.Model):
         if raw and not validating:
             data = self._keras_data(as_dataset(x, y, sample_weight, batch_size))
             y = sample_weight = batch_size = None
-        with plain_assertions():
-            return super().evaluate(
-                data, y, batch_size, verbose, sample_weight, **kwargs
-            )
+        return super().evaluate(
+            data, y, batch_size, verbose, sample_weight, **kwargs
+        )
 
+    @in_plain_words
     def predict(
         self, x: Any, batch_size: int | None = None, *args: Any, **kwargs: Any
     ) -> Any:
@@ -152,8 +153,7 @@ class PackedDataModel(keras.Model):
         if data is x and preprocessor_of(self.original_model):
             data = self._keras_data(as_dataset(x, None, None, batch_size))
             batch_size = None
-        with plain_assertions():
-            return super().predict(data, batch_size, *args, **kwargs)
+        return super().predict(data, batch_size, *args, **kwargs)
 
     def train_on_batch(
         self,

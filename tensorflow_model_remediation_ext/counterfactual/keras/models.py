@@ -16,8 +16,9 @@ from tensorflow_model_remediation_ext.common.remediation_model import (
     RemediationModel,
 )
 from tensorflow_model_remediation_ext.counterfactual import losses
-from tensorflow_model_remediation_ext.counterfactual.keras.utils import (
-    CounterfactualPackedInputs,
+from tensorflow_model_remediation_ext.counterfactual.keras.packed import (
+    as_packed,
+    check_batched,
 )
 
 
@@ -147,9 +148,11 @@ class CounterfactualModel(RemediationModel):
 
     def unpack(self, batch: Any) -> tuple[Any, Any] | None:
         """Splits `CounterfactualPackedInputs`."""
-        if isinstance(batch, CounterfactualPackedInputs):
-            return tuple(batch)
-        return None
+        packed = as_packed(batch)
+        if packed is None:
+            return None
+        check_batched(packed)
+        return tuple(packed)
 
     def compute_penalty(
         self, inputs: Any, loss: Any, training: bool
