@@ -187,8 +187,8 @@ class PackedDataModel(keras.Model):
         preprocess = preprocessor_of(self.original_model)
         if data is None or converted is not data or not preprocess:
             return converted
-        data = keras.utils.unpack_x_y_sample_weight(data)
-        return self._keras_data(as_dataset(*data, batch_size))
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        return self._keras_data(as_dataset(x, y, sample_weight, batch_size))
 
     def _keras_data(self, data: Any, required: bool = False) -> Any:
         """Returns `data` with every packed batch made a Keras batch."""
