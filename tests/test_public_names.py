@@ -29,17 +29,19 @@ PATHS = {
     ),
     "leace.keras": (
         "LeaceEraser LeaceFitter LeaceLayer OracleEraser OracleFitter "
-        "QuadraticEditor QuadraticEraser QuadraticFitter "
-        "optimal_linear_shrinkage optimal_transport random_scrub scrub"
+        "QuadraticEditor QuadraticEraser QuadraticFitter SoftQuadraticEditor "
+        "SoftQuadraticEraser SoftQuadraticFitter SoftQuadraticLayer "
+        "covariance_eraser mmd_eraser optimal_linear_shrinkage "
+        "optimal_transport random_scrub scrub"
     ),
     "leace.keras.optimal_transport": (
         "ot_barycenter ot_distance ot_map ot_midpoint"
     ),
     "evaluation": (
         "DisparityRow Estimate FlipReport FlipRow GroupReport GroupRow "
-        "ImportanceReport ImportanceRow ProbeReport ProbeRow Report Tradeoff "
-        "TradeoffRow accuracy auc flips flips_of_model group_metrics "
-        "linear_probe permutation_importance probe_model tradeoff "
+        "ImportanceReport ImportanceRow LeakageReport LeakageRow ProbeReport "
+        "ProbeRow READERS Reading Report Tradeoff TradeoffRow accuracy auc "
+        "flips flips_of_model group_metrics leakage linear_probe permutation_importance probe_model tradeoff "
         "wilson_interval"
     ),
     "datasets": (
@@ -50,6 +52,7 @@ PATHS = {
 # They need an extra, or bring one along.
 OPTIONAL = {
     "leace.beam": ("apache_beam", "FitLeace"),
+    "leace.sklearn": ("sklearn", "LeaceTransformer"),
     "evaluation.tfma": (
         "tensorflow_model_analysis",
         "EvaluateFlips FlipAnalysis analyze_flips load_flips",

@@ -18,6 +18,12 @@ from tensorflow_model_remediation_ext.evaluation.intervals import (
     Estimate,
     wilson_interval,
 )
+from tensorflow_model_remediation_ext.evaluation.leakage import (
+    LeakageReport,
+    LeakageRow,
+    Reading,
+    leakage,
+)
 from tensorflow_model_remediation_ext.evaluation.performance import (
     accuracy,
     auc,
@@ -35,6 +41,7 @@ from tensorflow_model_remediation_ext.evaluation.probes import (
     ProbeRow,
     linear_probe,
 )
+from tensorflow_model_remediation_ext.evaluation.readers import READERS
 from tensorflow_model_remediation_ext.evaluation.report.report import Report
 from tensorflow_model_remediation_ext.evaluation.tradeoff import (
     Tradeoff,
@@ -43,6 +50,7 @@ from tensorflow_model_remediation_ext.evaluation.tradeoff import (
 )
 
 __all__ = [
+    "READERS",
     "DisparityRow",
     "Estimate",
     "FlipReport",
@@ -51,8 +59,11 @@ __all__ = [
     "GroupRow",
     "ImportanceReport",
     "ImportanceRow",
+    "LeakageReport",
+    "LeakageRow",
     "ProbeReport",
     "ProbeRow",
+    "Reading",
     "Report",
     "Tradeoff",
     "TradeoffRow",
@@ -61,6 +72,7 @@ __all__ = [
     "flips",
     "flips_of_model",
     "group_metrics",
+    "leakage",
     "linear_probe",
     "permutation_importance",
     "probe_model",
