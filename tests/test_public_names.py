@@ -30,7 +30,7 @@ PATHS = {
     "leace.keras": (
         "LeaceEraser LeaceFitter LeaceLayer OracleEraser OracleFitter "
         "QuadraticEditor QuadraticEraser QuadraticFitter SoftQuadraticEditor "
-        "SoftQuadraticEraser SoftQuadraticFitter SoftQuadraticLayer "
+        "SoftQuadraticEraser SoftQuadraticFitter "
         "covariance_eraser mmd_eraser optimal_linear_shrinkage "
         "optimal_transport random_scrub scrub"
     ),
@@ -41,8 +41,8 @@ PATHS = {
         "DisparityRow Estimate FlipReport FlipRow GroupReport GroupRow "
         "ImportanceReport ImportanceRow LeakageReport LeakageRow ProbeReport "
         "ProbeRow READERS Reading Report Tradeoff TradeoffRow accuracy auc "
-        "flips flips_of_model group_metrics leakage linear_probe permutation_importance probe_model tradeoff "
-        "wilson_interval"
+        "flips flips_of_model group_metrics leakage linear_probe "
+        "permutation_importance probe_model tradeoff wilson_interval"
     ),
     "datasets": (
         "load_civil_comments load_csv load_embedded_comments load_terms "

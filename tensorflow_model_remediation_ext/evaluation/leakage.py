@@ -267,10 +267,10 @@ def leakage(
     where nothing is left they lie a little above chance.
 
     Accuracies have Wilson's score interval and areas that of `auc`, over the
-    judged rows of all splits; with `groups` the variance of sums by group replaces
-    that of rows, but for an accuracy never by a smaller one. They tell how sure
-    the figures are for such erasers and readers, and not how both vary with the
-    rows that they learn from.
+    judged rows of all splits. With `groups` the variance of sums by group
+    replaces that of rows, but for an accuracy never by a smaller one. They tell
+    how sure the figures are for such erasers and readers, and not how both vary
+    with the rows that they learn from.
 
     Args:
         methods: Functions `(x, z) -> eraser` by name, such as

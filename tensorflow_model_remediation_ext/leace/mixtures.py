@@ -4,18 +4,18 @@ from typing import Any
 
 import tensorflow as tf
 
-from tensorflow_model_remediation_ext.leace import fitting
+from tensorflow_model_remediation_ext.leace import arrays
 
 
 def rows_of(x: Any, x_dim: int) -> tuple[tf.Tensor, tf.Tensor]:
-    """`x` checked, and its `[n, x_dim]` rows in the precision to work in."""
-    x = fitting.features(x, x_dim)
-    rows = tf.cast(x, fitting.working_dtype(x))
+    """Returns `x`, checked, and its `[n, x_dim]` rows in at least float32."""
+    x = arrays.features(x, x_dim)
+    rows = tf.cast(x, arrays.working_dtype(x))
     return x, tf.reshape(rows, [-1, x_dim])
 
 
 def like(rows: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
-    """`[n, e]` rows in the leading shape and dtype of `x`."""
+    """Returns `[n, e]` rows in the leading shape and dtype of `x`."""
     shape = x.shape[:-1].concatenate(rows.shape[-1])
     leading = tf.shape(x)[:-1]
     result = tf.reshape(rows, tf.concat([leading, [rows.shape[-1]]], 0))
@@ -25,7 +25,7 @@ def like(rows: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
 def predict(
     rows: tf.Tensor, mean_x: Any, kernel: Any, bias: Any
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """`[n, classes]` probabilities, and the `[n, x_dim]` centered rows."""
+    """Returns `[n, classes]` probabilities, and the centered rows."""
     mean_x, kernel, bias = (
         tf.cast(value, rows.dtype) for value in (mean_x, kernel, bias)
     )
@@ -33,11 +33,8 @@ def predict(
     return tf.nn.softmax(delta @ kernel + bias), delta
 
 
-@tf.function(autograph=False, reduce_retracing=True)
-def mix(
-    p: tf.Tensor, delta: tf.Tensor, maps: tf.Tensor, offsets: tf.Tensor
-) -> tf.Tensor:
-    """`sum_c p_c (delta maps[c] + offsets[c])`, one class at a time.
+def mix(p: tf.Tensor, delta: tf.Tensor, maps: Any, offsets: Any) -> tf.Tensor:
+    """Returns `sum_c p_c (delta maps[c] + offsets[c])`, class by class.
 
     Args:
         p: `[n, classes]`.
@@ -48,7 +45,12 @@ def mix(
     Returns:
         `[n, x_dim]` of the dtype of `delta`.
     """
+    # Of a variable, a traced function would remember the number of classes.
+    return _mixed(p, delta, *map(tf.convert_to_tensor, (maps, offsets)))
 
+
+@tf.function(autograph=False, reduce_retracing=True)
+def _mixed(p, delta, maps, offsets):
     def add(c, total):
         moved = delta @ tf.cast(maps[c], delta.dtype)
         return c + 1, total + tf.gather(p, c, axis=1)[:, None] * moved

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from tensorflow_model_remediation_ext.common.checks import whole
 from tensorflow_model_remediation_ext.common.progress import progress_bar
-from tensorflow_model_remediation_ext.leace import fitting
+from tensorflow_model_remediation_ext.leace import arrays, labels
 from tensorflow_model_remediation_ext.leace.leace import (
     LeaceEraser,
     LeaceFitter,
@@ -180,7 +180,7 @@ class _AfterLeace:
     """What LEACE leaves, in units of the features' standard deviations."""
 
     def __init__(self, x, z, rank, sample_weight):
-        x, z = fitting.numbers("x", x), fitting.labels("z", z)
+        x, z = arrays.rows("x", x), labels.labels("z", z)
         classes = QuadraticFitter.fit(x, z, sample_weight)
         whole("rank", rank, 1)
         if rank >= classes.x_dim:
@@ -195,7 +195,7 @@ class _AfterLeace:
         rows = tf.reshape(x, [-1, classes.x_dim])
         weight = None
         if sample_weight is not None:
-            weight = fitting.weights(sample_weight, x.shape[:-1], tf.float64)
+            weight = labels.weights(sample_weight, x.shape[:-1], tf.float64)
         # All columns together would have a direction of rounding errors.
         columns = tf.one_hot(ids, k, dtype=tf.float64)[:, :-1]
         total = LeaceFitter(classes.x_dim, k - 1, svd_tol=0.0)

@@ -8,11 +8,11 @@ import tensorflow as tf
 
 from tensorflow_model_remediation_ext.common.checks import whole
 from tensorflow_model_remediation_ext.leace import (
-    fitting,
+    arrays,
+    labels,
     mixtures,
     optimal_transport,
 )
-from tensorflow_model_remediation_ext.leace.leace import width
 from tensorflow_model_remediation_ext.leace.soft_quadratic_passes import (
     PASSES,
     Passes,
@@ -203,10 +203,10 @@ class SoftQuadraticEditor(tf.Module):
         target_z = tf.convert_to_tensor(target_z)
         alone = target_z.shape.rank == 0
         leading = tf.TensorShape([]) if alone else x.shape[:-1]
-        ids, check = fitting.class_ids(
+        ids, check = labels.class_ids(
             "target_z", target_z, leading, num_classes
         )
-        with fitting.require(check):
+        with arrays.require(check):
             ids = tf.identity(ids)
         p, delta = mixtures.predict(rows, self.mean_x, self.kernel, self.bias)
         if alone:
@@ -309,15 +309,18 @@ class SoftQuadraticFitter:
         *,
         preserve: Any = None,
         sample_weight: Any = None,
+        num_classes: int | None = None,
         **options: Any,
     ) -> "SoftQuadraticFitter":
         """A fitter that has seen these rows, its sizes inferred from them.
 
         Args:
-            x: `[..., x_dim]`, any floating dtype.
+            x: `[..., x_dim]` of any floating dtype, or a table.
             z: `[...]` integer class ids, or booleans.
             preserve: Task labels as in `LeaceFitter.fit`, or `None`.
             sample_weight: `[...]` or `None`.
+            num_classes: Number of classes. By default ids must be 0 to k - 1,
+                each of them there, or zeros and ones.
             **options: Of the constructor.
 
         Returns:
@@ -326,27 +329,27 @@ class SoftQuadraticFitter:
         Raises:
             ValueError: As from `fit_dataset`.
         """
-        x, z = fitting.numbers("x", x), fitting.labels("z", z)
-        if preserve is not None:
-            preserve = fitting.labels("preserve", preserve)
-            options["preserve_dim"] = width(x, preserve)
-        num_classes = options.pop("num_classes", None)
-        if num_classes is None:
-            num_classes = max(int(tf.reduce_max(z)) + 1, 2)
-        fitter = cls(x.shape[-1], num_classes, **options)
+        x = arrays.rows("x", x)
         leading = x.shape[:-1]
-        ids, check = fitting.class_ids("z", z, leading, num_classes)
-        with fitting.require(check):
-            rows = tf.reshape(
-                fitting.features(x, fitter.x_dim), [-1, x.shape[-1]]
+        if preserve is not None:
+            preserve = labels.labels("preserve", preserve)
+            options.setdefault(
+                "preserve_dim", labels.inferred_size("preserve", preserve, x)
             )
+        if num_classes is None:
+            num_classes = labels.inferred_classes("z", z)
+        fitter = cls(x.shape[-1], num_classes, **options)
+        ids, check = labels.class_ids("z", z, leading, num_classes)
+        with arrays.require(check):
+            rows = arrays.features(x, fitter.x_dim, least_rank=2)
+        rows = tf.reshape(rows, [-1, fitter.x_dim])
         if preserve is not None:
             preserve = tf.reshape(
                 preserve, [len(rows), *preserve.shape[leading.rank :]]
             )
         weight = None
         if sample_weight is not None:
-            weight = fitting.weights(sample_weight, leading, tf.float64)
+            weight = labels.weights(sample_weight, leading, tf.float64)
         batches = _Slices(rows, ids, preserve, weight)
         return fitter.fit_dataset(batches, verbose=0)
 

@@ -15,7 +15,10 @@ import tensorflow as tf
 
 from tensorflow_model_remediation_ext.common.progress import progress_bar
 from tensorflow_model_remediation_ext.leace import (
+    arrays,
     fitting,
+    labels,
+    leftovers,
     logistic,
     mixtures,
     optimal_transport,
@@ -33,6 +36,8 @@ PASSES = logistic.STEPS + 3
 # Variance that each class is given in addition, as a share of the mean one, so
 # that what hardly varies is not blown up.
 _FLOOR = 0.01
+# A correlation that is rounding error, and none to erase.
+_NOTHING = 1e-11
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,25 +116,25 @@ class Passes:
                 "`z` must be an array, or preserve_dim positive. Received: "
                 "z of type tuple"
             )
-        x = fitting.features(x, sizes.x_dim)
+        x = arrays.features(x, sizes.x_dim, least_rank=2)
         leading = x.shape[:-1]
-        ids, check = fitting.class_ids("z", z, leading, sizes.num_classes)
-        with fitting.require(check):
+        ids, check = labels.class_ids("z", z, leading, sizes.num_classes)
+        with arrays.require(check):
             ids = ids.numpy()
         if preserve is not None:
             m = sizes.preserve_dim
-            preserve = fitting.columns_or_ids(
+            preserve = labels.columns_or_ids(
                 "preserve", preserve, m, leading, tf.float64
             )
             if preserve.dtype == tf.int64:
-                with fitting.require(fitting.in_range("preserve", preserve, m)):
+                with arrays.require(labels.in_range("preserve", preserve, m)):
                     preserve = tf.one_hot(preserve, m, dtype=tf.float64)
             preserve = preserve.numpy()
-        x = tf.reshape(tf.cast(x, fitting.working_dtype(x)), [-1, sizes.x_dim])
+        x = tf.reshape(tf.cast(x, arrays.working_dtype(x)), [-1, sizes.x_dim])
         if weight is None:
             weight = np.ones(len(ids))
         else:
-            weight = fitting.weights(weight, leading, tf.float64).numpy()
+            weight = labels.weights(weight, leading, tf.float64).numpy()
         return Rows(x.numpy(), ids, preserve, weight)
 
 
@@ -248,7 +253,7 @@ def _shares(total, k):
     """Shares of the classes, checked to be of two rows or more."""
     shares = np.append(total.mean_z[: k - 1], 0.0)
     shares[-1] = 1 - shares.sum()
-    missing = np.flatnonzero(~(shares * total.n > 1.001))
+    missing = np.flatnonzero(~fitting.enough_samples(shares * total.n))
     if missing.size:
         raise ValueError(
             "Every class needs at least two samples. Received: classes "
@@ -270,14 +275,9 @@ def _remove(sigma, cross_z, cross_y, n):
     """LEACE's matrix, or SPLINCE's."""
     shrunk = optimal_linear_shrinkage(sigma, n)
     strips = [shrunk[i:j, i:] for i, j in spans(len(shrunk))]
-    left, right, shared = projections(strips, cross_z, cross_y, 0.0)
-    if shared:
-        warnings.warn(
-            "The concept and the task that `preserve` names share "
-            f"{shared} direction(s). Erasure wins: the covariance of `x` with "
-            "the task is not kept there.",
-            stacklevel=5,
-        )
+    left, right, shared = projections(strips, cross_z, cross_y, _NOTHING)
+    for leftover in leftovers.task_lost(shared):
+        warnings.warn(leftover.text, stacklevel=5)
     return np.eye(len(sigma)) - left @ right
 
 

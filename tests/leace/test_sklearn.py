@@ -60,6 +60,7 @@ def test_cross_validation_gives_each_fit_its_own_rows(data):
         )
         pipeline = make_pipeline(erase, LogisticRegression())
         pipeline[-1].set_fit_request(sample_weight=False)
+        pipeline[-1].set_score_request(sample_weight=False)
         weight = np.arange(120) / 100 + 1
         cross_validate(
             pipeline, x, y, cv=3, params={"z": z, "sample_weight": weight}
