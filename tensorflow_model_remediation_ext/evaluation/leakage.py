@@ -139,7 +139,7 @@ class LeakageReport(Table[LeakageRow]):
         "reader was chosen on the rows that judge it, so that with nothing to "
         "find its figures lie a little above chance."
     )
-    _columns: ClassVar[tuple[str, ...]] = (
+    columns: ClassVar[tuple[str, ...]] = (
         "method",
         "majority_rate",
         "linear",
@@ -150,7 +150,7 @@ class LeakageReport(Table[LeakageRow]):
         "task_nonlinear_accuracy",
         "similarity",
     )
-    _plotted: ClassVar[dict[str, str]] = {
+    plotted: ClassVar[dict[str, str]] = {
         "auc": "AUC of the strongest reader",
         "task_accuracy": "task accuracy",
         "similarity": "similarity kept",
@@ -223,8 +223,8 @@ class LeakageReport(Table[LeakageRow]):
             )
         axes.axhline(0.5, color="0.4", linestyle=":", label="chance")
         level = f"({100 * self.confidence:g} % intervals)"
-        axes.set_xlabel(f"{self._plotted[utility]} {level}")
-        axes.set_ylabel(self._plotted["auc"])
+        axes.set_xlabel(f"{self.plotted[utility]} {level}")
+        axes.set_ylabel(self.plotted["auc"])
         tidy(axes, grid="both")
         axes.legend(frameon=False)
         return axes
