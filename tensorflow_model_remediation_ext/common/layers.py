@@ -87,10 +87,8 @@ def _layers_in(
             yield from _layers_in(f"{name}/{key}", item)
 
 
-def twins(
-    model: keras.Model, copy: keras.Model
-) -> dict[str, keras.layers.Layer]:
-    """Returns the layers of a copy by their path in the model.
+def twins(model: keras.Model, copy: keras.Model) -> list[keras.layers.Layer]:
+    """Returns the layers of a copy in the order of `sublayers(model)`.
 
     A layer that does not keep its name has another path in the copy. The order
     stays.
@@ -113,7 +111,7 @@ def twins(
             f"model with the layers {list(found)}, rebuilt with the layers "
             f"{list(others)}"
         )
-    return dict(zip(found, others.values(), strict=True))
+    return list(others.values())
 
 
 def find(model: keras.Model, layer: str | keras.layers.Layer) -> str:

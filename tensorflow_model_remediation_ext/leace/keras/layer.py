@@ -8,9 +8,10 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
+from tensorflow_model_remediation_ext.common.checks import whole
 from tensorflow_model_remediation_ext.common.layers import mask_of
 from tensorflow_model_remediation_ext.common.progress import with_progress
-from tensorflow_model_remediation_ext.leace import fitting
+from tensorflow_model_remediation_ext.leace import arrays, fitting, labels
 from tensorflow_model_remediation_ext.leace.keras.adapted import (
     Adapted,
     require_adapted,
@@ -18,8 +19,8 @@ from tensorflow_model_remediation_ext.leace.keras.adapted import (
 from tensorflow_model_remediation_ext.leace.leace import (
     LeaceEraser,
     LeaceFitter,
-    width,
 )
+from tensorflow_model_remediation_ext.leace.options import LeaceOptions
 
 # Rows of an array to adapt to at once: enough for a fast product, few enough
 # for the temporary not to matter.
@@ -108,8 +109,9 @@ class LeaceLayer(keras.layers.Layer):
         self._z_dim_inferred = kwargs.pop("z_dim_inferred", z_dim is None)
         super().__init__(**kwargs)
         self.supports_masking = True
-        # A trial run of the checks that the fitter makes.
-        LeaceFitter(1, 1 if z_dim is None else z_dim, method, svd_tol=svd_tol)
+        LeaceOptions(method, affine, shrinkage, svd_tol)  # Checks them.
+        if z_dim is not None:
+            whole("z_dim", z_dim)
         self.z_dim, self.method, self.affine = z_dim, method, affine
         self.shrinkage, self.svd_tol = shrinkage, svd_tol
         self._initial = None
@@ -229,9 +231,9 @@ class LeaceLayer(keras.layers.Layer):
         batches = map(_masked, with_progress(batches, verbose, "data"))
         batches = fitting.batches(batches, 0, "data")
         first = next(batches)
-        fitter = self._fitter(*first[:2], whole=z)
-        for x, labels, weight in itertools.chain([first], batches):
-            fitter.update(x, labels, sample_weight=weight)
+        fitter = self._fitter(*first[:2], of_all=z)
+        for x, concept, weight in itertools.chain([first], batches):
+            fitter.update(x, concept, sample_weight=weight)
         eraser = fitter.eraser
         if not self.built:
             self.z_dim, self._initial = fitter.z_dim, None
@@ -269,16 +271,20 @@ class LeaceLayer(keras.layers.Layer):
         for name, value in self._values(eraser).items():
             getattr(self, name).assign(value)
 
-    def _fitter(self, x, z, whole):
+    def _fitter(self, x, z, of_all):
         x, z_dim = tf.convert_to_tensor(x), self.z_dim
         if self._z_dim_inferred:
             ids = z.dtype.is_integer and z.shape.rank < x.shape.rank
-            if ids and whole is None:
+            if ids and of_all is None:
                 raise ValueError(
                     "`z_dim`, the number of classes, must be given to "
                     "LeaceLayer to adapt to batches of class ids."
                 )
-            z_dim = width(x, z if whole is None else fitting.tensor(whole))
+            z_dim = labels.inferred_size(
+                "z",
+                labels.labels("z", z if of_all is None else _detached(of_all)),
+                x,
+            )
         x_dim = self.proj_left.shape[0] if self.built else x.shape[-1]
         return LeaceFitter(
             x_dim,
@@ -334,18 +340,26 @@ def _masked(batch):
     return batch
 
 
+def _numbers(name, value):
+    return arrays.numbers(name, _detached(value))
+
+
+def _detached(value):
+    """Returns tensors as those of TensorFlow: PyTorch's may want gradients."""
+    return arrays.tensor(value) if ops.is_tensor(value) else value
+
+
 def _slices(data, z, weight):
     """Batches of arrays."""
     weight = mask_of(data) if weight is None else weight
-    try:
-        x = fitting.tensor(data)
-    except (TypeError, ValueError) as error:
+    if not hasattr(data, "shape"):
         raise TypeError(
             "`data` must be an array or tensor where `z` is given. Received: "
             f"data of type {type(data).__name__}"
-        ) from error
-    z = fitting.tensor(z)
-    weight = None if weight is None else fitting.tensor(weight)
+        )
+    x, z = _numbers("data", data), labels.labels("z", _detached(z))
+    if weight is not None:
+        weight = _numbers("sample_weight", weight)
     for name, value in (("z", z), ("sample_weight", weight)):
         if value is not None and value.shape[:1] != x.shape[:1]:
             raise ValueError(

@@ -69,9 +69,8 @@ def built(model):
 
 
 def erasers(model):
-    holders = [*model.layers, *getattr(model, "blocks", [])]
-    inside = [v for h in holders for v in getattr(h, "layers", [])]
-    inside += [h.erase for h in holders if isinstance(h, Holder)]
+    inside = [v for h in model.layers for v in getattr(h, "layers", [])]
+    inside += [h.erase for h in model.layers if isinstance(h, Holder)]
     return [v for v in inside if isinstance(v, LeaceLayer)]
 
 

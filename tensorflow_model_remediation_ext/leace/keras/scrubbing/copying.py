@@ -63,7 +63,7 @@ def copy_of(model: keras.Model) -> keras.Model:
         path = os.path.join(directory, "model.keras")
         try:
             keras.saving.save_model(model, path)
-            return keras.saving.load_model(
+            copy = keras.saving.load_model(
                 path, custom_objects={**functions, **own}, compile=False
             )
         except Exception as error:
@@ -71,6 +71,10 @@ def copy_of(model: keras.Model) -> keras.Model:
                 "`model` must be one that Keras can save and load, as its "
                 f"copy is made and the result is saved. It fails with: {error}"
             ) from error
+    for layer, twin in zip(layers[1:], twins(model, copy), strict=True):
+        if twin.name != layer.name:  # One that forgets its name.
+            twin.name = layer.name
+    return copy
 
 
 @contextlib.contextmanager
@@ -132,8 +136,8 @@ def forward_pass(
         ValueError: If no layer can be scrubbed, or one that was chosen cannot.
     """
     chosen, but_last = select(model, layers)
-    of_copy = twins(model, copy)
-    forward = trace(copy, {p: of_copy[p] for p in chosen}, specs, make_eraser)
+    found = sublayers(copy)
+    forward = trace(copy, {p: found[p] for p in chosen}, specs, make_eraser)
     runs, refused = forward.runs, dict(forward.refused)
     if but_last and forward.last in runs:
         del runs[forward.last], forward.erasers[forward.last]

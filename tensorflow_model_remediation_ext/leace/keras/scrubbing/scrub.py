@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tensorflow_model_remediation_ext.common.checks import whole
 from tensorflow_model_remediation_ext.common.layers import Layers
 from tensorflow_model_remediation_ext.leace.keras.scrubbing import token_labels
 from tensorflow_model_remediation_ext.leace.keras.scrubbing.copying import (
@@ -27,10 +28,10 @@ from tensorflow_model_remediation_ext.leace.keras.scrubbing.passes import (
 )
 from tensorflow_model_remediation_ext.leace.keras.scrubbing.stages import stages
 from tensorflow_model_remediation_ext.leace.leace import (
-    NOTHING,
     LeaceEraser,
     LeaceFitter,
 )
+from tensorflow_model_remediation_ext.leace.options import LeaceOptions
 
 # What is kept on disk to go on from, unless the caller says otherwise.
 _CACHE_BYTES = 2**31
@@ -149,7 +150,8 @@ def scrub(
         "shrinkage": shrinkage,
         "svd_tol": svd_tol,
     }
-    LeaceFitter(1, z_dim, preserve_dim=preserve_dim, **options)  # Its checks.
+    whole("z_dim", z_dim)
+    LeaceOptions(preserve_dim=preserve_dim, **options)
     data = Data(dataset, num_labels=2 if preserve_dim else 1)
     copy = copy_of(model)
 
@@ -162,6 +164,7 @@ def scrub(
     forward = forward_pass(model, copy, layers, data.specs, unfitted)
     parts = stages(forward, sequential)
     notes: dict[str, str] = {}
+    most: list[str] = []
     progress = Progress(parts, data.cardinality, verbose)
     passes = Passes(data, cache_bytes if forward.runs_once() else 0)
     with contextlib.closing(passes):
@@ -186,12 +189,15 @@ def scrub(
             for path in stage.paths:
                 with _at(path):
                     rows[path].check()
-                    eraser, said = rows[path].fitter._eraser_and_notes()
+                    eraser, found = rows[path].fitter.eraser_and_leftovers()
                     forward.erasers[path].set_eraser(eraser)
-                # It is welcome where earlier erasers left nothing.
-                said = [note for note in said if not note.startswith(NOTHING)]
+                # "nothing" is welcome where earlier erasers left nothing.
+                said = [
+                    f.text for f in found if f.kind in ("partial", "shared")
+                ]
                 if said:
                     notes[path] = " ".join(said)
+                most += [path for f in found if f.kind == "most"]
             progress.stage_done(stage)
     if notes:
         lines = (f"\n{path!r}: {note}" for path, note in notes.items())
@@ -202,6 +208,12 @@ def scrub(
         warnings.warn(
             "The concept varies with the outputs of no layer by more than "
             f"svd_tol={svd_tol}: the result erases nothing.",
+            stacklevel=2,
+        )
+    if most:
+        warnings.warn(
+            "More than half of the dimensions are erased after the layers "
+            f"{most}.",
             stacklevel=2,
         )
     return with_erasers(copy, forward.erasers, data.specs)

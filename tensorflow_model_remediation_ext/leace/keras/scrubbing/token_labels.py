@@ -2,8 +2,8 @@
 
 import tensorflow as tf
 
-from tensorflow_model_remediation_ext.leace import fitting
 from tensorflow_model_remediation_ext.leace.keras.scrubbing.stages import Run
+from tensorflow_model_remediation_ext.leace.labels import labels as numeric
 from tensorflow_model_remediation_ext.leace.leace import LeaceFitter
 
 
@@ -46,7 +46,7 @@ class TokenRows:
         for (name, size), label in zip(
             self._sizes.items(), labels, strict=True
         ):
-            label = fitting.labels(name, label)
+            label = numeric(name, label)
             targets.append(_rows(name, label, size, leading))
             if name in self._doubtful and not _maybe_columns(label, size):
                 self._doubtful.remove(name)

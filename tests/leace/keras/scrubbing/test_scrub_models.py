@@ -252,10 +252,10 @@ def test_columns_that_look_like_class_ids_of_tokens(k):
 
 
 class Attending(keras.Model):
-    """Several inputs and outputs; its call is a graph function."""
+    """Takes several inputs and returns several outputs."""
 
-    def __init__(self):
-        super().__init__()
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
         self.attend = layers.MultiHeadAttention(2, 4)
         self.norms = [layers.LayerNormalization() for _ in range(2)]
 
