@@ -36,9 +36,12 @@ PATHS = {
         "ot_barycenter ot_distance ot_map ot_midpoint"
     ),
     "evaluation": (
-        "DisparityRow Estimate FlipReport FlipRow GroupReport GroupRow "
-        "ImportanceReport ImportanceRow ProbeReport ProbeRow Report Tradeoff "
-        "TradeoffRow accuracy auc flips flips_of_model group_metrics "
+        "BinRow CalibrationReport CalibrationRow ClassReport ClassRow "
+        "DisparityRow ErrorRow Estimate Evidence ExampleRow FlipReport "
+        "FlipRow FlowRow GeneralizedMeanRow GroupErrorReport GroupReport "
+        "GroupRow ImportanceReport ImportanceRow ProbeReport ProbeRow "
+        "Report SubgroupReport SubgroupRow TermReport Tradeoff TradeoffRow "
+        "WorstRow accuracy auc flips flips_of_model group_metrics "
         "linear_probe permutation_importance probe_model tradeoff "
         "wilson_interval"
     ),

@@ -7,6 +7,9 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tensorflow_model_remediation_ext.common.batching import shardable
+from tensorflow_model_remediation_ext.common.elements import as_one_argument
+
 
 def convert_batches(data: Any, convert: Callable) -> Any:
     """Returns `data` with `convert` applied to every batch.
@@ -23,7 +26,9 @@ def convert_batches(data: Any, convert: Callable) -> Any:
     if isinstance(data, tf.data.Dataset):
         # What the conversion needs must exist before `map` traces it.
         spec = convert(data.element_spec)
-        return data if spec is data.element_spec else data.map(convert)
+        if spec is data.element_spec:
+            return data
+        return shardable(as_one_argument(data).map(convert))
     if isinstance(data, keras.utils.PyDataset):
         return _ConvertedPyDataset(data, convert)
     if isinstance(data, GeneratorType):
