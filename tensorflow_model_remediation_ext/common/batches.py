@@ -7,6 +7,9 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tensorflow_model_remediation_ext.common.batching import shardable
+from tensorflow_model_remediation_ext.common.elements import as_one_argument
+
 
 def convert_batches(
     data: Any, convert: Callable, parallel: bool = False
@@ -29,15 +32,11 @@ def convert_batches(
         spec = convert(data.element_spec)
         if spec is data.element_spec:
             return data
-
-        def convert_element(*batch):
-            # An element that is a plain tuple comes as several arguments.
-            return convert(batch if len(batch) > 1 else batch[0])
-
+        data = as_one_argument(data)
         if parallel:
-            return data.map(convert_element, tf.data.AUTOTUNE)
-        return data.map(
-            tf.autograph.experimental.do_not_convert(convert_element)
+            return shardable(data.map(convert, tf.data.AUTOTUNE))
+        return shardable(
+            data.map(tf.autograph.experimental.do_not_convert(convert))
         )
     if isinstance(data, keras.utils.PyDataset):
         return _ConvertedPyDataset(data, convert)

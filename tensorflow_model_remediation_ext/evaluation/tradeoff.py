@@ -81,7 +81,7 @@ class Tradeoff(Table[TradeoffRow]):
         "was chosen on these data flatter it; report it on data that chose "
         "nothing. A flip rate of zero is not equal treatment."
     )
-    _columns: ClassVar[tuple[str, ...]] = (
+    columns: ClassVar[tuple[str, ...]] = (
         "loss_weight",
         "seeds",
         "quality",
@@ -90,7 +90,7 @@ class Tradeoff(Table[TradeoffRow]):
         "pareto",
         "chosen",
     )
-    _plotted: ClassVar[dict[str, str]] = {
+    plotted: ClassVar[dict[str, str]] = {
         "quality": "quality",
         "flip_rate": "flip rate",
     }
@@ -207,7 +207,7 @@ def tradeoff(
         directory: Where each model's figures are kept, in a file of their own,
             written when they are complete. Called again after an interruption,
             or with more weights or seeds, only what is missing is trained.
-        configuration: Whatever else decides the figures and cannot be seen from
+        configuration: What else decides the figures and cannot be seen from
             here, as JSON: sizes that `build_model` reads, the version of the
             data. A directory with another configuration, other epochs, options
             or source text of the two functions is refused.
