@@ -359,7 +359,9 @@ class RemediationModel(PackedDataModel):
                 config.pop(key, None)
         serialize = keras.saving.serialize_keras_object
         original_model = serialize(self.original_model)
-        if self._compiles_wrapped():
+        if self._compiles_wrapped() or not _compiles_on_loading(
+            type(self.original_model)
+        ):
             original_model.pop("compile_config", None)
         config |= {
             "original_model": original_model,
@@ -407,6 +409,15 @@ class RemediationModel(PackedDataModel):
     def export(self, filepath: str, *args: Any, **kwargs: Any) -> Any:
         """Exports the wrapped model for serving, as `keras.Model.export`."""
         return self.original_model.export(filepath, *args, **kwargs)
+
+
+def _compiles_on_loading(model_class: type[keras.Model]) -> bool:
+    """Whether Keras compiles a loaded model; otherwise it would warn."""
+    return (
+        model_class.compile is keras.Model.compile
+        or model_class.compile_from_config
+        is not keras.Model.compile_from_config
+    )
 
 
 def _batch_size(predictions: Any) -> Any:
