@@ -1,4 +1,4 @@
-"""Scrubbing: part of speech from MiniLM, and time with concept-erasure alongside.
+"""Scrubbing: part of speech from MiniLM, and time against concept-erasure.
 
 Times are processor time of all threads: that of a busy machine compares, too.
 
