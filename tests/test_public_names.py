@@ -20,7 +20,8 @@ PATHS = {
     "counterfactual.keras.models": "CounterfactualModel",
     "counterfactual.keras.utils": (
         "CounterfactualPackedInputs build_counterfactual_data "
-        "pack_counterfactual_data validate_counterfactual_structure"
+        "pack_counterfactual_data validate_counterfactual_structure "
+        "map_inputs embed_inputs"
     ),
     "counterfactual.keras.metrics": "FlipRate FlipCount CounterfactualGap",
     "counterfactual.losses": (
