@@ -276,8 +276,8 @@ class SoftQuadraticFitter:
         x_dim: int,
         num_classes: int,
         *,
-        shrinkage: float = 0.05,
-        regularization: float = 100.0,
+        shrinkage: float = 0.1,
+        regularization: float = 300.0,
         max_rank: int | None = None,
         preserve_dim: int = 0,
     ):

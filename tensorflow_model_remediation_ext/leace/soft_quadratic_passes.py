@@ -135,7 +135,11 @@ class Passes:
             weight = np.ones(len(ids))
         else:
             weight = labels.weights(weight, leading, tf.float64).numpy()
-        return Rows(x.numpy(), ids, preserve, weight)
+        # A row of weight zero is left out, whatever it holds.
+        kept = weight != 0
+        if preserve is not None:
+            preserve = preserve[kept]
+        return Rows(x.numpy()[kept], ids[kept], preserve, weight[kept])
 
 
 class Transport(NamedTuple):

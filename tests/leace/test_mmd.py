@@ -117,7 +117,7 @@ def test_the_seed_decides():
     [
         ({"rank": 0}, "`rank`"),
         ({"rank": D}, "`rank` must be below x_dim=7"),
-        ({"z": np.full(600, -1)}, "`z` holds class ids"),
+        ({"z": np.full(600, -1)}, "`z` must be integer class ids from 0"),
         ({"z": np.arange(600) == 0}, "at least two samples"),
         ({"x": np.full((600, D), np.inf)}, "`x` holds NaN"),
     ],

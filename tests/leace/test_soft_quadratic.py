@@ -119,6 +119,9 @@ def test_weights_count_rows():
     )
     weighted = SoftQuadraticEraser.fit(x, z, sample_weight=weight)
     np.testing.assert_allclose(weighted(x), repeated(x), rtol=1e-7)
+    broken = np.where(weight[:, None] > 0, x, np.nan)
+    again = SoftQuadraticEraser.fit(broken, z, sample_weight=weight)
+    np.testing.assert_array_equal(again(x), weighted(x))
     mean = np.average(x, axis=0, weights=weight)
     erased = weighted(x).numpy()
     np.testing.assert_allclose(np.average(erased, 0, weight), mean)
@@ -208,7 +211,14 @@ def test_saves_as_a_module(tmp_path):
     ("change", "message"),
     [
         ({"x": np.ones((4, 2), int)}, "`x` must be of a floating dtype"),
-        ({"z": np.array([0, 1, 2, -1])}, "`z` holds class ids outside"),
+        (
+            {"z": np.array([0, 1, 2, -1])},
+            "`z` must be integer class ids from 0",
+        ),
+        (
+            {"z": np.array([0, 1, 2, 1]), "num_classes": 2},
+            "`z` holds class ids outside",
+        ),
         ({"z": np.array([0.5, 1, 0, 1])}, "`z` must be integer class ids"),
         ({"z": np.array([0, 0, 0, 1])}, "at least two samples"),
         ({"z": np.array([0, 1, 1])}, "`z` must be integer class ids of shape"),
