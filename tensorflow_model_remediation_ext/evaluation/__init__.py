@@ -37,6 +37,12 @@ from tensorflow_model_remediation_ext.evaluation.intervals import (
     Estimate,
     wilson_interval,
 )
+from tensorflow_model_remediation_ext.evaluation.leakage import (
+    LeakageReport,
+    LeakageRow,
+    Reading,
+    leakage,
+)
 from tensorflow_model_remediation_ext.evaluation.performance import (
     accuracy,
     auc,
@@ -54,6 +60,7 @@ from tensorflow_model_remediation_ext.evaluation.probes import (
     ProbeRow,
     linear_probe,
 )
+from tensorflow_model_remediation_ext.evaluation.readers import READERS
 from tensorflow_model_remediation_ext.evaluation.report.report import Report
 from tensorflow_model_remediation_ext.evaluation.subgroups import (
     GeneralizedMeanRow,
@@ -68,6 +75,7 @@ from tensorflow_model_remediation_ext.evaluation.tradeoff import (
 from tensorflow_model_remediation_ext.evaluation.worst import WorstRow
 
 __all__ = [
+    "READERS",
     "BinRow",
     "CalibrationReport",
     "CalibrationRow",
@@ -87,8 +95,11 @@ __all__ = [
     "GroupRow",
     "ImportanceReport",
     "ImportanceRow",
+    "LeakageReport",
+    "LeakageRow",
     "ProbeReport",
     "ProbeRow",
+    "Reading",
     "Report",
     "SubgroupReport",
     "SubgroupRow",
@@ -101,6 +112,7 @@ __all__ = [
     "flips",
     "flips_of_model",
     "group_metrics",
+    "leakage",
     "linear_probe",
     "permutation_importance",
     "probe_model",
