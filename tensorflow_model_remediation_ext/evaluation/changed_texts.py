@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import keras
@@ -27,13 +27,25 @@ class ChangedTexts:
     """Collects, batch by batch, terms that were changed and texts that flip.
 
     Args:
-        by_term: Whether terms are asked for.
+        by_term: Whether terms are asked for, or the terms themselves.
         text_key: Which input is the text, `None` for the only one.
         most: How many examples to keep.
     """
 
-    def __init__(self, by_term: bool, text_key: Any, most: int):
-        self._wanted, self._key, self._most = by_term, text_key, most
+    def __init__(self, by_term: bool | Iterable[str], text_key: Any, most: int):
+        if isinstance(by_term, (str, bytes)):
+            raise TypeError(
+                "`by_term` must be True, False or a list of terms. "
+                f"Received: by_term={by_term!r}"
+            )
+        terms = () if isinstance(by_term, bool) else tuple(by_term)
+        self._wanted = by_term is True or bool(terms)
+        # Longer terms win over shorter ones.
+        found = sorted((term.lower() for term in terms), key=len, reverse=True)
+        self._terms = re.compile(
+            "|".join(rf"(?<!\w){re.escape(term)}(?!\w)" for term in found)
+        )
+        self._key, self._most = text_key, most
         self._rows: dict[str, list[int]] = {}
         self._found: list[tuple[float, ExampleRow]] = []
         self._seen = 0
@@ -72,10 +84,20 @@ class ChangedTexts:
         before, after = (text.reshape(rows, -1)[:, 0] for text in texts)
         if self._wanted:
             for row, (one, other) in enumerate(zip(before, after, strict=True)):
-                for term in changed_terms(_decoded(one), _decoded(other)):
+                for term in self._named(
+                    changed_terms(_decoded(one), _decoded(other))
+                ):
                     self._rows.setdefault(term, []).append(start + row)
         if self._most:
             self._keep(start, before, after, halves, weight, threshold)
+
+    def _named(self, changes: list[str]) -> dict[str, None]:
+        """Returns the given terms in what was removed, else all of it."""
+        named: dict[str, None] = {}
+        for change in changes:
+            given = [t for t in self._terms.findall(change) if t]
+            named |= dict.fromkeys(given or [change])
+        return named
 
     def by_term(self, measure: Callable[..., FlipReport]) -> TermReport | None:
         """Returns flips by term, those first that flip most.

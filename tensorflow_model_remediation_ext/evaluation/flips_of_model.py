@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -30,7 +30,7 @@ def flips_of_model(
     groups: Any = None,
     threshold: float = 0.5,
     classes: Sequence[Any] | None = None,
-    by_term: bool = False,
+    by_term: bool | Iterable[str] = False,
     text_key: Any = None,
     examples: int = 5,
     confidence: float = 0.95,
@@ -61,9 +61,11 @@ def flips_of_model(
             positive decision: 0.5 for probabilities, 0.0 for logits.
         classes: Names of the model's columns, for the flows from class to
             class; by default their numbers.
-        by_term: Whether to tell which terms flip decisions. Terms are found by
-            comparing both texts of a pair word by word: what was removed, or
-            `"he > she"` for what was replaced.
+        by_term: Whether to tell which terms flip decisions. What was changed is
+            found by comparing both texts of a pair word by word: the words
+            that were removed, or `"he > she"` for what was replaced. Words
+            that were removed next to one another are one term, unless the
+            terms are given here as a list.
         text_key: Which input is the text, a key of a dict or the place in a
             tuple; needed only where several inputs are text.
         examples: How many texts to keep of those whose decisions flip, the

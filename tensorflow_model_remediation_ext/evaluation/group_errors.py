@@ -116,7 +116,7 @@ class GroupErrorReport(Table[ErrorRow]):
         return [
             Headline("mean absolute error", self.rows[0].mean_absolute_error),
             Headline(
-                "difference in mean absolute error",
+                "gap in mean absolute error",
                 self.disparity(name).difference,
             ),
         ]

@@ -124,7 +124,7 @@ class GroupReport(Table[GroupRow]):
             Headline("accuracy", self.rows[0].accuracy, percent=True),
             *(
                 Headline(
-                    f"difference in {name.replace('_', ' ')}",
+                    f"gap in {name.replace('_', ' ')}",
                     self.disparity(name).difference,
                 )
                 for name in ("demographic_parity", "equalized_odds")
@@ -136,7 +136,7 @@ class GroupReport(Table[GroupRow]):
         if self.least_well_served is None:
             return []
         worst = [
-            row.metric.replace("_", " ")
+            self.plotted.get(row.metric, row.metric)
             for row in self.worst
             if row.group == self.least_well_served
         ]

@@ -83,7 +83,7 @@ class Headline(NamedTuple):
 
     def show(self, value: float) -> str:
         """Returns a value as text."""
-        return f"{100 * value:.1f} %" if self.percent else f"{value:.4g}"
+        return f"{100 * value:.1f} %" if self.percent else f"{value:.3g}"
 
 
 SomeRow = TypeVar("SomeRow", bound=Row)
@@ -151,11 +151,23 @@ class Table(Generic[SomeRow]):
             [label_of(row) for row in rows],
             {
                 label: [getattr(row, name) for row in rows]
-                for name, label in self.plotted.items()
+                for name, label in self.drawn().items()
             },
             f"{self.axis_label} ({100 * self.confidence:g} % intervals)",
-            self.reference_lines(self.plotted),
+            self.reference_lines(self.drawn()),
         )
+
+    def drawn(self) -> dict[str, str]:
+        """Returns the figures to draw that any row has, with their labels."""
+        known = {
+            name: label
+            for name, label in self.plotted.items()
+            if any(
+                getattr(row, name).value == getattr(row, name).value
+                for row in self.rows
+            )
+        }
+        return known or self.plotted
 
     def parts(self) -> dict[str, Table]:
         """Returns the tables that are part of this one, by what they are."""

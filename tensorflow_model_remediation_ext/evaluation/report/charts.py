@@ -116,8 +116,14 @@ def charts(name: str, by_model: Mapping[str, Table]) -> list[Chart]:
     Returns:
         The charts.
     """
+    by_model = {
+        model: dataclasses.replace(
+            result, rows=result.rows[: result.most_plotted]
+        )
+        for model, result in by_model.items()
+    }
     results = list(by_model.values())
-    plotted = results[0].plotted
+    plotted = results[0].drawn()
     if type(results[0]).plot is Table.plot and not plotted:
         return []
     if len(results) > 1 and type(results[0]).plot is Table.plot:

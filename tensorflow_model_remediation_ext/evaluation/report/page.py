@@ -136,7 +136,7 @@ def _summary(
     said = "".join(
         f"<li>{escape(text[:1].upper() + text[1:])}</li>" for text in sentences
     )
-    short = f'<ul class="short">{said}</ul><p>{_IN_SHORT}</p>' if said else ""
+    short = f'<p>{_IN_SHORT}</p><ul class="short">{said}</ul>' if said else ""
     if not figures:
         return short + _caveat(_SUMMARY_CAVEAT)
     rows = [

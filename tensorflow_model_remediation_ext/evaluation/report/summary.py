@@ -59,6 +59,9 @@ def _compared(found: Mapping[str, Headline], start: str) -> list[str]:
         return []
     (before, first), *others = known.items()
     if not others:
+        # A lone number without an interval is in the table anyway.
+        if math.isnan(first.estimate.low):
+            return []
         return [f"{start}the {_is(first)} ({before})."]
     return [
         f"{start}{_changed(first, other)} ({model} against {before})."
@@ -67,11 +70,8 @@ def _compared(found: Mapping[str, Headline], start: str) -> list[str]:
 
 
 def _is(headline: Headline) -> str:
-    value, low, high = headline.estimate
-    text = f"{headline.label} is {headline.show(value)}"
-    if math.isnan(low):
-        return f"{text}, without an interval"
-    return f"{text}, between {headline.show(low)} and {headline.show(high)}"
+    value, low, high = map(headline.show, headline.estimate)
+    return f"{headline.label} is {value}, between {low} and {high}"
 
 
 def _changed(before: Headline, after: Headline) -> str:
@@ -99,6 +99,6 @@ def _changed(before: Headline, after: Headline) -> str:
             f"{after.show(other.value)}"
         )
     return (
-        f"the {before.label} {verb} by {before.show(abs(change))}, to "
+        f"the {before.label} {verb} by {abs(change):.2g}, to "
         f"{after.show(other.value)}"
     )
