@@ -13,7 +13,7 @@ import tensorflow_model_remediation_ext
 PACKAGE = tensorflow_model_remediation_ext.__name__
 PATHS = {
     "counterfactual.keras": (
-        "CounterfactualModel CounterfactualPackedInputs PairwiseMSELoss "
+        "AtMost CounterfactualModel CounterfactualPackedInputs PairwiseMSELoss "
         "build_counterfactual_data pack_counterfactual_data metrics models "
         "utils"
     ),
@@ -35,10 +35,26 @@ PATHS = {
     "leace.keras.optimal_transport": (
         "ot_barycenter ot_distance ot_map ot_midpoint"
     ),
+    "min_diff.keras": (
+        "AtMost MinDiffModel MinDiffPackedInputs build_min_diff_dataset "
+        "pack_min_diff_data metrics models utils"
+    ),
+    "min_diff.keras.models": "MinDiffModel",
+    "min_diff.keras.utils": (
+        "MinDiffPackedInputs build_min_diff_dataset map_inputs "
+        "pack_min_diff_data unpack_min_diff_data unpack_original_inputs "
+        "validate_min_diff_structure"
+    ),
+    "min_diff.keras.metrics": "RateGap",
+    "min_diff.losses": (
+        "AbsoluteCorrelationLoss AdjustedMMDLoss GaussianKernel "
+        "LaplacianKernel MMDLoss MinDiffKernel MinDiffLoss RateGapLoss get"
+    ),
     "evaluation": (
         "DisparityRow Estimate FlipReport FlipRow GroupReport GroupRow "
         "ImportanceReport ImportanceRow ProbeReport ProbeRow Report Tradeoff "
-        "TradeoffRow accuracy auc flips flips_of_model group_metrics "
+        "TradeoffMethod TradeoffRow accuracy auc flips flips_of_model "
+        "group_metrics "
         "linear_probe permutation_importance probe_model tradeoff "
         "wilson_interval"
     ),
@@ -85,3 +101,6 @@ def test_one_name_is_one_object():
     losses = importlib.import_module(f"{PACKAGE}.counterfactual.losses")
     assert keras.PairwiseMSELoss is losses.PairwiseMSELoss
     assert keras.models.CounterfactualModel is keras.CounterfactualModel
+    min_diff = importlib.import_module(f"{PACKAGE}.min_diff.keras")
+    assert min_diff.AtMost is keras.AtMost
+    assert min_diff.models.MinDiffModel is min_diff.MinDiffModel

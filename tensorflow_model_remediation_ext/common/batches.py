@@ -23,7 +23,12 @@ def convert_batches(data: Any, convert: Callable) -> Any:
     if isinstance(data, tf.data.Dataset):
         # What the conversion needs must exist before `map` traces it.
         spec = convert(data.element_spec)
-        return data if spec is data.element_spec else data.map(convert)
+        if spec is data.element_spec:
+            return data
+        if type(data.element_spec) is tuple:
+            # `map` passes its parts one by one.
+            return data.map(lambda *batch: convert(batch))
+        return data.map(convert)
     if isinstance(data, keras.utils.PyDataset):
         return _ConvertedPyDataset(data, convert)
     if isinstance(data, GeneratorType):

@@ -38,6 +38,7 @@ from tensorflow_model_remediation_ext.evaluation.probes import (
 from tensorflow_model_remediation_ext.evaluation.report.report import Report
 from tensorflow_model_remediation_ext.evaluation.tradeoff import (
     Tradeoff,
+    TradeoffMethod,
     TradeoffRow,
     tradeoff,
 )
@@ -55,6 +56,7 @@ __all__ = [
     "ProbeRow",
     "Report",
     "Tradeoff",
+    "TradeoffMethod",
     "TradeoffRow",
     "accuracy",
     "auc",
