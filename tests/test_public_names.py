@@ -29,8 +29,10 @@ PATHS = {
     ),
     "leace.keras": (
         "LeaceEraser LeaceFitter LeaceLayer OracleEraser OracleFitter "
-        "QuadraticEditor QuadraticEraser QuadraticFitter "
-        "optimal_linear_shrinkage optimal_transport random_scrub scrub"
+        "QuadraticEditor QuadraticEraser QuadraticFitter SoftQuadraticEditor "
+        "SoftQuadraticEraser SoftQuadraticFitter "
+        "covariance_eraser mmd_eraser optimal_linear_shrinkage "
+        "optimal_transport random_scrub scrub"
     ),
     "leace.keras.optimal_transport": (
         "ot_barycenter ot_distance ot_map ot_midpoint"
@@ -51,12 +53,15 @@ PATHS = {
         "LaplacianKernel MMDLoss MinDiffKernel MinDiffLoss RateGapLoss get"
     ),
     "evaluation": (
-        "DisparityRow Estimate FlipReport FlipRow GroupReport GroupRow "
-        "ImportanceReport ImportanceRow ProbeReport ProbeRow Report Tradeoff "
-        "TradeoffMethod TradeoffRow accuracy auc flips flips_of_model "
-        "group_metrics "
-        "linear_probe permutation_importance probe_model tradeoff "
-        "wilson_interval"
+        "BinRow CalibrationReport CalibrationRow ClassReport ClassRow "
+        "DisparityRow ErrorRow Estimate Evidence ExampleRow FlipReport "
+        "FlipRow FlowRow GeneralizedMeanRow GroupErrorReport GroupReport "
+        "GroupRow ImportanceReport ImportanceRow LeakageReport LeakageRow "
+        "ProbeReport ProbeRow READERS Reading Report SubgroupReport "
+        "SubgroupRow TermReport Tradeoff TradeoffMethod TradeoffRow WorstRow "
+        "accuracy auc "
+        "flips flips_of_model group_metrics leakage linear_probe "
+        "permutation_importance probe_model tradeoff wilson_interval"
     ),
     "datasets": (
         "load_civil_comments load_csv load_embedded_comments load_terms "
@@ -66,6 +71,7 @@ PATHS = {
 # They need an extra, or bring one along.
 OPTIONAL = {
     "leace.beam": ("apache_beam", "FitLeace"),
+    "leace.sklearn": ("sklearn", "LeaceTransformer"),
     "evaluation.tfma": (
         "tensorflow_model_analysis",
         "EvaluateFlips FlipAnalysis analyze_flips load_flips",

@@ -9,7 +9,6 @@ distribution, compilation and class weights are Keras' own.
 """
 
 import inspect
-import warnings
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple
@@ -25,6 +24,10 @@ from tensorflow_model_remediation_ext.common.objectives import (
 from tensorflow_model_remediation_ext.common.outputs import (
     checked_outputs,
     select_outputs,
+)
+from tensorflow_model_remediation_ext.common.overrides import (
+    refuse_overrides,
+    warn_of_lost_overrides,
 )
 from tensorflow_model_remediation_ext.common.packed_data import (
     PackedDataModel,
@@ -111,7 +114,7 @@ class RemediationModel(PackedDataModel):
                 "`original_model` must be a keras.Model (Keras 3). Received: "
                 f"an object of type {kind.__module__}.{kind.__qualname__}"
             )
-        self._refuse_replaced_methods()
+        refuse_overrides(type(self), PackedDataModel, self.replaced_methods)
         dtype = kwargs.pop("dtype", None)
         super().__init__(**kwargs)
         # The wrapper is transparent: the wrapped model casts the inputs, and
@@ -120,7 +123,7 @@ class RemediationModel(PackedDataModel):
         self.dtype_policy = (
             original_model.dtype_policy if dtype is None else dtype
         )
-        self._warn_of_lost_overrides(original_model)
+        warn_of_lost_overrides(type(original_model), type(self))
         self.original_model = original_model
         self.built = original_model.built
         self._taken = frozenset(
@@ -256,6 +259,9 @@ class RemediationModel(PackedDataModel):
 
     # What Keras asks of a model.
 
+    def build(self, *args: Any, **kwargs: Any) -> None:
+        """Leaves it to the wrapped model, which builds where it is called."""
+
     def call(
         self, inputs: Any, training: bool | None = None, mask: Any = None
     ) -> Any:
@@ -286,7 +292,10 @@ class RemediationModel(PackedDataModel):
     ) -> None:
         """Configures training, as `keras.Model.compile`.
 
-        The wrapped model is compiled likewise, with the same optimizer.
+        A wrapped model that was not compiled with an optimizer of its own is
+        compiled too, without one: it evaluates, and to train it alone it is to
+        be compiled by hand. (One optimizer for both would be saved as a part
+        of the wrapped model.)
 
         Args:
             *args: As in `keras.Model.compile`.
@@ -300,13 +309,20 @@ class RemediationModel(PackedDataModel):
         argument = f"{self.penalty_name}_metrics"
         refuse_penalty_metrics((args, kwargs), argument)
         super().compile(*args, **kwargs)
-        kwargs.pop("optimizer", None)
-        self.original_model.compile(self.optimizer, *args[1:], **kwargs)
+        if self._compiles_wrapped():
+            kwargs["optimizer"] = None
+            names = ("loss", "loss_weights", "metrics", "weighted_metrics")
+            kwargs |= dict(zip(names, args[1:], strict=False))
+            self.original_model.compile(**kwargs)
         self._ledger = PenaltyLedger(self.penalty_name, penalty_metrics)
         known = [self.penalty_loss, self._loss_weight, self._ledger.given]
         for objectives in known:
             if isinstance(objectives, dict):
                 self.open_objectives(objectives)
+
+    def _compiles_wrapped(self) -> bool:
+        model = self.original_model
+        return not model.compiled or model.optimizer is None
 
     def open_objectives(self, objectives: Iterable[str]) -> None:
         """Checks the objectives and creates the trackers they still lack."""
@@ -413,8 +429,7 @@ class RemediationModel(PackedDataModel):
                 config.pop(key, None)
         serialize = keras.saving.serialize_keras_object
         original_model = serialize(self.original_model)
-        if self.compiled:
-            # Compiling the wrapper compiles the wrapped model.
+        if self._compiles_wrapped():
             original_model.pop("compile_config", None)
         config |= {
             "original_model": original_model,
@@ -462,45 +477,6 @@ class RemediationModel(PackedDataModel):
     def export(self, filepath: str, *args: Any, **kwargs: Any) -> Any:
         """Exports the wrapped model for serving, as `keras.Model.export`."""
         return self.original_model.export(filepath, *args, **kwargs)
-
-    # Overrides that would have no effect.
-
-    def _refuse_replaced_methods(self) -> None:
-        ours = [c for c in type(self).__mro__ if issubclass(c, PackedDataModel)]
-        for name, instead in self.replaced_methods.items():
-            owner = next((c for c in ours if name in vars(c)), None)
-            if owner is not None:
-                raise TypeError(
-                    f"{owner.__name__} must not override `{name}`, which is "
-                    f"never called: {instead}. Received: {owner.__name__}."
-                    f"{name}"
-                )
-
-    def _warn_of_lost_overrides(self, model: keras.Model) -> None:
-        """Warns of steps of its own, which training the wrapper does not run.
-
-        One that the wrapper's class inherits too is run.
-        """
-        lost = []
-        for name in (
-            "train_step",
-            "test_step",
-            "compute_loss",
-            "compute_metrics",
-        ):
-            owner = next(c for c in type(model).__mro__ if name in vars(c))
-            if not (
-                owner.__module__.startswith("keras.")
-                or issubclass(type(self), owner)
-            ):
-                lost.append(name)
-        if lost:
-            warnings.warn(
-                f"`original_model`, a {type(model).__name__}, overrides "
-                f"{lost}. Trained in a wrapper it uses what `keras.Model` has "
-                "instead: move what they do into the loss, metrics or layers.",
-                stacklevel=4,
-            )
 
 
 def _batch_size(predictions: Any) -> Any:

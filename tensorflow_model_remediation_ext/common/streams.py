@@ -1,21 +1,6 @@
 """Datasets that never end, and those that should hold something."""
 
-from typing import Any
-
 import tensorflow as tf
-
-
-def check_dataset(dataset: Any, name: str) -> None:
-    """Checks that an argument is a `tf.data.Dataset`.
-
-    Raises:
-        TypeError: If it is not.
-    """
-    if not isinstance(dataset, tf.data.Dataset):
-        raise TypeError(
-            f"`{name}` must be a `tf.data.Dataset`. "
-            f"Received: {dataset!r} of type {type(dataset).__name__}"
-        )
 
 
 def endless(dataset: tf.data.Dataset, message: str) -> tf.data.Dataset:

@@ -18,7 +18,7 @@ class RunDirectory:
     """A directory with one JSON file for each finished run.
 
     Files appear whole or not at all, so a run that was interrupted leaves
-    nothing behind, and several processes may fill one directory.
+    nothing, and several processes may fill one directory.
 
     Args:
         path: The directory, made if it is missing; `None` keeps nothing.

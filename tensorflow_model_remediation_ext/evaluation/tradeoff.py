@@ -27,6 +27,7 @@ from tensorflow_model_remediation_ext.evaluation.tables import (
     Row,
     Table,
     extra,
+    keep_within_shares,
     new_axes,
     tidy,
 )
@@ -121,7 +122,7 @@ class Tradeoff(Table[TradeoffRow]):
         "nothing. A small figure of one kind of unfairness says nothing of "
         "the others, and a flip rate of zero is not equal treatment."
     )
-    _columns: ClassVar[tuple[str, ...]] = (
+    columns: ClassVar[tuple[str, ...]] = (
         "name",
         "seeds",
         "quality",
@@ -130,7 +131,7 @@ class Tradeoff(Table[TradeoffRow]):
         "pareto",
         "chosen",
     )
-    _plotted: ClassVar[dict[str, str]] = {
+    plotted: ClassVar[dict[str, str]] = {
         "quality": "quality",
         "unfairness": "unfairness",
     }
@@ -180,12 +181,14 @@ class Tradeoff(Table[TradeoffRow]):
             color="0.2",
             label="chosen",
         )
-        axes.axhline(
-            self.rows[0].quality.value - self.max_quality_loss,
-            color="0.4",
-            linestyle=":",
-            label="limit",
+        limit = self.rows[0].quality.value - self.max_quality_loss
+        axes.axhline(limit, color="0.4", linestyle=":", label="limit")
+        unfairness, qualities = (
+            [end for row in self.rows for end in getattr(row, name)]
+            for name in ("unfairness", "quality")
         )
+        keep_within_shares(axes, "x", unfairness)
+        keep_within_shares(axes, "y", [*qualities, limit])
         axes.set_xlabel(
             f"{self.measure_of_unfairness} "
             f"({100 * self.confidence:g} % intervals)"
@@ -211,6 +214,7 @@ def _draw_method(axes, method, rows, color):
             markersize=5,
             capsize=3,
             color=color,
+            clip_on=False,
             label=None if k or not method else method.replace("$", r"\$"),
         )
         if row.setting is not None:
@@ -250,6 +254,10 @@ def tradeoff(
     measurement, which the seeds share and which is therefore not divided by
     their number, and that of the mean over seeds, from Student's t. With one
     seed it is that of the measurement alone and says nothing about training.
+    Where all measured values lie between 0 and 1, the figure is taken for a
+    share, and its intervals end there. Two seeds say little: expect intervals
+    that are nearly as wide as what is possible. Where seeds agree to the last
+    digit and `measure` gives no intervals, there is none.
 
     Args:
         methods: A `TradeoffMethod` (or its `build` alone) by name; quality is
@@ -276,7 +284,7 @@ def tradeoff(
             written when they are complete. Called again after an interruption,
             or with more methods, settings or seeds, only what is missing is
             built.
-        configuration: Whatever else decides the figures and cannot be seen from
+        configuration: What else decides the figures and cannot be seen from
             here, as JSON: sizes that `build` reads, the version of the data. A
             directory with another configuration, other epochs, options or
             source text of `measure` is refused. A method whose `build` has
@@ -495,6 +503,10 @@ def _figures(measured: Any, name: str) -> tuple[Estimate, Estimate]:
 
 def _summary(points, runs, confidence, limit) -> tuple[TradeoffRow, ...]:
     plain = [quality.value for quality, _ in runs[0]]
+    limits = [
+        _limits(figures[k] for each in runs for figures in each) for k in (0, 1)
+    ]
+    widest = limits[0][1] - limits[0][0]
     columns: list[dict[str, Any]] = []
     for figures in runs:
         qualities, unfair = zip(*figures, strict=True)
@@ -505,9 +517,11 @@ def _summary(points, runs, confidence, limit) -> tuple[TradeoffRow, ...]:
         columns.append(
             {
                 "seeds": len(figures),
-                "quality": _mean(qualities, confidence),
-                "unfairness": _mean(unfair, confidence),
-                "quality_loss": _mean(losses, confidence),
+                "quality": _over_seeds(qualities, confidence, limits[0]),
+                "unfairness": _over_seeds(unfair, confidence, limits[1]),
+                "quality_loss": _over_seeds(
+                    losses, confidence, (-widest, widest)
+                ),
             }
         )
     costs = [(-c["quality"].value, c["unfairness"].value) for c in columns]
@@ -533,7 +547,17 @@ def _dominates(one: tuple[float, float], other: tuple[float, float]) -> bool:
     return one != other and one[0] <= other[0] and one[1] <= other[1]
 
 
-def _mean(estimates: Iterable[Estimate], confidence: float) -> Estimate:
+def _limits(estimates: Iterable[Estimate]) -> tuple[float, float]:
+    """Returns what a figure lies between: 0 and 1 if it looks like a share."""
+    share = all(0 <= estimate.value <= 1 for estimate in estimates)
+    return (0.0, 1.0) if share else (-math.inf, math.inf)
+
+
+def _over_seeds(
+    estimates: Iterable[Estimate],
+    confidence: float,
+    limits: tuple[float, float],
+) -> Estimate:
     """Averages over seeds; joins the errors of measurement and of training."""
     value, low, high = np.array(list(estimates)).T
     mean, n = value.mean(), len(value)
@@ -541,10 +565,15 @@ def _mean(estimates: Iterable[Estimate], confidence: float) -> Estimate:
     if n > 1:
         stats = extra("scipy.stats", "An interval over several seeds")
         spread = stats.t.ppf((1 + confidence) / 2, n - 1)
-        spread *= value.std(ddof=1) / math.sqrt(n)
+        # What differs by a rounding alone tells nothing of other seeds.
+        same = np.allclose(value, value[0], rtol=1e-9, atol=1e-12)
+        spread *= 0.0 if same else value.std(ddof=1) / math.sqrt(n)
         # Plain numbers come without an error of measurement.
         below, above = (
-            math.hypot(0.0 if math.isnan(half) else half, spread)
+            math.hypot(half, spread)
+            if half == half
+            else (spread if spread else math.nan)
             for half in (below, above)
         )
-    return Estimate(float(mean), float(mean - below), float(mean + above))
+    low, high = np.clip([mean - below, mean + above], *limits)
+    return Estimate(float(mean), float(low), float(high))

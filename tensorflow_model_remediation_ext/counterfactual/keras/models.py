@@ -20,8 +20,9 @@ from tensorflow_model_remediation_ext.counterfactual.keras.metrics import (
     CounterfactualGap,
     FlipRate,
 )
-from tensorflow_model_remediation_ext.counterfactual.keras.utils import (
-    CounterfactualPackedInputs,
+from tensorflow_model_remediation_ext.counterfactual.keras.packed import (
+    as_packed,
+    check_batched,
 )
 
 
@@ -36,10 +37,14 @@ class CounterfactualModel(RemediationModel):
 
     where `original_loss` is the compiled loss plus regularization losses, and
     `counterfactual_loss` compares the predictions on both halves of the
-    pairs. All three are logged, `counterfactual_loss` before weighting. Else
-    the model is used as the one it wraps: callbacks, `jit_compile`, mixed
-    precision, `tf.distribute` and saving included. `evaluate` and `predict`
-    take packed and plain data alike; `export` exports the wrapped model.
+    pairs. All three are logged, `counterfactual_loss` before weighting.
+    Otherwise the model is used like the one it wraps: callbacks,
+    `jit_compile`, mixed precision, `tf.distribute` and saving included.
+    `evaluate` and `predict` take packed and plain data alike; `export` exports
+    the wrapped model.
+
+    A KerasHub task with its preprocessor takes packed raw strings or images:
+    the preprocessor is applied to every part of them, once.
 
     The sum holds for each batch; over an epoch, for data whose batches have a
     pair for each example, as packed ones do. `val_loss` holds the penalty where
@@ -47,7 +52,8 @@ class CounterfactualModel(RemediationModel):
 
     The pairs do not touch the state of the wrapped model: batch statistics
     are learned from the data alone, and both halves of a pair see the same
-    dropout mask.
+    dropout mask. That holds for randomness that Keras draws, on each of its
+    backends, and not for what a layer draws in another way, as by `tf.random`.
 
     Callbacks that monitor one of the added figures cannot know which way is
     better: give them `mode="min"`.
@@ -103,6 +109,7 @@ class CounterfactualModel(RemediationModel):
     penalty_name = "counterfactual"
     packed_by = "pack_counterfactual_data"
     target_metrics = (FlipRate, CounterfactualGap)
+    parts_to_run = 2
     replaced_methods = MappingProxyType(
         {
             "compute_counterfactual_loss": "override `compute_penalty`",
@@ -157,9 +164,11 @@ class CounterfactualModel(RemediationModel):
 
     def unpack(self, batch: Any) -> tuple[Any, Any] | None:
         """Splits `CounterfactualPackedInputs`."""
-        if isinstance(batch, CounterfactualPackedInputs):
-            return tuple(batch)
-        return None
+        packed = as_packed(batch)
+        if packed is None:
+            return None
+        check_batched(packed)
+        return tuple(packed)
 
     def compute_penalty(
         self, inputs: Any, loss: Any, training: bool

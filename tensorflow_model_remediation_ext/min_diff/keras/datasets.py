@@ -5,24 +5,25 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tensorflow_model_remediation_ext.common.batching import (
+    Layout,
+    declared_batch_size,
+    layout_of,
+)
+from tensorflow_model_remediation_ext.common.batching import (
+    batch_size as rows_of_batches,
+)
 from tensorflow_model_remediation_ext.common.checks import whole
+from tensorflow_model_remediation_ext.common.elements import (
+    check_dataset,
+    tensor_specs,
+)
 from tensorflow_model_remediation_ext.common.objectives import (
     by_objective,
     unwrap,
 )
-from tensorflow_model_remediation_ext.common.rows import (
-    batch_size as rows_of_batches,
-)
-from tensorflow_model_remediation_ext.common.rows import (
-    declared_batch_size,
-    is_batched,
-    row_count,
-    tensor_specs,
-)
-from tensorflow_model_remediation_ext.common.streams import (
-    check_dataset,
-    endless,
-)
+from tensorflow_model_remediation_ext.common.rows import row_count
+from tensorflow_model_remediation_ext.common.streams import endless
 from tensorflow_model_remediation_ext.min_diff.keras.stratified import (
     stratified_rows,
 )
@@ -154,7 +155,7 @@ def check_batched(dataset: tf.data.Dataset, name: str) -> None:
     alone = (
         len(specs) == 1
         and declared_batch_size(dataset) is None
-        and not is_batched(dataset)
+        and layout_of(dataset) is Layout.EXAMPLES
     )
     if scalars or len(rows) > 1 or (alone and specs[0].shape.rank == 1):
         raise ValueError(
@@ -193,7 +194,7 @@ def _batches(dataset, size, name):
     check_dataset(dataset, name)
     if size is None:
         check_batched(dataset, name)
-    elif is_batched(dataset):
+    elif layout_of(dataset) is Layout.BATCHES:
         dataset = dataset.rebatch(size)
     else:
         dataset = dataset.batch(size)

@@ -22,7 +22,7 @@ from tensorflow_model_remediation_ext.min_diff.keras.checks import (
 )
 from tensorflow_model_remediation_ext.min_diff.keras.metrics import RateGap
 from tensorflow_model_remediation_ext.min_diff.keras.packing import (
-    MinDiffPackedInputs,
+    is_packed,
     unpack_original_inputs,
 )
 from tensorflow_model_remediation_ext.min_diff.kernels import PACKAGE
@@ -149,18 +149,17 @@ class MinDiffModel(RemediationModel):
         self, inputs: Any, training: bool | None = None, mask: Any = None
     ) -> Any:
         """Runs the wrapped model; packed inputs are looked through."""
-        if isinstance(mask, MinDiffPackedInputs):
-            mask = mask.original_inputs
-        return super().call(unpack_original_inputs(inputs), training, mask)
+        inputs, mask = map(unpack_original_inputs, (inputs, mask))
+        return super().call(inputs, training, mask)
 
     def unpack(self, batch: Any) -> tuple[Any, Any] | None:
         """Splits a batch whose `x` is `MinDiffPackedInputs`."""
         inputs, rest = batch, ()
-        if not isinstance(batch, MinDiffPackedInputs):
-            if not isinstance(batch, tuple) or not batch:
+        if not is_packed(batch):
+            if not isinstance(batch, (tuple, list)) or not batch:
                 return None
             inputs, *rest = batch
-        if not isinstance(inputs, MinDiffPackedInputs):
+        if not is_packed(inputs):
             return None
         groups = {
             objective: loss.groups

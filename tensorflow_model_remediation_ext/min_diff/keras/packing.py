@@ -5,13 +5,15 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
+from tensorflow_model_remediation_ext.common.elements import (
+    check_dataset,
+    tensor_specs,
+)
 from tensorflow_model_remediation_ext.common.objectives import (
     by_objective,
     unwrap,
 )
-from tensorflow_model_remediation_ext.common.rows import tensor_specs
 from tensorflow_model_remediation_ext.common.streams import (
-    check_dataset,
     endless,
     keep_cardinality,
 )
@@ -117,6 +119,14 @@ def pack_min_diff_data(
     return packed.prefetch(tf.data.AUTOTUNE)
 
 
+def is_packed(inputs: Any) -> bool:
+    """Returns whether something is `MinDiffPackedInputs`, by its fields.
+
+    `Dataset.load` makes a class of its own of a NamedTuple.
+    """
+    return getattr(inputs, "_fields", None) == MinDiffPackedInputs._fields
+
+
 def unpack_original_inputs(inputs: Any) -> Any:
     """Returns the task's `x` of `MinDiffPackedInputs`.
 
@@ -126,7 +136,7 @@ def unpack_original_inputs(inputs: Any) -> Any:
     Returns:
         `inputs.original_inputs`, or `inputs` itself where it is not packed.
     """
-    if isinstance(inputs, MinDiffPackedInputs):
+    if is_packed(inputs):
         return inputs.original_inputs
     return inputs
 
@@ -140,7 +150,7 @@ def unpack_min_diff_data(inputs: Any) -> Any:
     Returns:
         `inputs.min_diff_data`, or `None` where `inputs` is not packed.
     """
-    if isinstance(inputs, MinDiffPackedInputs):
+    if is_packed(inputs):
         return inputs.min_diff_data
     return None
 

@@ -7,12 +7,18 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tensorflow_model_remediation_ext.common.rows import (
+from tensorflow_model_remediation_ext.common.batching import (
+    Layout,
     inner_sizes_vary,
-    is_batched,
+    layout_of,
+)
+from tensorflow_model_remediation_ext.common.elements import (
+    as_one_argument,
+    tensor_specs,
+)
+from tensorflow_model_remediation_ext.common.rows import (
     keep_rows,
     row_count,
-    tensor_specs,
 )
 from tensorflow_model_remediation_ext.common.streams import endless
 from tensorflow_model_remediation_ext.min_diff.keras.grouping import Grouping
@@ -38,7 +44,7 @@ def stratified_rows(
             "dataset without end"
         )
     batched = _elements_are_batches(dataset)
-    source = tf.data.Dataset.zip((dataset,))
+    source = as_one_argument(dataset)
     grouping = Grouping(group, condition, dataset.element_spec, batched)
     values, shares = _groups_of(source, grouping, groups)
     if batch_size < len(values):
@@ -56,10 +62,12 @@ def stratified_rows(
         isinstance(spec, tf.RaggedTensorSpec)
         for spec in tensor_specs(dataset.element_spec)
     )
-    vary = inner_sizes_vary(dataset.element_spec, batched)
+    vary = inner_sizes_vary(
+        dataset.element_spec, Layout.BATCHES if batched else Layout.EXAMPLES
+    )
     if batched and not ragged and not vary:
         # Fewer, larger steps.
-        source = tf.data.Dataset.zip((dataset.rebatch(_CHUNK_ROWS),))
+        source = as_one_argument(dataset.rebatch(_CHUNK_ROWS))
     streams = []
     for index, value in enumerate(values):
         rows = _rows_of_group(
@@ -82,7 +90,7 @@ def stratified_rows(
 
 
 def _elements_are_batches(dataset):
-    if is_batched(dataset):
+    if layout_of(dataset) is Layout.BATCHES:
         return True
     specs = tensor_specs(dataset.element_spec)
     rows = {spec.shape[0] if spec.shape.rank else None for spec in specs}

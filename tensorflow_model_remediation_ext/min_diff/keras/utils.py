@@ -5,8 +5,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from tensorflow_model_remediation_ext.common.streams import check_dataset
-from tensorflow_model_remediation_ext.common.structures import (
+from tensorflow_model_remediation_ext.common.elements import check_dataset
+from tensorflow_model_remediation_ext.common.objective_structures import (
     validate_structure,
 )
 from tensorflow_model_remediation_ext.min_diff.keras.datasets import (
@@ -14,6 +14,7 @@ from tensorflow_model_remediation_ext.min_diff.keras.datasets import (
 )
 from tensorflow_model_remediation_ext.min_diff.keras.packing import (
     MinDiffPackedInputs,
+    is_packed,
     pack_min_diff_data,
     unpack_min_diff_data,
     unpack_original_inputs,
@@ -60,7 +61,7 @@ def map_inputs(packed: tf.data.Dataset, function: Callable) -> tf.data.Dataset:
 
     def mapped(*element):
         inputs, *rest = element
-        if not isinstance(inputs, MinDiffPackedInputs):
+        if not is_packed(inputs):
             raise ValueError(
                 "`packed` must be packed by `pack_min_diff_data`. "
                 f"Received: {packed.element_spec}"
