@@ -46,7 +46,7 @@ def test_json_has_all_figures_and_no_nan(report, saved, nasty):
     assert flipped["figures"]["9"]["flip_rate_low"] > 0
     assert "not equal treatment" in flipped["caveat"]
     sweep = figures["results"]["Trade-off"]["remediated"]["figures"]
-    assert sweep["10.0"]["flip_rate_high"] == pytest.approx(0.03)
+    assert sweep["10.0"]["unfairness_high"] == pytest.approx(0.03)
 
 
 def test_nothing_is_left_unescaped(page, nasty):
