@@ -7,7 +7,7 @@ where it happened, which is long and about something else.
 import functools
 import re
 from collections.abc import Callable
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import tensorflow as tf
 
@@ -61,7 +61,7 @@ def in_plain_words(function: F) -> F:
             sentence = _unescape(found[1])
         raise tf.errors.InvalidArgumentError(None, None, sentence)
 
-    return wrapped
+    return cast(F, wrapped)
 
 
 def _unescape(text: str) -> str:
