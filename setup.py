@@ -15,9 +15,10 @@ EXTRAS = {
         "fairlearn",
         "matplotlib",
         "pandas",
-        "scikit-learn",
+        "scikit-learn>=1.4",
         "scipy",
     ],
+    "scikit-learn": ["scikit-learn>=1.4"],
     "datasets": ["tensorflow-datasets"],
     "tfma": ["tensorflow-model-analysis"],
     "fairness-indicators": ["fairness-indicators", "dill"],
@@ -27,15 +28,18 @@ EXTRAS = {
     "types": ["mypy==2.4.1"],
     # To run the notebooks outside of Colab.
     "notebooks": ["ipykernel", "nbclient", "nbformat"],
-    # The Keras backends beside TensorFlow, for the tests that train on them.
+    # The Keras backends other than TensorFlow, for the tests that train on them.
     "backends": ["jax", "torch"],
     "test": [
         "hypothesis",
         "matplotlib",
+        "pandas",
+        "polars",
+        "pyarrow",
         "pytest",
         "pytest-xdist",
         "ruff==0.17.6",
-        "scikit-learn",
+        "scikit-learn>=1.4",
         "scipy",
     ],
 }
