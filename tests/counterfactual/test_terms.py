@@ -2,6 +2,7 @@
 
 import re
 import sys
+import unicodedata
 
 import pytest
 import tensorflow as tf
@@ -51,9 +52,24 @@ SWAPS = {
 }
 
 
-def matcher(terms, flags=re.IGNORECASE):
+WORD = r"\w\u200c\u200d" + "".join(
+    re.escape(chr(c))
+    for c in range(sys.maxunicode + 1)
+    if unicodedata.category(chr(c)).startswith("M")
+)
+UNSPACED = re.compile(r"[\u3041-\u30ff\u4e00-\u9fff]+")
+
+
+def matcher(terms, flags=re.IGNORECASE, anywhere=UNSPACED.fullmatch):
     longest_first = sorted(terms, key=len, reverse=True)
-    return rf"(?<!\w)(?:{'|'.join(map(re.escape, longest_first))})(?!\w)", flags
+    patterns = (
+        re.escape(t) if anywhere(t) else rf"{BEFORE}{re.escape(t)}{AFTER}"
+        for t in longest_first
+    )
+    return rf"(?:{'|'.join(patterns)})", flags
+
+
+BEFORE, AFTER = f"(?<![{WORD}])", f"(?![{WORD}])"
 
 
 def remover(terms, flags=re.IGNORECASE):
