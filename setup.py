@@ -6,6 +6,10 @@ from setuptools import find_packages, setup
 
 HERE = pathlib.Path(__file__).parent
 
+# Such as "https://github.com/OWNER/NAME": badges and links come from here, and
+# there are none while it is empty. `python tools/repository.py` writes them.
+REPOSITORY = ""
+
 EXTRAS = {
     "evaluation": [
         "fairlearn",
@@ -40,13 +44,14 @@ EXTRAS = {
 
 setup(
     name="tensorflow-model-remediation-ext",
-    version="0.1.0",
+    version="0.2.0",
     description=(
         "Counterfactual logit pairing and linear concept erasure (LEACE) for "
         "Keras 3 models on TensorFlow."
     ),
     long_description=(HERE / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
+    url=REPOSITORY,
     license="Apache-2.0",
     packages=find_packages(include=["tensorflow_model_remediation_ext*"]),
     package_data={

@@ -61,7 +61,7 @@ def test_flip_rate_falls(figures):
     assert rates["remediated"] < 0.2 * rates["baseline"]
     assert list(figures["figures"]) == ["Accuracy", "AUC"]
     for by_model in figures["figures"].values():
-        assert list(by_model) == ["baseline", "remediated", "erased"]
+        assert list(by_model) == [*rates, "erased", "erased, label kept"]
         for figure in by_model.values():
             assert 0 <= figure["low"] <= figure["value"] <= figure["high"] <= 1
 
@@ -79,17 +79,18 @@ def test_files(ran):
 
 def test_the_concept_is_erased(ran, figures):
     probes = figures["results"]["Probe"]
-    # One term is in use: the concept is whether a comment mentions it.
-    assert "purple" in probes["baseline"]["about"]
-    before, after = (
-        probes[name]["figures"]["linear"] for name in ("baseline", "erased")
-    )
+    assert list(probes) == ["baseline", "erased", "erased, label kept"]
+    before, *erased = (p["figures"]["linear"] for p in probes.values())
     assert before["accuracy_low"] > before["majority_rate"]
-    assert after["accuracy_low"] <= after["majority_rate"]
-    assert after["auc"] < before["auc"] - 0.1
+    for after in erased:
+        assert after["accuracy_low"] <= after["majority_rate"]
+        assert after["auc"] < before["auc"] - 0.1
+    # Flips are shown for the models that they are about.
+    assert list(figures["results"]["Flips"]) == ["baseline", "remediated"]
     texts = tf.constant(["my purple neighbor", "my neighbor"])
-    erased = keras.models.load_model(ran / "erased.keras")
-    assert erased.predict(texts, verbose=0).shape == (2, 1)
+    for name in ("erased", "erased_label_kept"):
+        model = keras.models.load_model(ran / f"{name}.keras")
+        assert model.predict(texts, verbose=0).shape == (2, 1)
 
 
 def test_embedded_comments_have_groups_and_choose_a_weight(
@@ -108,13 +109,39 @@ def test_embedded_comments_have_groups_and_choose_a_weight(
     # A group that no pair mentions has a row and no rate, as null.
     assert "gender" in results["Flips"]["baseline"]["figures"]
     assert list(results) == ["Flips", "Trade-off"] and "Probe" not in printed
-    assert not (tmp_path / "erased.keras").exists()
+    assert not list(tmp_path.glob("erased*.keras"))
     # A fifth of the comments tests, and a fifth of the others tunes.
     assert figures["summary"].startswith("embedded comments: 320 comments")
     rows = results["Trade-off"]["remediated"]["figures"].values()
     (chosen,) = (row for row in rows if row["chosen"])
     assert chosen["quality_loss"] <= 0.01
     assert f"weight {chosen['loss_weight']:g};" in figures["summary"]
+
+
+def test_too_little_to_erase_is_said_before_training(tmp_path, capsys):
+    rows = [f"my teal bag {i},{i % 2}" for i in range(40)]
+    rows += [f"my bag {i},{i % 2}" for i in range(4)]
+    path, terms = tmp_path / "few.csv", tmp_path / "terms.txt"
+    path.write_text("\n".join(["body,rude", *rows]))
+    terms.write_text("teal\n")
+    options = {"csv": path, "terms-file": terms}
+    assert demo.main(arguments_for(tmp_path, **options)) == 2
+    captured = capsys.readouterr()
+    assert "--skip-leace" in captured.err and "Epoch" not in captured.out
+
+
+def test_other_csv_files_and_labels(tmp_path, capsys):
+    rows = [
+        f"my {'teal ' * (i % 3 == 0)}bag é {i};{'NOT_' * (i % 2)}BAD"
+        for i in range(60)
+    ]
+    path, terms = tmp_path / "other.csv", tmp_path / "terms.txt"
+    path.write_text("\n".join(["body;rude", *rows]), encoding="latin-1")
+    terms.write_text("teal\n")
+    options = {"csv": path, "terms-file": terms, "output-dir": tmp_path}
+    others = ["--delimiter=;", "--encoding=latin-1", "--positive-label=BAD"]
+    others += ["--epochs=1", "--clp-epochs=1", "--skip-leace"]
+    assert demo.main(arguments_for(tmp_path, **options) + others) == 0
 
 
 def arguments_for(comments, **changes):
@@ -183,6 +210,7 @@ def test_help_names_every_option(capsys):
     text = capsys.readouterr().out
     for option in (
         "--csv", "--text-column", "--label-column", "--terms-file",
+        "--delimiter", "--encoding", "--positive-label",
         "--civil-comments", "--data-dir", "--limit", "--epochs",
         "--clp-epochs", "--loss-weight", "--batch-size", "--seed",
         "--tune", "--skip-leace", "--output-dir",

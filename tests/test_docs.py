@@ -8,6 +8,7 @@ where the module is missing. So do the examples of docstrings, one by one.
 
 import doctest
 import importlib
+import importlib.util
 import json
 import os
 import pathlib
@@ -124,8 +125,27 @@ def test_every_public_name_is_in_the_reference(package):
     module = importlib.import_module(f"{PACKAGE}.{package}")
     page = ROOT / "docs" / "api" / f"{package.partition('.')[0]}.md"
     listed = set(re.findall(r"^::: \S+\.(\w+)$", page.read_text(), re.M))
-    modules = {"metrics", "models", "utils"}
+    modules = {"metrics", "models", "utils", "optimal_transport"}
     assert set(module.__all__) - modules <= listed
+
+
+def tool(name):
+    """A script of `tools/` as a module."""
+    path = ROOT / "tools" / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(name, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_links_follow_the_address_of_the_repository():
+    repository = tool("repository")
+    cell = ["# Title\n", "\n", "Text."]
+    linked = repository.with_badge(cell, "https://github.com/a/b", "c")
+    assert "github/a/b/blob/main/notebooks/c.ipynb)" in linked[2]
+    other = repository.with_badge(linked, "https://github.com/d/e", "c")
+    assert len(other) == len(linked) and "github/d/e/" in other[2]
+    assert repository.with_badge(other, "", "c") == cell
 
 
 @pytest.mark.parametrize(
@@ -136,10 +156,9 @@ def test_notebooks_are_clean_and_linked(path):
     for cell in notebook["cells"]:
         assert not cell.get("outputs") and not cell.get("execution_count")
     assert notebook["metadata"]["kernelspec"]["name"] == "python3"
-    first, last = ("".join(notebook["cells"][k]["source"]) for k in (0, -1))
-    config = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
-    repository = re.search(r"^repo_url: https://(\S+)$", config, re.M)[1]
-    badge = repository.replace(".com", "", 1)
-    assert f"{badge}/blob/main/notebooks/{path.name})" in first
-    assert "What this does not show" in last
+    first, last = (notebook["cells"][k]["source"] for k in (0, -1))
+    repository = tool("repository")
+    badge = repository.with_badge(first, repository.address(), path.stem)
+    assert first == badge, "run tools/repository.py"
+    assert "What this does not show" in "".join(last)
     assert path.stem in (ROOT / "docs" / "notebooks.md").read_text()

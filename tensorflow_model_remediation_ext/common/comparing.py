@@ -1,71 +1,155 @@
-"""Pairs of predictions, made comparable."""
+"""Predictions made comparable: the one owner of their masks and weights.
 
-from typing import Any
+Masks are taken by the protocol that Keras promises: a layer whose `call` has
+an argument `<input>_mask` is given the mask of that input, on every backend.
+They are folded into weights here, once, and what comes out carries no mask:
+losses and metrics see weights only.
+"""
 
+from typing import Any, NamedTuple
+
+import keras
 from keras import ops
 
 
-def dense_pair(
-    original: Any, counterfactual: Any, owner: str, dtype: Any = None
-) -> tuple[Any, Any]:
-    """Returns both predictions dense, at least of rank 2 and of one shape.
+class Compared(NamedTuple):
+    """Two predictions of one shape, dense and without masks.
+
+    Attributes:
+        original: `[batch, ..., columns]`.
+        counterfactual: Same shape.
+        weight: One weight for each position, in the rank of the predictions
+            without the last axis; 0 where one of the two is masked. `None`
+            for ones.
+        unmasked: Share of the positions that are not masked, a scalar; `None`
+            where there is no mask.
+    """
+
+    original: Any
+    counterfactual: Any
+    weight: Any
+    unmasked: Any
+
+    def weight_for(self, reduction: str | None) -> Any:
+        """Returns the weights to give a Keras loss.
+
+        As Keras does with masks, those that divide by the number of positions
+        count only the ones that are not masked.
+
+        Args:
+            reduction: The `reduction` of the loss.
+        """
+        if self.unmasked is None or reduction not in (
+            "sum_over_batch_size",
+            "mean",
+        ):
+            return self.weight
+        return ops.divide_no_nan(self.weight, self.unmasked)
+
+
+def compare(
+    original: Any,
+    counterfactual: Any,
+    sample_weight: Any,
+    owner: str,
+    dtype: Any = None,
+) -> Compared:
+    """Returns two predictions and their weights, ready to be compared.
 
     Args:
         original: Predictions, `[batch]` or `[batch, ..., columns]`, dense or
-            sparse.
+            sparse, with or without a Keras mask.
         counterfactual: Predictions to compare them with, same shape.
-        owner: Who asks, for the error message.
-        dtype: Dtype to convert to; default: theirs.
-
-    Returns:
-        The two tensors, `[batch]` made `[batch, 1]`.
+        sample_weight: `None`, `[batch]`, `[batch, 1]`, or of the shape of the
+            predictions without the last axis.
+        owner: Who asks, for error messages.
+        dtype: Dtype to convert to; default: theirs, or that of Keras where
+            they are integers or booleans.
 
     Raises:
-        ValueError: If the shapes differ.
+        ValueError: If the shapes differ or the weights do not fit.
     """
-    original = _dense(original, dtype)
-    counterfactual = _dense(counterfactual, dtype)
+    masks = masks_of(original, counterfactual)
+    original = _dense(original, dtype, bool(masks))
+    counterfactual = _dense(counterfactual, dtype, bool(masks))
     shapes = tuple(original.shape), tuple(counterfactual.shape)
-    same = len(shapes[0]) == len(shapes[1]) and all(
-        a is None or b is None or a == b for a, b in zip(*shapes, strict=True)
-    )
-    if not same:
+    if not _may_equal(*shapes):
         raise ValueError(
             f"{owner}: `original` and `counterfactual` predictions must have "
             f"the same shape. Received: original.shape={shapes[0]}, "
             f"counterfactual.shape={shapes[1]}"
         )
-    return original, counterfactual
+    weight, unmasked = fold(sample_weight, masks, original, owner)
+    return Compared(original, counterfactual, weight, unmasked)
 
 
-def joint_mask(original: Any, counterfactual: Any) -> Any:
-    """Returns where neither prediction is masked by Keras, or `None`."""
-    masks = [
-        getattr(p, "_keras_mask", None) for p in (original, counterfactual)
-    ]
-    masks = [mask for mask in masks if mask is not None]
-    return ops.logical_and(masks[0], masks[-1]) if masks else None
+def masks_of(*predictions: Any) -> list[Any]:
+    """Returns the masks that Keras has for some of the predictions."""
+    masks = []
+    for each in predictions:
+        tensor = ops.convert_to_tensor(each)
+        masks.extend(_MASKS(tensor, tensor))
+    return masks
 
 
-def align_weight(sample_weight: Any, predictions: Any, owner: str) -> Any:
-    """Returns weights of pairs in the rank of a loss of the predictions.
+def fold(
+    sample_weight: Any, masks: list[Any], predictions: Any, owner: str
+) -> tuple[Any, Any]:
+    """Folds masks into weights.
+
+    Args:
+        sample_weight: As in `compare`.
+        masks: Booleans, each `[batch, ...]`, false where nothing counts.
+        predictions: Dense, `[batch, ..., columns]`.
+        owner: Who asks, for error messages.
+
+    Returns:
+        The weights, or `None` for ones; and the share of the positions that
+        no mask hides, or `None` without masks.
+
+    Raises:
+        ValueError: If weights or masks do not fit the predictions.
+    """
+    weight = sample_weight
+    if weight is not None:
+        weight = align_weight(weight, predictions, owner)
+    if not masks:
+        return weight, None
+    mask = masks[0]
+    for other in masks[1:]:
+        mask = ops.logical_and(mask, other)
+    mask = align_weight(mask, predictions, owner, "mask")
+    mask = ops.cast(mask, keras.config.floatx())
+    unmasked = ops.mean(mask)
+    return (mask if weight is None else weight * mask), unmasked
+
+
+def align_weight(
+    sample_weight: Any,
+    predictions: Any,
+    owner: str,
+    name: str = "sample_weight",
+) -> Any:
+    """Returns weights in the rank of the predictions without the last axis.
 
     Args:
         sample_weight: `[batch]`, `[batch, 1]`, or of the shape of the
             predictions without the last axis.
         predictions: `[batch]` or `[batch, ..., columns]`.
         owner: Who asks, for the error message.
+        name: What to call the weights there.
 
     Returns:
-        The weights with axes of length 1 added or dropped at the end.
+        The weights as floats, with axes of length 1 added or dropped at the
+        end.
 
     Raises:
         ValueError: If they do not fit.
     """
-    sample_weight = ops.convert_to_tensor(sample_weight)
+    given = ops.convert_to_tensor(sample_weight)
     shape = tuple(predictions.shape)
     shape = shape[:-1] if len(shape) > 1 else shape
-    weight = sample_weight
+    weight = given
     while len(weight.shape) > len(shape) and weight.shape[-1] == 1:
         weight = ops.squeeze(weight, axis=-1)
     while len(weight.shape) < len(shape):
@@ -75,15 +159,46 @@ def align_weight(sample_weight: Any, predictions: Any, owner: str) -> Any:
         for a, b in zip(weight.shape, shape, strict=True)
     ):
         raise ValueError(
-            f"{owner}: `sample_weight` must be of shape {shape[:1]} or "
-            f"{shape}. Received: sample_weight.shape="
-            f"{tuple(sample_weight.shape)}"
+            f"{owner}: `{name}` must be of shape {shape[:1]} or {shape}. "
+            f"Received: {name}.shape={tuple(given.shape)}"
         )
-    return weight
+    return _floats(weight)
 
 
-def _dense(predictions: Any, dtype: Any) -> Any:
+class _Masks(keras.layers.Layer):
+    """Returns the mask that Keras has for its input, in a list.
+
+    Keras hands a mask over as `<argument>_mask` only where a layer has two
+    inputs or more.
+    """
+
+    def call(self, inputs, again, inputs_mask=None):
+        return [] if inputs_mask is None else [inputs_mask]
+
+    def compute_mask(self, inputs, previous_mask):
+        return None
+
+
+_MASKS = _Masks(autocast=False, dtype="float32", name="masks")
+
+
+def _dense(predictions: Any, dtype: Any, masked: bool) -> Any:
     predictions = ops.convert_to_tensor(predictions, dtype=dtype, sparse=False)
     if len(predictions.shape) < 2:
         predictions = ops.reshape(predictions, (-1, 1))
-    return predictions
+    predictions = _floats(predictions)
+    # A new tensor: Keras knows masks by the tensor that they belong to.
+    return ops.copy(predictions) if masked else predictions
+
+
+def _floats(tensor: Any) -> Any:
+    dtype = keras.backend.standardize_dtype(tensor.dtype)
+    if "float" in dtype:
+        return tensor
+    return ops.cast(tensor, keras.config.floatx())
+
+
+def _may_equal(a: tuple, b: tuple) -> bool:
+    return len(a) == len(b) and all(
+        m is None or n is None or m == n for m, n in zip(a, b, strict=True)
+    )

@@ -1,56 +1,70 @@
 """A Keras model that adds a penalty to the loss of the model it wraps.
 
 The penalty is computed from extra inputs that ride along with each batch.
-Training itself is left to Keras: `fit` and `evaluate` turn the packed data
-into plain Keras data whose `x` is a `RemediationInputs`, `call` runs the
-wrapped model on the part of it that is the input proper, and `compute_loss`
-adds the penalties. So loss scaling, regularization, gradient accumulation,
+Training itself is left to Keras: `PackedDataModel` turns the packed data into
+plain Keras data whose `x` is a `RemediationInputs`, `call` runs the wrapped
+model on the part of it that is the input proper, and `compute_loss` adds the
+penalties. So loss scaling, regularization, gradient accumulation,
 distribution, compilation and class weights are Keras' own.
 """
 
 import inspect
-import math
-import numbers
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import keras
 import tensorflow as tf
 from keras import ops
 
-from tensorflow_model_remediation_ext.common.batches import (
-    convert_batches,
-)
 from tensorflow_model_remediation_ext.common.objectives import (
     align,
     by_objective,
-    prefixed,
-    unwrap,
+)
+from tensorflow_model_remediation_ext.common.outputs import (
+    checked_outputs,
+    select_outputs,
+)
+from tensorflow_model_remediation_ext.common.packed_data import (
+    PackedDataModel,
+    RemediationInputs,
+)
+from tensorflow_model_remediation_ext.common.side_effects import (
+    without_side_effects,
 )
 from tensorflow_model_remediation_ext.common.trackers import (
     PenaltyLedger,
     logged_names,
+    own_metrics,
+    refuse_penalty_metrics,
+)
+from tensorflow_model_remediation_ext.common.weighting import (
+    checked_weights,
+    weigh,
 )
 
 
-class RemediationInputs(NamedTuple):
-    """What the wrapper sees as `x`.
+class Penalty(NamedTuple):
+    """The penalty of one objective on one batch.
 
     Attributes:
-        x: Input of the wrapped model.
-        penalty_inputs: Extra inputs of the penalties, by objective.
+        value: A scalar, scaled as Keras losses are.
+        rows: How many rows it is a mean over: its weight in the log of the
+            epoch.
+        updates: For each `update_state` of the penalty's metrics, its
+            positional arguments.
     """
 
-    x: Any
-    penalty_inputs: dict[str, Any]
+    value: Any
+    rows: Any
+    updates: list[tuple]
 
 
-class RemediationModel(keras.Model):
+class RemediationModel(PackedDataModel):
     """Base of the models that add a penalty to the loss of another model.
 
-    Subclasses set `penalty_name` and implement `unpack` and
+    Subclasses set `penalty_name` and `packed_by`, and implement `unpack` and
     `compute_penalty`.
 
     Args:
@@ -58,23 +72,30 @@ class RemediationModel(keras.Model):
         loss: A loss, or a dict of losses by objective.
         loss_weight: Weight of the penalty, finite and not negative, or a dict
             of weights by objective.
+        outputs: Names or positions of the outputs that the penalty is about.
+            Default: those that have a loss in `compile`.
         **kwargs: Passed to `keras.Model`.
 
     Raises:
-        TypeError: If `original_model` is not a `keras.Model`.
-        ValueError: If a weight is negative or not finite, or if `loss` and
-            `loss_weight` are dicts with different objectives.
+        TypeError: If `original_model` is not a `keras.Model`, or a subclass
+            overrides what is never called.
+        ValueError: If a weight is negative or not finite, if `loss` and
+            `loss_weight` are dicts with different objectives, or if `outputs`
+            holds something else than names and positions.
     """
 
-    #: Name of the penalty in logs, and of the function that packs its data.
+    #: Name of the penalty in logs.
     penalty_name: str
-    packed_by: str
+    #: Methods of the predecessor that have no part here, and what to override.
+    replaced_methods: ClassVar[Mapping[str, str]] = {}
 
     def __init__(
         self,
         original_model: keras.Model,
         loss: Any,
         loss_weight: float | dict[str, float] = 1.0,
+        *,
+        outputs: str | int | Iterable[str | int] | None = None,
         **kwargs: Any,
     ):
         if not isinstance(original_model, keras.Model):
@@ -83,19 +104,25 @@ class RemediationModel(keras.Model):
                 "`original_model` must be a keras.Model (Keras 3). Received: "
                 f"an object of type {kind.__module__}.{kind.__qualname__}"
             )
+        self._refuse_replaced_methods()
+        dtype = kwargs.pop("dtype", None)
+        super().__init__(**kwargs)
         # The wrapper is transparent: the wrapped model casts the inputs, and
         # its policy decides on loss scaling in `compile`.
-        kwargs.setdefault("dtype", original_model.dtype_policy)
-        super().__init__(autocast=False, **kwargs)
-        _warn_of_overrides(original_model)
+        self.autocast = False
+        self.dtype_policy = (
+            original_model.dtype_policy if dtype is None else dtype
+        )
+        self._warn_of_lost_overrides(original_model)
         self.original_model = original_model
         self.built = original_model.built
-        self._takes_training = (
-            "training" in inspect.signature(original_model.call).parameters
+        self._taken = frozenset(
+            inspect.signature(original_model.call).parameters
         )
         self.penalty_loss = loss
+        self._outputs = checked_outputs(outputs)
         self._ledger = PenaltyLedger(self.penalty_name, [])
-        self._loss_weight = _checked_weight(loss_weight)
+        self._loss_weight = checked_weights(loss_weight)
         if isinstance(loss, dict) and isinstance(loss_weight, dict):
             # mypy does not tell T from dict[str, T].
             align(loss_weight, loss, "loss_weight")  # type: ignore[arg-type]
@@ -113,7 +140,7 @@ class RemediationModel(keras.Model):
 
     @loss_weight.setter
     def loss_weight(self, value: Any) -> None:
-        checked = _checked_weight(value)
+        checked = checked_weights(value)
         if isinstance(checked, dict) or isinstance(self._loss_weight, dict):
             align(
                 checked,
@@ -121,30 +148,15 @@ class RemediationModel(keras.Model):
                 "loss_weight",
             )
         self._loss_weight = checked
-        # The weight is part of what was traced.
-        if getattr(self, "train_function", None) is not None:
+        if self.compiled:  # The weight is part of what was traced.
             self.make_train_function(force=True)
-        if getattr(self, "test_function", None) is not None:
             self.make_test_function(force=True)
 
     # What a technique says of itself.
 
-    def unpack(self, batch: Any) -> tuple[Any, Any] | None:
-        """Splits a packed batch.
-
-        Args:
-            batch: A batch, or the element spec of a dataset.
-
-        Returns:
-            `(x, y, sample_weight)` as Keras takes it, and the inputs of the
-            penalty, alone or in a dict by objective; `None` if `batch` is not
-            packed.
-        """
-        raise NotImplementedError
-
     def compute_penalty(
         self, inputs: Any, loss: Any, training: bool
-    ) -> tuple[Any, list[tuple]]:
+    ) -> Penalty:
         """Computes the penalty of one objective.
 
         Args:
@@ -153,53 +165,106 @@ class RemediationModel(keras.Model):
             training: Whether the model is being trained.
 
         Returns:
-            The penalty, a scalar scaled as Keras losses are, and for each
-            output of the model the arguments for `update_state` of the
-            penalty's metrics.
+            The penalty, before it is weighted.
         """
         raise NotImplementedError
 
-    def predict_statelessly(self, x: Any, training: bool) -> Any:
-        """Runs the wrapped model and leaves its state as it was.
+    def weigh_penalty(
+        self, objective: str, penalty: Penalty, training: bool
+    ) -> Any:
+        """Returns what a penalty adds to the loss, or `None` for nothing.
 
-        Batch statistics are those of the training data alone, and the seeds
-        of dropout start anew at each call within a step: halves of a pair see
-        the same dropout mask, so that they differ by what is different in
-        them. So a penalty of weight 0 leaves training as it was.
+        Args:
+            objective: The objective of the penalty.
+            penalty: What `compute_penalty` returned.
+            training: Whether the model is being trained.
         """
-        # On JAX the values in force are those of the scope around this one;
-        # elsewhere variables are read where they are, which costs nothing.
-        on_jax = keras.backend.backend() == "jax"
-        variables = self.original_model.variables if on_jax else []
-        with keras.StatelessScope([(v, v.value) for v in variables]):
-            return self(x, training=training)
+        weight = self._loss_weight
+        if isinstance(weight, dict):
+            weight = weight[objective]
+        return weigh(weight, penalty.value)
+
+    def predict_for_penalty(self, x: Any, training: bool) -> dict[str, Any]:
+        """Runs the wrapped model on inputs of a penalty.
+
+        The model's state stays as it was: batch statistics are those of the
+        training data alone, and the seeds of dropout start anew at each call
+        within a step, so that halves of a pair see the same dropout mask and
+        differ by what is different in them. So a penalty of weight 0 leaves
+        training as it was.
+
+        Args:
+            x: Input of the wrapped model.
+            training: Whether the model is being trained.
+
+        Returns:
+            The outputs that the penalty is about, by name.
+        """
+        with without_side_effects(self.original_model):
+            predictions = self(x, training=training)
+        return select_outputs(
+            predictions,
+            getattr(self, "output_names", None),
+            getattr(self, "loss", None),
+            self._outputs,
+        )
 
     # What Keras asks of a model.
 
-    def call(self, inputs: Any, training: bool | None = None) -> Any:
+    def call(
+        self, inputs: Any, training: bool | None = None, mask: Any = None
+    ) -> Any:
         """Runs the wrapped model; packed inputs are looked through."""
         if isinstance(inputs, RemediationInputs):
             inputs = inputs.x
+            mask = mask.x if isinstance(mask, RemediationInputs) else mask
         # Passed on by hand: on JAX there is no call context to learn it from.
         # Keras trains models without the argument in inference mode.
-        training = training if self._takes_training else False
-        return self.original_model(inputs, training=training)
+        training = training if "training" in self._taken else False
+        options = {"training": training}
+        if "mask" in self._taken and any(
+            each is not None for each in keras.tree.flatten(mask)
+        ):
+            options["mask"] = mask
+        return self.original_model(inputs, **options)
+
+    def compute_mask(self, inputs: Any, previous_mask: Any) -> None:
+        """Returns nothing: the wrapped model sets the masks of its outputs."""
 
     @property
     def output_names(self) -> list[str]:
         """Names of the wrapped model's outputs, for losses given by name."""
         return self.original_model.output_names
 
-    def _compile_penalty_metrics(self, metrics: Any) -> None:
-        """Starts new trackers; subclasses call it at the end of `compile`."""
-        self._ledger = PenaltyLedger(self.penalty_name, metrics)
+    def compile(
+        self, *args: Any, penalty_metrics: Any = None, **kwargs: Any
+    ) -> None:
+        """Configures training, as `keras.Model.compile`.
+
+        The wrapped model is compiled likewise, with the same optimizer.
+
+        Args:
+            *args: As in `keras.Model.compile`.
+            penalty_metrics: Metrics of the penalty: one, a list, or a dict of
+                lists by objective.
+            **kwargs: As in `keras.Model.compile`.
+
+        Raises:
+            ValueError: If `metrics` holds one that belongs to the penalty.
+        """
+        argument = f"{self.penalty_name}_metrics"
+        refuse_penalty_metrics((args, kwargs), argument)
+        super().compile(*args, **kwargs)
+        kwargs.pop("optimizer", None)
+        self.original_model.compile(self.optimizer, *args[1:], **kwargs)
+        self._ledger = PenaltyLedger(self.penalty_name, penalty_metrics)
         known = [self.penalty_loss, self._loss_weight, self._ledger.given]
         for objectives in known:
             if isinstance(objectives, dict):
-                self._open_ledger(objectives)
+                self.open_objectives(objectives)
 
-    def _open_ledger(self, objectives: Iterable[str]) -> None:
-        """Checks the objectives and creates what trackers they still lack."""
+    def open_objectives(self, objectives: Iterable[str]) -> None:
+        """Checks the objectives and creates the trackers they still lack."""
         align(self.penalty_loss, objectives, "loss")
         align(self._loss_weight, objectives, "loss_weight")
         if keras.backend.backend() == "tensorflow":
@@ -224,37 +289,34 @@ class RemediationModel(keras.Model):
         if not isinstance(x, RemediationInputs):
             return total
         losses = align(self.penalty_loss, x.penalty_inputs, "loss")
-        weights = align(self._loss_weight, x.penalty_inputs, "loss_weight")
         for objective, inputs in x.penalty_inputs.items():
-            penalty, updates = self.compute_penalty(
-                inputs, losses[objective], training
-            )
-            if weights[objective]:
+            penalty = self.compute_penalty(inputs, losses[objective], training)
+            weighted = self.weigh_penalty(objective, penalty, training)
+            if weighted is not None:
                 # Not `+`: the types may differ under mixed precision.
-                total = ops.add(total, weights[objective] * penalty)
+                total = ops.add(total, weighted)
             self._ledger.losses[objective].update_state(
-                _unscaled(penalty), sample_weight=_batch_size(updates[0][0])
+                _unscaled(penalty.value), sample_weight=penalty.rows
             )
             for metric in self._ledger.metrics[objective]:
-                for update in updates:
+                for update in penalty.updates:
                     metric.update_state(*update)
         return total
 
     @property
     def metrics(self) -> list[keras.Metric]:
         """The total loss, its parts, the compiled and the pairs' metrics."""
-        # Keras looks for those of layers, but not of models, within a model.
-        own = self.original_model._metrics
-        metrics = [*super().metrics, *own]
+        metrics = super().metrics
+        metrics += own_metrics(self.original_model, metrics)
         if not self.compiled:
             return metrics
         trackers = self._ledger.trackers(self._ledger.losses)
         losses = len(self._ledger.losses)
         return [
-            metrics[0],
+            *(metric for metric in metrics if metric.name == "loss"),
             self._ledger.original_loss,
             *trackers[:losses],
-            *metrics[1:],
+            *(metric for metric in metrics if metric.name != "loss"),
             *trackers[losses:],
         ]
 
@@ -271,158 +333,27 @@ class RemediationModel(keras.Model):
                 del results[name]
         return results
 
-    # Packed data become Keras data on their way in.
-
-    def fit(
-        self,
-        x: Any = None,
-        y: Any = None,
-        batch_size: int | None = None,
-        epochs: int = 1,
-        verbose: Any = "auto",
-        callbacks: Any = None,
-        validation_split: float = 0.0,
-        validation_data: Any = None,
-        **kwargs: Any,
-    ) -> Any:
-        """Trains on packed data; otherwise `keras.Model.fit`.
-
-        Args:
-            x: A dataset, `PyDataset` or generator of packed batches.
-            y: Not used: the packed batches hold the targets.
-            batch_size: As in `keras.Model.fit`.
-            epochs: As in `keras.Model.fit`.
-            verbose: As in `keras.Model.fit`.
-            callbacks: As in `keras.Model.fit`.
-            validation_split: As in `keras.Model.fit`.
-            validation_data: Packed data, or any that `keras.Model.fit` takes.
-            **kwargs: As in `keras.Model.fit`.
-
-        Returns:
-            A `keras.callbacks.History`.
-
-        Raises:
-            ValueError: If the data were not packed, or hold other objectives
-                than `loss` and `loss_weight`.
-        """
-        return super().fit(
-            self._keras_data(x, required=True),
-            y,
-            batch_size,
-            epochs,
-            verbose,
-            callbacks,
-            validation_split,
-            self._keras_data(validation_data),
-            **kwargs,
-        )
-
-    def evaluate(self, x: Any = None, *args: Any, **kwargs: Any) -> Any:
-        """Evaluates on packed or plain data, as `keras.Model.evaluate`."""
-        return super().evaluate(self._keras_data(x), *args, **kwargs)
-
-    def predict(self, x: Any, *args: Any, **kwargs: Any) -> Any:
-        """Predicts for packed or plain data, as `keras.Model.predict`."""
-        return super().predict(self._keras_data(x), *args, **kwargs)
-
-    def train_on_batch(
-        self,
-        x: Any,
-        y: Any = None,
-        sample_weight: Any = None,
-        class_weight: Any = None,
-        return_dict: bool = False,
-    ) -> Any:
-        """Trains on one packed batch, as `keras.Model.train_on_batch`."""
-        arguments = self._batch_arguments(x, y, sample_weight, required=True)
-        return super().train_on_batch(*arguments, class_weight, return_dict)
-
-    def test_on_batch(
-        self,
-        x: Any,
-        y: Any = None,
-        sample_weight: Any = None,
-        return_dict: bool = False,
-    ) -> Any:
-        """Tests on a packed or plain batch, as `keras.Model.test_on_batch`."""
-        arguments = self._batch_arguments(x, y, sample_weight)
-        return super().test_on_batch(*arguments, return_dict)
-
-    def predict_on_batch(self, x: Any) -> Any:
-        """Predicts for a packed or plain batch."""
-        return super().predict_on_batch(self._batch_arguments(x)[0])
-
-    def _keras_data(self, data: Any, required: bool = False) -> Any:
-        """Returns `data` with every packed batch made a Keras batch."""
-
-        def convert(batch):
-            return self._keras_batch(batch, required)
-
-        converted = convert_batches(data, convert)
-        if converted is not None:
-            return converted
-        if required or self.unpack(data) is not None:
-            raise self._not_packed(data)
-        return data
-
-    def _keras_batch(self, batch: Any, required: bool) -> Any:
-        """Returns a packed batch as `(RemediationInputs, y, sample_weight)`.
-
-        Any other batch is returned as it is, unless packed ones are required.
-        """
-        parts = self.unpack(batch)
-        if parts is None:
-            if required:
-                raise self._not_packed(batch)
-            return batch
-        original, penalty_inputs = parts
-        penalty_inputs = by_objective(penalty_inputs, "data")
-        self._open_ledger(penalty_inputs)
-        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(original)
-        return keras.utils.pack_x_y_sample_weight(
-            RemediationInputs(x, penalty_inputs), y, sample_weight
-        )
-
-    def _batch_arguments(
-        self,
-        x: Any,
-        y: Any = None,
-        sample_weight: Any = None,
-        required: bool = False,
-    ) -> tuple[Any, Any, Any]:
-        """Returns `x, y, sample_weight` for the `..._on_batch` methods."""
-        batch = self._keras_batch(x, required)
-        if batch is x:
-            return x, y, sample_weight
-        if y is not None or sample_weight is not None:
-            raise ValueError(
-                "`y` and `sample_weight` must be None where `x` is a packed "
-                "batch: it holds them."
-            )
-        return keras.utils.unpack_x_y_sample_weight(batch)
-
-    def _not_packed(self, data: Any) -> ValueError:
-        seen = type(data).__name__
-        if isinstance(data, tf.data.Dataset):
-            seen = f"a dataset of {data.element_spec}"
-        return ValueError(
-            f"`x` must be a dataset, a PyDataset or a generator of batches "
-            f"packed by `{self.packed_by}`, or in `train_on_batch` one of "
-            f"them. Received: {seen}"
-        )
-
     # Saving.
 
     def get_config(self) -> dict:
         """Returns the serialized arguments of the constructor."""
+        config = super().get_config()
+        if isinstance(self, keras.Sequential):  # By inheritance from one, too.
+            for key in ("layers", "build_input_shape"):
+                config.pop(key, None)
         serialize = keras.saving.serialize_keras_object
-        return {
-            "name": self.name,
-            "trainable": self.trainable,
-            "original_model": serialize(self.original_model),
+        original_model = serialize(self.original_model)
+        if self.compiled:
+            # Compiling the wrapper compiles the wrapped model.
+            original_model.pop("compile_config", None)
+        config |= {
+            "original_model": original_model,
             "loss": serialize(_plain(self.penalty_loss)),
             "loss_weight": _plain(self._loss_weight),
         }
+        if self._outputs is not None:
+            config["outputs"] = list(self._outputs)
+        return config
 
     @classmethod
     def from_config(
@@ -462,38 +393,44 @@ class RemediationModel(keras.Model):
         """Exports the wrapped model for serving, as `keras.Model.export`."""
         return self.original_model.export(filepath, *args, **kwargs)
 
+    # Overrides that would have no effect.
 
-def _warn_of_overrides(model: keras.Model) -> None:
-    """Warns of steps of its own, which training the wrapper does not run."""
-    names = ("train_step", "test_step", "compute_loss", "compute_metrics")
-    lost = [
-        name
-        for name in names
-        if not getattr(type(model), name).__module__.startswith("keras.")
-    ]
-    if lost:
-        warnings.warn(
-            f"`original_model`, a {type(model).__name__}, overrides {lost}. "
-            "Trained in a wrapper it uses what `keras.Model` has instead: "
-            "move what they do into the loss, metrics or layers.",
-            stacklevel=4,
-        )
+    def _refuse_replaced_methods(self) -> None:
+        ours = [c for c in type(self).__mro__ if issubclass(c, PackedDataModel)]
+        for name, instead in self.replaced_methods.items():
+            owner = next((c for c in ours if name in vars(c)), None)
+            if owner is not None:
+                raise TypeError(
+                    f"{owner.__name__} must not override `{name}`, which is "
+                    f"never called: {instead}. Received: {owner.__name__}."
+                    f"{name}"
+                )
 
+    def _warn_of_lost_overrides(self, model: keras.Model) -> None:
+        """Warns of steps of its own, which training the wrapper does not run.
 
-def _checked_weight(loss_weight: Any) -> Any:
-    """Returns the weight or weights as floats."""
-    weights = by_objective(loss_weight, "loss_weight")
-    for objective, weight in weights.items():
-        number = isinstance(weight, numbers.Real) and not isinstance(
-            weight, bool
-        )
-        if not (number and math.isfinite(weight) and weight >= 0):
-            raise ValueError(
-                "`loss_weight` must be a finite number, zero or greater. "
-                f"Received: {prefixed(objective, 'loss_weight')}={weight!r}"
+        One that the wrapper's class inherits too is run.
+        """
+        lost = []
+        for name in (
+            "train_step",
+            "test_step",
+            "compute_loss",
+            "compute_metrics",
+        ):
+            owner = next(c for c in type(model).__mro__ if name in vars(c))
+            if not (
+                owner.__module__.startswith("keras.")
+                or issubclass(type(self), owner)
+            ):
+                lost.append(name)
+        if lost:
+            warnings.warn(
+                f"`original_model`, a {type(model).__name__}, overrides "
+                f"{lost}. Trained in a wrapper it uses what `keras.Model` has "
+                "instead: move what they do into the loss, metrics or layers.",
+                stacklevel=4,
             )
-        weights[objective] = float(weight)
-    return unwrap(weights)
 
 
 def _batch_size(predictions: Any) -> Any:

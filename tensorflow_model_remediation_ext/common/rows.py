@@ -83,6 +83,28 @@ def changed_rows(before, after):
     return changed
 
 
+def changed_pairs(original, counterfactual, *weight):
+    """Returns the rows of batched pairs whose halves differ."""
+    return keep_rows(
+        (original, counterfactual, *weight),
+        changed_rows(original, counterfactual),
+    )
+
+
+def differs(original, counterfactual, *_):
+    """Returns whether the halves of a single pair differ."""
+
+    def batch_of_one(tensor):
+        if isinstance(tensor, tf.SparseTensor):
+            return tf.sparse.expand_dims(tensor, 0)
+        return tensor if tensor is None else tf.expand_dims(tensor, 0)
+
+    original, counterfactual = tf.nest.map_structure(
+        batch_of_one, (original, counterfactual)
+    )
+    return changed_rows(original, counterfactual)[0]
+
+
 def assert_same_types(before, after):
     """Raises `ValueError` unless structures, dtypes and kinds are the same."""
     tf.nest.assert_same_structure(before, after, check_types=False)
@@ -150,103 +172,3 @@ def _cells(sparse, rows):
         tf.RaggedTensor.from_value_rowids(values, row, rows)
         for values in (sparse.indices[:, 1:], sparse.values)
     )
-
-
-def batch_size(dataset: tf.data.Dataset) -> int | None:
-    """Returns the number of rows of each batch but the last, if known."""
-    shape = tf.nest.flatten(dataset.element_spec)[0].shape
-    return (shape.rank or None) and (shape[0] or declared_batch_size(dataset))
-
-
-def is_batched(dataset: tf.data.Dataset) -> bool:
-    """Returns whether elements look like batches.
-
-    They do if all their tensors have an axis, and text is among them, or the
-    first axis is of unknown size, or the dataset knows of a batch size.
-    """
-    specs = tensor_specs(dataset.element_spec)
-    return all(spec.shape.rank for spec in specs) and (
-        any(spec.dtype == tf.string for spec in specs)
-        or all(spec.shape[0] is None for spec in specs)
-        or declared_batch_size(dataset) is not None
-    )
-
-
-def tensor_specs(element_spec):
-    """Returns the flat list of specs, without those of `None`s."""
-    kinds = tf.TensorSpec, tf.RaggedTensorSpec, tf.SparseTensorSpec
-    return [s for s in tf.nest.flatten(element_spec) if isinstance(s, kinds)]
-
-
-def inner_sizes_vary(element_spec, batched=True):
-    """Returns whether rows of dense features may differ in shape."""
-    return not all(
-        spec.shape[int(batched) :].is_fully_defined()
-        for spec in tensor_specs(element_spec)
-        if isinstance(spec, tf.TensorSpec)
-    )
-
-
-def declared_batch_size(dataset: tf.data.Dataset) -> int | None:
-    """Returns the size that a batching transformation gave, if known."""
-    if not tf.executing_eagerly():
-        return None
-    # Follows the transformations; -1 wherever they leave the size open.
-    variant = tf.data.experimental.to_variant(dataset)
-    size = int(tf.raw_ops.ComputeBatchSize(input_dataset=variant))
-    return size if size > 0 else None
-
-
-def regroup(sized_rows: tf.data.Dataset, size: int | None) -> tf.data.Dataset:
-    """Regroups rows into batches, the last of which may be smaller.
-
-    Reads the dataset once and lazily, and drops nothing.
-
-    Args:
-        sized_rows: Pairs of an int64 size and a structure of any number of
-            rows.
-        size: The number of rows of a batch; `None` for the first of the sizes
-            in the dataset.
-
-    Returns:
-        A dataset of batches of the structure. Where inner sizes may vary from
-        element to element, so that rows of two of them need not fit into one
-        batch, its elements are those that came, without the empty ones.
-    """
-    rows = sized_rows.map(_second)
-    if inner_sizes_vary(rows.element_spec):
-        return rows.filter(_any_rows)
-    if size is not None:
-        return rows.rebatch(size)
-    return (
-        sized_rows.scan(tf.constant(0, tf.int64), _remember_first_size)
-        .unbatch()
-        .group_by_window(_key, _batch_window, window_size_func=_key_itself)
-    )
-
-
-def _second(_, rows):
-    return rows
-
-
-def _any_rows(*rows):
-    return row_count(rows) > 0
-
-
-def _remember_first_size(first, element):
-    size, rows = element
-    size = tf.where(first > 0, first, size)
-    return size, (tf.fill([row_count(rows)], size), rows)
-
-
-def _key(size, _):
-    return size
-
-
-def _key_itself(size):
-    return size
-
-
-def _batch_window(size, window):
-    # In this order: a ragged row that is not in a batch would become dense.
-    return window.batch(size).map(_second)

@@ -12,6 +12,9 @@ from tensorflow_model_remediation_ext.common.objectives import (
     by_objective,
     prefixed,
 )
+from tensorflow_model_remediation_ext.common.penalty_metric import (
+    PenaltyMetric,
+)
 
 
 class PenaltyLedger:
@@ -81,18 +84,20 @@ class PenaltyLedger:
             metrics: All metrics of the model, with those of the ledger.
 
         Raises:
-            ValueError: If a name of the ledger's metrics is taken.
+            ValueError: If a name of the ledger's figures, or that of the total
+                loss, is taken.
         """
         if self._checked:
             return
         names = Counter(n for metric in metrics for n in logged_names(metric))
-        ours = [m for each in self.metrics.values() for m in each]
-        hidden = {n for m in ours for n in logged_names(m) if names[n] > 1}
+        ours = [self.original_loss, *self.trackers(self.losses)]
+        taken = {"loss", *(n for metric in ours for n in logged_names(metric))}
+        hidden = sorted(name for name in taken if names[name] > 1)
         if hidden:
             raise ValueError(
-                f"`{self._argument}` must have names that nothing else in the "
-                "logs has, or they hide one another. Received: "
-                f"{sorted(hidden)}"
+                f"Metrics, those of `metrics` and `{self._argument}` alike, "
+                "must have names that nothing else in the logs has, or they "
+                f"hide one another. Received: {hidden} more than once"
             )
         self._checked = True
 
@@ -115,3 +120,42 @@ def logged_names(metric: keras.Metric) -> list[str]:
     """Returns the names that a metric has in the logs."""
     result = metric.result()
     return list(result) if isinstance(result, dict) else [metric.name]
+
+
+def own_metrics(
+    model: keras.Model, known: Iterable[keras.Metric]
+) -> list[keras.Metric]:
+    """Returns the metrics that a model holds itself, compiled or not.
+
+    Keras looks for those of layers, but not of models, within a model.
+
+    Args:
+        model: A model within another.
+        known: Metrics to leave out.
+    """
+    # As a layer it has no compiled metrics, but models within it do.
+    held = keras.layers.Layer.metrics.fget(model)
+    known = {id(metric) for metric in known}
+    for layer in model.layers:
+        if isinstance(layer, keras.Model):
+            known |= {id(metric) for metric in layer.metrics}
+    return [metric for metric in held if id(metric) not in known]
+
+
+def refuse_penalty_metrics(arguments: Any, argument: str) -> None:
+    """Raises for a metric of the penalty among the arguments of `compile`.
+
+    Args:
+        arguments: Arguments of `keras.Model.compile`, in any structure.
+        argument: The argument that takes such metrics.
+
+    Raises:
+        ValueError: If there is one.
+    """
+    for each in keras.tree.flatten(arguments):
+        if isinstance(each, PenaltyMetric):
+            raise ValueError(
+                f"`metrics` must not hold {type(each).__name__}, which Keras "
+                "would give labels and predictions: pass it as "
+                f"`{argument}=[...]`. Received: {each!r}"
+            )

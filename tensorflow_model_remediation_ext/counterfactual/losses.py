@@ -8,11 +8,7 @@ import keras
 from keras import ops
 
 from tensorflow_model_remediation_ext.common import transforms
-from tensorflow_model_remediation_ext.common.comparing import (
-    align_weight,
-    dense_pair,
-    joint_mask,
-)
+from tensorflow_model_remediation_ext.common.comparing import compare
 
 PACKAGE = "tensorflow_model_remediation_ext"
 
@@ -88,15 +84,14 @@ class CounterfactualLoss(keras.losses.Loss):
         Raises:
             ValueError: If the shapes do not fit.
         """
-        mask = joint_mask(original, counterfactual)
-        pair = dense_pair(original, counterfactual, self.name, self.dtype)
-        original, counterfactual = map(self._transform, pair)
-        if sample_weight is not None:
-            sample_weight = align_weight(sample_weight, original, self.name)
-        if mask is not None:
-            # Keras reads the mask of a prediction off this attribute.
-            counterfactual._keras_mask = mask
-        return super().__call__(original, counterfactual, sample_weight)
+        pair = compare(
+            original, counterfactual, sample_weight, self.name, self.dtype
+        )
+        return super().__call__(
+            self._transform(pair.original),
+            self._transform(pair.counterfactual),
+            pair.weight_for(self.reduction),
+        )
 
     def call(self, original: Any, counterfactual: Any) -> Any:
         """Returns the penalty of each pair, `[batch, ...]`."""

@@ -5,6 +5,7 @@ Run it with `python -m tensorflow_model_remediation_ext.demo`.
 
 import argparse
 import pathlib
+import re
 import sys
 from collections.abc import Sequence
 
@@ -29,6 +30,8 @@ def run(arguments: argparse.Namespace) -> evaluation.Report:
     keras.utils.set_random_seed(arguments.seed)
     data = task.load(arguments)
     pairs = task.make_pairs(data, data.test)
+    if not arguments.skip_leace:
+        erasure.check(data)
     print(task.summary(data, pairs))
     batches = task.batches(data, arguments.batch_size, arguments.seed)
 
@@ -37,14 +40,11 @@ def run(arguments: argparse.Namespace) -> evaluation.Report:
     training.train(model, batches, arguments.epochs)
     found = {"baseline": task.measure(model, pairs)}
 
+    erased = erasure.Erased({}, {})
     if not arguments.skip_leace:
         # Before remediation, which trains this model on.
-        concept = erasure.concept_of(data)
-        print(f"\nErasing from its representation: {concept.question}")
-        erased, probes = erasure.erase(model, data, concept, arguments.epochs)
-        erased.save(output / "erased.keras")
-        erased = task.measure(erased, pairs)
-
+        print(f"\nErasing from its representation: {erasure.QUESTION}")
+        erased = erasure.erase(model, data, arguments.epochs)
     packed = training.pack(batches, data.all_terms)
     if arguments.tune:
         print("\nSweeping weights of the pairing penalty")
@@ -58,26 +58,26 @@ def run(arguments: argparse.Namespace) -> evaluation.Report:
     clp.fit(packed, epochs=arguments.clp_epochs, shuffle=False)
     model.save(output / "remediated.keras")
     found["remediated"] = task.measure(model, pairs)
+    for name, other in erased.models.items():
+        file_name = re.sub(r"\W+", "_", name)
+        other.save(output / f"{file_name}.keras")
+        found[name] = task.measure_quality(other, data.test)
 
     report = evaluation.Report(
         f"Before and after remediation: {data.name}",
         f"{task.summary(data, pairs)}. Remediated with counterfactual logit "
         f"pairing of weight {arguments.loss_weight:g}; seed {arguments.seed}.",
     )
-    if not arguments.skip_leace:
-        found["erased"] = erased
     for name, results in found.items():
         for what, result in results.items():
             about = task.ABOUT_PAIRS if what == "Flips" else ""
             report.add(name, what, result, about)
     if arguments.tune:
         report.add("remediated", "Trade-off", sweep, task.ABOUT_TUNING)
-    if not arguments.skip_leace:
-        for name, probe in probes.items():
-            about = f"Here the concept is: {concept.question} {erasure.LIMIT}"
-            report.add(name, "Probe", probe, about)
+    for name, probe in erased.probes.items():
+        report.add(name, "Probe", probe, erasure.ABOUT)
     print(f"\n{report}")
-    print(f"\nThe report is in {report.save(output)}, the models beside it")
+    print(f"\nThe report is {report.save(output)}; the models are with it")
     return report
 
 

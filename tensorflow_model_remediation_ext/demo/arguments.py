@@ -12,13 +12,14 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
             "Trains a small text classifier, measures how often its decision "
             "flips when identity terms are removed, trains it on with "
             "counterfactual logit pairing, and measures again on held-out "
-            "data. Beside it, it erases from the model's representation which "
-            "group a comment mentions (LEACE). Writes the models and a report: "
-            "a page, charts and all figures."
+            "data. It also erases from the model's representation whether a "
+            "comment mentions a term (LEACE), with and without keeping what "
+            "predicts the label. Writes the models and a report: a page, "
+            "charts and all figures."
         ),
         epilog=(
             "Without a data option the demo uses embedded comments, in which "
-            "identity terms go with the rude label more often than not."
+            "identity terms come with the rude label more often than not."
         ),
     )
     data = parser.add_argument_group("data")
@@ -37,7 +38,27 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     data.add_argument(
         "--label-column",
         metavar="L",
-        help="column of --csv with the label: 0 or 1, or a score in [0, 1]",
+        help="column of --csv with the label: 0 or 1, true or false, a score "
+        "in [0, 1], or see --positive-label",
+    )
+    data.add_argument(
+        "--positive-label",
+        metavar="P",
+        help="where the labels of --csv are two words, such as BAD and "
+        "NOT_BAD: the one that counts as 1",
+    )
+    data.add_argument(
+        "--delimiter",
+        default=",",
+        metavar="C",
+        help="character between the fields of --csv (default: a comma; "
+        "\\t for a tab)",
+    )
+    data.add_argument(
+        "--encoding",
+        default="utf-8",
+        metavar="E",
+        help="encoding of --csv (default: %(default)s)",
     )
     data.add_argument(
         "--terms-file",
@@ -109,6 +130,8 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         help="where results go (default: %(default)s)",
     )
     arguments = parser.parse_args(argv)
+    # A tab is hard to type in a shell.
+    arguments.delimiter = arguments.delimiter.replace("\\t", "\t")
     if arguments.csv and not (
         arguments.text_column
         and arguments.label_column

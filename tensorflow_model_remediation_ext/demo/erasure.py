@@ -1,129 +1,106 @@
-"""The other way: erase from a representation what a text mentions."""
+"""The other way: erase from a representation whether a text names a term."""
 
 from typing import NamedTuple
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from tensorflow_model_remediation_ext import evaluation
-from tensorflow_model_remediation_ext.counterfactual.terms import TermEditor
-from tensorflow_model_remediation_ext.demo.task import Task, predict
+from tensorflow_model_remediation_ext.demo.task import Task, mentions, predict
 from tensorflow_model_remediation_ext.demo.training import compiled
-from tensorflow_model_remediation_ext.leace.keras import LeaceLayer
-
-LIMIT = (
-    "Without it a decision may still hang on whether there is a term at all, "
-    "which is what flips count."
+from tensorflow_model_remediation_ext.leace.keras import (
+    LeaceEraser,
+    LeaceFitter,
+    LeaceLayer,
 )
 
+QUESTION = "does a comment mention one of the terms?"
+ABOUT = (
+    f"Here a linear reader of the mean of a comment's word vectors is asked: "
+    f"{QUESTION} 'erased' is LEACE. 'erased, label kept' also keeps how the "
+    "representation varies with the label (SPLINCE)."
+)
+_FEWEST = 5
 
-class Concept(NamedTuple):
-    """What is erased, and which texts show it.
 
-    Args:
-        question: What a probe asks.
-        train: Texts to fit the eraser on, and their class ids.
-        test: Held-out texts for the probe, and their class ids.
+class Erased(NamedTuple):
+    """What erasure gave.
+
+    Attributes:
+        models: Models with an eraser in them, by name.
+        probes: What a linear reader finds on held-out texts, by model; the
+            baseline is among them.
     """
 
-    question: str
-    train: tuple[np.ndarray, np.ndarray]
-    test: tuple[np.ndarray, np.ndarray]
+    models: dict[str, keras.Model]
+    probes: dict[str, evaluation.ProbeReport]
 
 
-def concept_of(task: Task) -> Concept:
-    """Whether a text mentions terms that lean towards the label, or others.
+def check(task: Task) -> None:
+    """Raises before training where there is too little to learn from.
 
-    Group A are the terms whose training texts have the label more often than
-    texts with a term have it on average, group B the other terms: a model that
-    learned the bias tells them apart. Texts that mention both groups, or
-    neither, are left out. Where all terms lean one way, the concept is whether
-    a text mentions any of them.
+    Raises:
+        ValueError: If either answer to the question is too rare.
     """
-    texts, labels = task.train.texts, task.train.labels
-    masks = {term: _mentions([term], texts) for term in task.all_terms}
-    average = labels[np.any(list(masks.values()), axis=0)].mean()
-    sides = {True: [], False: []}
-    for term, mask in masks.items():
-        if mask.any():
-            sides[labels[mask].mean() > average].append(term)
-    first, second = sides[True], sides[False]
-    if first and second:
-        question = (
-            f"does a comment mention one of {_some(first)}, or of "
-            f"{_some(second)}?"
-        )
-
-        def select(data):
-            a, b = (_mentions(s, data.texts) for s in (first, second))
-            return data.texts[a != b], a[a != b].astype(np.int64)
-    else:
-        question = f"does a comment mention one of {_some(first + second)}?"
-
-        def select(data):
-            mentions = _mentions(first + second, data.texts)
-            return data.texts, mentions.astype(np.int64)
-
-    concept = Concept(question, select(task.train), select(task.test))
-    for _, ids in (concept.train, concept.test):
-        if np.bincount(ids, minlength=2).min() < 5:
+    for name, data in (("training", task.train), ("held-out", task.test)):
+        found = mentions(task.all_terms, data.texts).sum()
+        if min(found, len(data) - found) < _FEWEST:
             raise ValueError(
-                f"{task.name}: too few comments to ask: {question} Leave the "
+                f"{task.name}: too few comments for the erasure: of "
+                f"{len(data)} {name} comments {found} hold a term, and "
+                f"{_FEWEST} with and {_FEWEST} without are needed. Leave the "
                 "erasure out with --skip-leace"
             )
-    return concept
 
 
-def _some(terms):
-    return ", ".join(terms[:4]) + ("..." if len(terms) > 4 else "")
-
-
-def _mentions(terms, texts):
-    return (TermEditor(terms)(texts) != tf.convert_to_tensor(texts)).numpy()
-
-
-def erase(
-    model: keras.Model, task: Task, concept: Concept, epochs: int
-) -> tuple[keras.Model, dict[str, evaluation.ProbeReport]]:
+def erase(model: keras.Model, task: Task, epochs: int) -> Erased:
     """Erases a concept from a model's representation and reads it anew.
 
     The representation is the mean of a comment's word vectors. Terms add to it,
     so that classes with equal means, which is what LEACE makes them, look
-    alike. Behind the hidden layer they would differ in shape, and a threshold
+    alike. After the hidden layer they would differ in shape, and a threshold
     finds that on held-out comments.
 
     Args:
         model: As from `build_model`, trained; it is left as it is.
         task: The data.
-        concept: What to erase.
-        epochs: How long new layers are trained to read what is left.
+        epochs: How long the layers after the eraser are trained on.
 
     Returns:
-        A model with the eraser in it and new layers behind it, sharing those
-        before it; and what a linear probe finds in the held-out representation
-        without and with the eraser.
+        Models with the eraser in them and copies of the later layers, trained
+        on; they share the layers before it. And what a linear probe finds in
+        the held-out representation without and with the erasers.
     """
     *_, representation, hidden, head = model.layers
     body = keras.Model(model.input, representation.output)
-    layer = LeaceLayer(z_dim=2, name="erase")
-    texts, ids = concept.train
-    layer.adapt(predict(body, texts), ids)
-
-    reader = keras.Sequential(
-        [type(old).from_config(old.get_config()) for old in (hidden, head)]
+    x, held_out = (
+        predict(body, data.texts) for data in (task.train, task.test)
     )
-    compiled(reader).fit(
-        layer(predict(body, task.train.texts)),
-        task.train.labels,
-        epochs=epochs,
-        verbose=0,
+    z, z_held_out = (
+        mentions(task.all_terms, data.texts).astype(np.int64)
+        for data in (task.train, task.test)
     )
-    erased = keras.Model(model.input, reader(layer(representation.output)))
-
-    texts, ids = concept.test
-    features = predict(body, texts)
-    return erased, {
-        "baseline": evaluation.linear_probe(features, ids),
-        "erased": evaluation.linear_probe(layer(features), ids),
+    labels = task.train.labels.astype(np.float64)
+    erasers = {
+        "erased": LeaceEraser.fit(x, z),
+        "erased, label kept": LeaceFitter(x.shape[-1], 1, preserve_dim=1)
+        .update(x, z, labels)
+        .eraser,
     }
+    models = {}
+    probes = {"baseline": evaluation.linear_probe(held_out, z_held_out)}
+    for name, eraser in erasers.items():
+        layer = LeaceLayer(eraser=eraser, name="erase")
+        reader = keras.Sequential(
+            [type(old).from_config(old.get_config()) for old in (hidden, head)]
+        )
+        reader.build(x.shape)
+        reader.set_weights(hidden.get_weights() + head.get_weights())
+        compiled(reader).fit(
+            layer(x), task.train.labels, epochs=epochs, verbose=0
+        )
+        models[name] = keras.Model(
+            model.input, reader(layer(representation.output))
+        )
+        probes[name] = evaluation.linear_probe(layer(held_out), z_held_out)
+    return Erased(models, probes)

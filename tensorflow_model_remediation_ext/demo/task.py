@@ -2,6 +2,7 @@
 
 import argparse
 import pathlib
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import keras
@@ -57,7 +58,12 @@ def load(arguments: argparse.Namespace) -> Task:
     if arguments.csv:
         name = pathlib.Path(arguments.csv).name
         data = datasets.load_csv(
-            arguments.csv, arguments.text_column, arguments.label_column
+            arguments.csv,
+            arguments.text_column,
+            arguments.label_column,
+            encoding=arguments.encoding,
+            delimiter=arguments.delimiter,
+            positive_label=arguments.positive_label,
         )
     elif arguments.civil_comments:
         name = "Civil Comments"
@@ -131,17 +137,31 @@ def make_pairs(task: Task, data: datasets.LabeledText) -> Pairs:
     groups = {}
     if len(task.terms) > 1:
         for group, terms in task.terms.items():
-            mentions = TermEditor(terms)(original) != original
-            groups[group] = mentions.numpy()
+            groups[group] = mentions(terms, original)
     return Pairs(data, original, counterfactual, groups)
+
+
+def mentions(terms: Sequence[str], texts: Any) -> np.ndarray:
+    """Returns which texts hold one of the terms."""
+    texts = tf.convert_to_tensor(texts)
+    return (TermEditor(terms)(texts) != texts).numpy()
+
+
+def measure_quality(
+    model: keras.Model, data: datasets.LabeledText
+) -> dict[str, Any]:
+    """Measures how well a model tells the labels of texts."""
+    predictions = predict(model, data.texts)
+    return {
+        "Accuracy": evaluation.accuracy(data.labels, predictions),
+        "AUC": evaluation.auc(data.labels, predictions),
+    }
 
 
 def measure(model: keras.Model, pairs: Pairs) -> dict[str, Any]:
     """Measures quality on all texts, and flips on those with a term."""
-    predictions = predict(model, pairs.data.texts)
     return {
-        "Accuracy": evaluation.accuracy(pairs.data.labels, predictions),
-        "AUC": evaluation.auc(pairs.data.labels, predictions),
+        **measure_quality(model, pairs.data),
         "Flips": evaluation.flips(
             predict(model, pairs.original),
             predict(model, pairs.counterfactual),

@@ -5,19 +5,6 @@ from __future__ import annotations
 import numpy as np
 
 
-def has_both_labels(positive: np.ndarray, codes: np.ndarray) -> np.ndarray:
-    """Returns, for each group, whether it has positive and negative labels.
-
-    Args:
-        positive: Boolean labels, `[n]`.
-        codes: Group of each example, `[n]`, from 0.
-    """
-    size = codes.max() + 1
-    return (np.bincount(codes[positive], minlength=size) > 0) & (
-        np.bincount(codes[~positive], minlength=size) > 0
-    )
-
-
 def resampled_disparities(
     positive: np.ndarray,
     scores: np.ndarray,
@@ -56,11 +43,7 @@ def resampled_disparities(
     selected = _ratio(true_positive + false_positive, total)
     true_positive_rate = _ratio(true_positive, positives)
     false_positive_rate = _ratio(false_positive, negatives)
-    both = np.flatnonzero(has_both_labels(positive, codes))
-    odds = [
-        _apart(rate[:, both])
-        for rate in (true_positive_rate, false_positive_rate)
-    ]
+    odds = [_apart(rate) for rate in (true_positive_rate, false_positive_rate)]
     return {
         "auc": _apart(
             _resampled_areas(positive, scores, codes, n_groups, n_boot, rng)
@@ -126,6 +109,7 @@ def _apart(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     missing = np.isnan(values)
     low = np.where(missing, np.inf, values).min(axis=1)
     high = np.where(missing, -np.inf, values).max(axis=1)
-    low[missing.all(axis=1)] = np.nan
-    high[missing.all(axis=1)] = np.nan
+    # One group alone is apart from nothing.
+    alone = np.count_nonzero(~missing, axis=1) < 2
+    low[alone] = high[alone] = np.nan
     return high - low, _ratio(low, high)

@@ -13,7 +13,6 @@ from tensorflow_model_remediation_ext.evaluation.checks import (
     require_probabilities,
 )
 from tensorflow_model_remediation_ext.evaluation.group_bootstrap import (
-    has_both_labels,
     resampled_disparities,
 )
 from tensorflow_model_remediation_ext.evaluation.groups import read_labels
@@ -210,7 +209,8 @@ def group_metrics(
 
     Returns:
         A report with a row for all examples and one for each group, and the
-        disparities, those of equalized odds between groups with both labels.
+        disparities. Each is between the groups that have the figure: where
+        fewer than two have it there is no disparity, which is NaN.
 
     Raises:
         ImportError: If Fairlearn, pandas or SciPy is missing.
@@ -362,20 +362,24 @@ def _disparities(
             sensitive_features=groups,
         )
         difference, ratio = frame.difference(), frame.ratio()
-        figures |= {name: (difference[name], ratio[name]) for name in metrics}
-    both = has_both_labels(positive, codes)[codes]
-    for name, rows in (
-        ("demographic_parity", np.full(len(y), True)),
-        ("equalized_odds", both),
-    ):
-        figures[name] = tuple(
-            getattr(fairness, f"{name}_{kind}")(
-                y[rows], d[rows], sensitive_features=groups[rows]
+        # One group alone is apart from nothing.
+        compared = frame.by_group.count() > 1
+        figures |= {
+            name: (
+                (difference[name], ratio[name])
+                if compared[name]
+                else (np.nan, np.nan)
             )
-            if rows.any()
-            else np.nan
-            for kind in ("difference", "ratio")
-        )
+            for name in metrics
+        }
+    figures["demographic_parity"] = figures["selection_rate"]
+    odds = [
+        figures[name] for name in ("true_positive_rate", "false_positive_rate")
+    ]
+    figures["equalized_odds"] = (
+        float(np.fmax(odds[0][0], odds[1][0])),
+        float(np.fmin(odds[0][1], odds[1][1])),
+    )
     return figures
 
 

@@ -56,13 +56,15 @@ def accuracy(
 
 
 def auc(labels: Any, predictions: Any, *, confidence: float = 0.95) -> Estimate:
-    """Estimates the area under the ROC curve, with DeLong's interval.
+    """Estimates the area under the ROC curve, with an interval.
 
     The area is the chance that a random positive example scores above a random
-    negative one, ties counting half. The interval is DeLong's, taken on the
-    logit scale so that it stays within 0 and 1. Where the scores separate the
-    classes without an error its width is zero, which says that the variance
-    cannot be estimated, not that it is zero.
+    negative one, ties counting half. The interval is a score interval, as
+    Wilson's is for a rate: it holds every area that the observed one is
+    compatible with, so it stays within 0 and 1, and has a width even where the
+    scores separate the classes without an error. Its variance is DeLong's. In
+    small classes, where that cannot be estimated well, it is drawn toward
+    the one that Newcombe supposes.
 
     Args:
         labels: Zeros and ones, `[n]` or `[n, 1]`.
@@ -84,7 +86,8 @@ def auc(labels: Any, predictions: Any, *, confidence: float = 0.95) -> Estimate:
         DeLong, DeLong and Clarke-Pearson 1988, "Comparing the areas under two
         or more correlated receiver operating characteristic curves"; computed
         from ranks as in Sun and Xu 2014, "Fast implementation of DeLong's
-        algorithm".
+        algorithm". Newcombe 2006, "Confidence intervals for an effect size
+        measure based on the Mann-Whitney statistic", part 2, method 5.
     """
     normal_quantile(confidence)  # Refuses a bad level before any work.
     positive, scores = labels_and_scores(
@@ -98,7 +101,7 @@ def auc(labels: Any, predictions: Any, *, confidence: float = 0.95) -> Estimate:
             f"Received: {m} positive and {n} negative labels"
         )
     area, influence = ordered_share(positive, scores)
-    return area_estimate(area, influence @ influence, confidence)
+    return area_estimate(area, influence @ influence, m, n, confidence)
 
 
 def ordered_share(
@@ -131,14 +134,43 @@ def ordered_share(
     return float(area), influence
 
 
-def area_estimate(area: float, variance: float, confidence: float) -> Estimate:
-    """Returns an area with its normal interval on the logit scale."""
-    if variance == 0 or not 0 < area < 1:
-        return Estimate(area, area, area)
-    odds = area / (1 - area)
+# A variance estimated from this many examples counts as much as the supposed
+# one. Chosen by simulation: 2 to 100 examples a class, areas of 0.6 to 0.97.
+_PRIOR_EXAMPLES = 10
+
+
+def area_estimate(
+    area: float, variance: float, m: float, n: float, confidence: float
+) -> Estimate:
+    """Returns an area under the ROC curve with its score interval.
+
+    Args:
+        area: The area.
+        variance: Its variance, as estimated from the data.
+        m: Number of positive examples, or an effective number.
+        n: Number of negative examples, or an effective number.
+        confidence: Level of the interval.
+    """
+
+    def supposed(area):
+        # For exponential scores, with the mean of both class sizes.
+        more = (m + n) / 2 - 1
+        spread = 1 + more * ((1 - area) / (2 - area) + area / (1 + area))
+        return area * (1 - area) * spread / (m * n)
+
     z = normal_quantile(confidence)
-    factor = np.exp(z * np.sqrt(variance) / (area * (1 - area)))
-    low, high = 1 / (1 + factor / odds), 1 / (1 + 1 / (odds * factor))
+    size = 2 * m * n / (m + n)
+    known = supposed(area)
+    ratio = variance / known if known > 0 and variance > 0 else 1.0
+    ratio = (_PRIOR_EXAMPLES + size * ratio) / (_PRIOR_EXAMPLES + size)
+    ends = np.array([0.0, 1.0])
+    inner = np.array([area, area])
+    for _ in range(60):
+        middle = (ends + inner) / 2
+        outside = (area - middle) ** 2 > z**2 * ratio * supposed(middle)
+        ends = np.where(outside, middle, ends)
+        inner = np.where(outside, inner, middle)
+    low, high = np.where(np.array([area == 0, area == 1]), area, inner)
     return Estimate(area, float(low), float(high))
 
 

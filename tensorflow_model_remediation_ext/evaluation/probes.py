@@ -132,10 +132,11 @@ def linear_probe(
     An AUC well below 0.5 is a sign of that, and not of a reader that sees
     nothing.
 
-    Accuracy has Wilson's score interval, and the AUC DeLong's; examples are
-    ordered against those of the same fold, since scores of different readers
-    do not compare. Readers of different folds share examples, so their errors
-    are not independent: Wilson's interval with all `n` examples holds the 0.5
+    Accuracy has Wilson's score interval, and the AUC that of `auc`. Examples
+    are ordered against those of the same fold, since scores of different
+    readers do not compare. Readers of different folds share examples, so their
+    errors are not independent: Wilson's interval with all `n` examples holds
+    the 0.5
     of a blind reader in 85 % of trials instead of 95 %. Variances are
     therefore multiplied by Nadeau and Bengio's `1 + cv / (cv - 1)`, which
     errs to the wide side, the more so the plainer the concept. Examples of a
@@ -344,7 +345,11 @@ def _auc(scores, z, folds, groups, inflation, confidence) -> Estimate:
     area = float(np.clip(sum(areas) / len(one_vs_rest), 0, 1))
     influence /= len(one_vs_rest)
     variance = inflation * _variance(influence, groups)
-    return area_estimate(area, variance, confidence)
+    # The scarcest class, counted in what is independent, against the rest.
+    units = z if groups is None else np.unique([z, groups], axis=1)[0]
+    m = np.bincount(units).min() / inflation
+    n = len(units) / inflation - m
+    return area_estimate(area, variance, m, n, confidence)
 
 
 def _variance(influence: np.ndarray, groups: np.ndarray | None) -> float:

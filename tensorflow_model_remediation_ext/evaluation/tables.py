@@ -218,6 +218,7 @@ def plot_estimates(
             capsize=3,
             color=COLORS[k % len(COLORS)],
             label=_plain(label),
+            clip_on=False,
         )
     for label, values in references.items():
         for k, value in enumerate(sorted(values)):
@@ -228,6 +229,9 @@ def plot_estimates(
                 linewidth=1,
                 label=None if k else _plain(label),
             )
+    drawn = [x for each in series.values() for e in each for x in e]
+    drawn += [value for values in references.values() for value in values]
+    keep_within_shares(axes, "x", drawn)
     axes.set_yticks(range(len(names)), [*map(_plain, names)])
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.set_xlabel(_plain(axis_label))
@@ -264,6 +268,20 @@ def tidy(axes: Any, grid: str) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(alpha=0.3, axis=grid)
     axes.set_axisbelow(True)
+
+
+def keep_within_shares(axes: Any, axis: str, values: Iterable[float]) -> None:
+    """Ends an axis at 0 and 1 where everything on it lies between them.
+
+    Args:
+        axes: matplotlib `Axes`.
+        axis: `"x"` or `"y"`.
+        values: All that is drawn along it; NaN is ignored.
+    """
+    drawn = [value for value in values if value == value]
+    if drawn and min(drawn) >= 0 and max(drawn) <= 1:
+        low, high = getattr(axes, f"get_{axis}lim")()
+        getattr(axes, f"set_{axis}lim")(max(low, 0), min(high, 1))
 
 
 def name_of(row: Row) -> Any:

@@ -24,6 +24,7 @@ from tensorflow_model_remediation_ext.evaluation.tables import (
     Row,
     Table,
     extra,
+    keep_within_shares,
     new_axes,
     tidy,
 )
@@ -133,6 +134,7 @@ class Tradeoff(Table[TradeoffRow]):
                 capsize=3,
                 color=COLORS[1] if row.chosen else COLORS[0],
                 label="chosen" if row.chosen else None,
+                clip_on=False,
             )
             axes.annotate(
                 f"{row.loss_weight:g}",
@@ -140,12 +142,14 @@ class Tradeoff(Table[TradeoffRow]):
                 xytext=(6, -12 if k % 2 else 6),
                 textcoords="offset points",
             )
-        axes.axhline(
-            self.rows[0].quality.value - self.max_quality_loss,
-            color="0.4",
-            linestyle=":",
-            label="limit",
+        limit = self.rows[0].quality.value - self.max_quality_loss
+        axes.axhline(limit, color="0.4", linestyle=":", label="limit")
+        rates, qualities = (
+            [end for row in self.rows for end in getattr(row, name)]
+            for name in ("flip_rate", "quality")
         )
+        keep_within_shares(axes, "x", rates)
+        keep_within_shares(axes, "y", [*qualities, limit])
         axes.set_xlabel(f"flip rate ({100 * self.confidence:g} % intervals)")
         axes.set_ylabel("quality")
         tidy(axes, grid="both")
@@ -180,6 +184,10 @@ def tradeoff(
     measurement, which the seeds share and which is therefore not divided by
     their number, and that of the mean over seeds, from Student's t. With one
     seed it is that of the measurement alone and says nothing about training.
+    Where all measured values lie between 0 and 1, the figure is taken for a
+    share, and its intervals end there. Two seeds say little: expect intervals
+    that are nearly as wide as what is possible. Where seeds agree to the last
+    digit and `measure` gives no intervals, there is none.
 
     Args:
         build_model: Takes a weight and returns a compiled model to train. It is
@@ -333,6 +341,11 @@ def _figures(measured: Any, name: str) -> tuple[Estimate, Estimate]:
 
 def _summary(runs, confidence, max_quality_loss) -> Tradeoff:
     plain = [quality.value for quality, _ in runs[0.0]]
+    limits = [
+        _limits(figures[k] for each in runs.values() for figures in each)
+        for k in (0, 1)
+    ]
+    widest = limits[0][1] - limits[0][0]
     columns: dict[float, dict[str, Any]] = {}
     for weight, figures in runs.items():
         qualities, rates = zip(*figures, strict=True)
@@ -342,9 +355,9 @@ def _summary(runs, confidence, max_quality_loss) -> Tradeoff:
         ]
         columns[weight] = {
             "seeds": len(figures),
-            "quality": _mean(qualities, confidence),
-            "flip_rate": _mean(rates, confidence),
-            "quality_loss": _mean(losses, confidence),
+            "quality": _over_seeds(qualities, confidence, limits[0]),
+            "flip_rate": _over_seeds(rates, confidence, limits[1]),
+            "quality_loss": _over_seeds(losses, confidence, (-widest, widest)),
         }
     points = {
         weight: (-c["quality"].value, c["flip_rate"].value)
@@ -375,7 +388,17 @@ def _dominates(one: tuple[float, float], other: tuple[float, float]) -> bool:
     return one != other and one[0] <= other[0] and one[1] <= other[1]
 
 
-def _mean(estimates: Iterable[Estimate], confidence: float) -> Estimate:
+def _limits(estimates: Iterable[Estimate]) -> tuple[float, float]:
+    """Returns what a figure lies between: 0 and 1 if it looks like a share."""
+    share = all(0 <= estimate.value <= 1 for estimate in estimates)
+    return (0.0, 1.0) if share else (-math.inf, math.inf)
+
+
+def _over_seeds(
+    estimates: Iterable[Estimate],
+    confidence: float,
+    limits: tuple[float, float],
+) -> Estimate:
     """Averages over seeds; joins the errors of measurement and of training."""
     value, low, high = np.array(list(estimates)).T
     mean, n = value.mean(), len(value)
@@ -383,10 +406,15 @@ def _mean(estimates: Iterable[Estimate], confidence: float) -> Estimate:
     if n > 1:
         stats = extra("scipy.stats", "An interval over several seeds")
         spread = stats.t.ppf((1 + confidence) / 2, n - 1)
-        spread *= value.std(ddof=1) / math.sqrt(n)
+        # What differs by a rounding alone tells nothing of other seeds.
+        same = np.allclose(value, value[0], rtol=1e-9, atol=1e-12)
+        spread *= 0.0 if same else value.std(ddof=1) / math.sqrt(n)
         # Plain numbers come without an error of measurement.
         below, above = (
-            math.hypot(0.0 if math.isnan(half) else half, spread)
+            math.hypot(half, spread)
+            if half == half
+            else (spread if spread else math.nan)
             for half in (below, above)
         )
-    return Estimate(float(mean), float(mean - below), float(mean + above))
+    low, high = np.clip([mean - below, mean + above], *limits)
+    return Estimate(float(mean), float(low), float(high))

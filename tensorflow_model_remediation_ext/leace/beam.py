@@ -12,7 +12,9 @@ except ImportError as error:
         'pip install "tensorflow_model_remediation_ext[beam]"'
     ) from error
 
+from tensorflow_model_remediation_ext.common.checks import whole
 from tensorflow_model_remediation_ext.leace.leace import LeaceFitter
+from tensorflow_model_remediation_ext.leace.options import LeaceOptions
 
 # Rows to collect before one product over all of them.
 _ROWS = 1024
@@ -53,11 +55,15 @@ class FitLeace(beam.CombineFn):
     """
 
     def __init__(self, x_dim: int, z_dim: int, **options: Any):
-        if options.get("preserve_dim"):
+        checked = LeaceOptions(**options)
+        if checked.preserve_dim:
             raise ValueError("`preserve_dim` is not supported here.")
         super().__init__()
-        self._arguments = {"x_dim": x_dim, "z_dim": z_dim, **options}
-        LeaceFitter(**self._arguments)
+        self._arguments = {
+            "x_dim": whole("x_dim", x_dim),
+            "z_dim": whole("z_dim", z_dim),
+            **vars(checked),
+        }
 
     def create_accumulator(self):
         """No statistics, no elements waiting, and the number of their rows."""

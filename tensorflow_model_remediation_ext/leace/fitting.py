@@ -1,188 +1,180 @@
-"""What fitters share beside their moments: checks, streaming and caching."""
+"""The base of fitters: streaming, merging, state and a cached eraser."""
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, TypeVar
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from tensorflow_model_remediation_ext.common.progress import with_progress
+from tensorflow_model_remediation_ext.leace.arrays import numbers, tensor
+from tensorflow_model_remediation_ext.leace.moments import Moments
+
+FitterT = TypeVar("FitterT", bound="Fitter")
+T = TypeVar("T")
 
 
-def require(*checks: tuple[Any, str]) -> Any:
-    """Context manager: its body runs only if all conditions hold.
+class Fitter(tf.Module):
+    """Streams the statistics that an eraser is computed from.
+
+    A subclass says what its statistics are, has an `update`, and an `eraser`
+    that it gets from `cached`.
 
     Args:
-        *checks: Pairs of a boolean scalar tensor and a message.
-
-    Raises:
-        ValueError: With the first message that applies, in eager mode.
-        tf.errors.InvalidArgumentError: The same in graph mode.
+        moments: The statistics, for each class where there are several.
+        sizes: What another fitter must agree in to be merged, by name.
+        name: Name of the module.
     """
-    if tf.executing_eagerly():
-        for fine, message in checks:
-            if not fine:
-                raise ValueError(message)
-        return tf.control_dependencies(None)
-    return tf.control_dependencies(
-        [tf.debugging.Assert(fine, [message]) for fine, message in checks]
-    )
 
-
-def working_dtype(x: tf.Tensor) -> tf.DType:
-    """The precision to erase in: that of `x`, but at least float32."""
-    return x.dtype if x.dtype == tf.float64 else tf.float32
-
-
-def numbers(name: str, value: Any) -> tf.Tensor:
-    """A tensor of real numbers or booleans.
-
-    Raises:
-        ValueError: If it is none.
-    """
-    try:
-        value = tf.convert_to_tensor(value)
-    except (TypeError, ValueError) as error:
-        raise ValueError(
-            f"`{name}` must be a dense array or tensor of numbers. Received: "
-            f"{name}={value!r}"
-        ) from error
-    if not (
-        value.dtype.is_floating or value.dtype.is_integer or value.dtype.is_bool
+    def __init__(
+        self,
+        moments: Moments | list[Moments],
+        sizes: dict[str, Any],
+        name: str | None = None,
     ):
-        raise ValueError(
-            f"`{name}` must hold real numbers. Received: {name} of dtype "
-            f"{value.dtype.name}"
-        )
-    return value
+        super().__init__(name=name)
+        # Checkpoints of version 0.1.0 know them by this name.
+        self._moments: Any = moments
+        self._own = _Own(sizes)
+
+    def update(self, x: Any, z: Any, sample_weight: Any = None) -> Any:
+        """Adds a batch; either all of it or, on an error, nothing."""
+        raise NotImplementedError
+
+    def fit_dataset(
+        self: FitterT, dataset: Any, verbose: int | str = "auto"
+    ) -> FitterT:
+        """Updates with every batch of a dataset.
+
+        Args:
+            dataset: A `tf.data.Dataset`, a `keras.utils.PyDataset` or another
+                iterable of batches `(x, z)` or `(x, z, sample_weight)`. A
+                `LeaceFitter` with `preserve_dim` takes a tuple `(z, preserve)`
+                as `z`.
+            verbose: `0` for silence, otherwise as in `keras.Model.fit`.
+
+        Returns:
+            The fitter itself.
+
+        Raises:
+            TypeError: If `dataset` is of another type.
+            ValueError: As from `update`; the batches before have been added.
+        """
+        for x, z, weight in batches(dataset, verbose):
+            self.update(x, z, sample_weight=weight)
+        return self
+
+    def merge(self: FitterT, other: FitterT) -> FitterT:
+        """Adds what `other` has seen; the options stay those of this fitter.
+
+        Merging is associative: replicas, shards and processes may each have
+        their own fitter.
+
+        Args:
+            other: A fitter of the same class and sizes.
+
+        Returns:
+            The fitter itself.
+
+        Raises:
+            TypeError: If `other` is of another class.
+            ValueError: If it differs in sizes.
+        """
+        if not isinstance(other, Fitter) or not (
+            isinstance(other, type(self)) or isinstance(self, type(other))
+        ):
+            kind = type(self).__name__
+            article = "an" if kind[0] in "AEIOU" else "a"
+            raise TypeError(
+                f"`other` must be {article} {kind}. Received: other={other!r}"
+            )
+        mine, theirs = self._own.sizes, other._own.sizes
+        if mine != theirs:
+            *first, last = mine
+            raise ValueError(
+                f"`other` must have the same {', '.join(first)} and {last}, "
+                f"{tuple(mine.values())}. Received: {tuple(theirs.values())}"
+            )
+        for moments, more in zip(self._parts, other._parts, strict=True):
+            moments.merge(more)
+        return self
+
+    def get_state(self) -> list[np.ndarray]:
+        """Returns the statistics as arrays, to send to another process."""
+        return [array for part in self._parts for array in part.get_state()]
+
+    def set_state(self, state: list[np.ndarray]) -> None:
+        """Replaces the statistics by those of a fitter of the same sizes.
+
+        Args:
+            state: What `get_state` returned.
+
+        Raises:
+            ValueError: If it is not of such a fitter. Nothing is changed then.
+        """
+        arrays = [np.asarray(numbers("state", array)) for array in state]
+        received = [array.shape for array in arrays]
+        wanted = [shape for part in self._parts for shape in part.state_shapes]
+        if received != wanted:
+            raise ValueError(
+                "`state` must be that of a fitter of the same sizes, arrays of "
+                f"shapes {wanted}. Received: state with shapes {received}"
+            )
+        for part in self._parts:
+            count = len(part.state_shapes)
+            part.set_state(arrays[:count])
+            arrays = arrays[count:]
+
+    def cached(self, compute: Callable[[], T]) -> T:
+        """Returns what was computed from the statistics as they are now.
+
+        Their values decide, not the calls of `update`: those traced into a
+        graph, and restored checkpoints, run no Python of ours.
+
+        Args:
+            compute: Computes it where the statistics have changed.
+        """
+        key = [part.fingerprint() for part in self._parts]
+        if key != self._own.key:
+            self._own.value, self._own.key = compute(), key
+        return self._own.value
+
+    @property
+    def _parts(self) -> list[Moments]:
+        one = isinstance(self._moments, Moments)
+        return [self._moments] if one else self._moments
 
 
-def labels(name: str, value: Any) -> tf.Tensor:
-    """A tensor of real numbers, where booleans are the classes 0 and 1."""
-    value = numbers(name, value)
-    return tf.cast(value, tf.int64) if value.dtype.is_bool else value
+class _Own:
+    """What TensorFlow must not track: a checkpoint holds statistics only."""
+
+    def __init__(self, sizes):
+        self.sizes, self.key, self.value = sizes, None, None
 
 
-def weights(value: Any, leading: tf.TensorShape, dtype: tf.DType) -> tf.Tensor:
-    """Flat sample weights, one for each row.
+def enough_samples(n: Any) -> Any:
+    """Returns whether a covariance can be computed from a total weight.
+
+    There must be more than one sample, counted by weights. Rounding does not
+    make a total of one, as of normalized weights, more than one.
+    """
+    return n > 1.001
+
+
+def degrees_of_freedom(n: float) -> float:
+    """Returns the divisor of a covariance: the number of samples less one.
 
     Raises:
-        ValueError: If they are not of shape `leading`, or no numbers.
+        ValueError: If there are not enough samples.
     """
-    value = numbers("sample_weight", value)
-    if not value.shape.is_compatible_with(leading):
+    if not enough_samples(n):
         raise ValueError(
-            f"`sample_weight` must be of shape {leading}, that of x without "
-            "its last axis. Received: sample_weight of shape "
-            f"{value.shape}"
+            "At least two samples, counted by their weights, are needed. "
+            "Weights count rows: multiply weights that were normalized to sum "
+            f"to one by the number of rows. Received: n={n:g}"
         )
-    return tf.reshape(tf.cast(value, dtype), [-1])
-
-
-def columns_or_ids(
-    name: str,
-    value: Any,
-    size: int,
-    leading: tf.TensorShape,
-    dtype: tf.DType,
-) -> tf.Tensor:
-    """A concept or label as rows, checked as far as its shape is known.
-
-    Args:
-        name: What to call the argument in an error.
-        value: `[..., size]`; `[...]` where `size == 1`; integer class ids
-            `[...]` where `size > 1`.
-        size: Number of columns or classes.
-        leading: The shape `[...]`, that of `x` without its last axis.
-        dtype: To cast columns to.
-
-    Returns:
-        `[n, size]` of dtype `dtype`, or `[n]` int64 class ids, which may be
-        out of range.
-
-    Raises:
-        ValueError: If the dtype or the shape is wrong.
-    """
-    value = labels(name, value)
-    shape, columns = value.shape, leading.concatenate(size)
-    if shape.rank == columns.rank and shape.is_compatible_with(columns):
-        return tf.reshape(tf.cast(value, dtype), [-1, size])
-    if shape.rank == leading.rank and shape.is_compatible_with(leading):
-        if size == 1:
-            return tf.reshape(tf.cast(value, dtype), [-1, 1])
-        if value.dtype.is_integer:
-            return tf.reshape(tf.cast(value, tf.int64), [-1])
-    or_else = "" if size == 1 else " of integer class ids"
-    raise ValueError(
-        f"`{name}` must be of shape {columns}, or {leading}{or_else}, as x and "
-        f"{name}_dim={size} say. Received: {name} of shape {shape} and dtype "
-        f"{value.dtype.name}"
-    )
-
-
-def in_range(
-    name: str, ids: tf.Tensor, num_classes: int
-) -> tuple[tf.Tensor, str]:
-    """The check for `require` that class ids are of existing classes."""
-    fine = tf.reduce_all((ids >= 0) & (ids < num_classes))
-    message = f"`{name}` holds class ids outside of [0, {num_classes})."
-    if tf.executing_eagerly() and not fine:
-        low, high = int(tf.reduce_min(ids)), int(tf.reduce_max(ids))
-        message += f" Received: {name} from {low} to {high}"
-    return fine, message
-
-
-def class_ids(
-    name: str, ids: Any, leading: tf.TensorShape, num_classes: int
-) -> tuple[tf.Tensor, tuple[tf.Tensor, str]]:
-    """Flat int64 class ids, and the check for `require` that all exist.
-
-    Args:
-        name: What to call the argument in an error.
-        ids: Integer array or tensor.
-        leading: The shape wanted.
-        num_classes: Ids are below this.
-
-    Raises:
-        ValueError: If the dtype or the shape is wrong.
-    """
-    ids = labels(name, ids)
-    if not ids.dtype.is_integer or not ids.shape.is_compatible_with(leading):
-        raise ValueError(
-            f"`{name}` must be integer class ids of shape {leading}, that of x "
-            f"without its last axis. Received: {name} of shape {ids.shape} and "
-            f"dtype {ids.dtype.name}"
-        )
-    ids = tf.reshape(tf.cast(ids, tf.int64), [-1])
-    return ids, in_range(name, ids, num_classes)
-
-
-def features(x: Any, x_dim: int) -> tf.Tensor:
-    """`x` as a tensor, checked to be of shape `[..., x_dim]`.
-
-    Raises:
-        ValueError: If it is not, or not numeric.
-    """
-    x = numbers("x", x)
-    rank = x.shape.rank
-    if rank is None or rank < 2 or x.shape[-1] != x_dim:
-        raise ValueError(
-            f"`x` must be of shape [..., {x_dim}]. Received: x of shape "
-            f"{x.shape}"
-        )
-    if not x.dtype.is_floating:
-        raise ValueError(
-            "`x` must be of a floating dtype. Received: x of dtype "
-            f"{x.dtype.name}"
-        )
-    return x
-
-
-def tensor(value: Any) -> tf.Tensor:
-    """A TensorFlow tensor of an array or of any Keras backend's tensor."""
-    if tf.is_tensor(value):
-        return value
-    return tf.convert_to_tensor(keras.ops.convert_to_numpy(value))
+    return n - 1
 
 
 def batches(data: Any, verbose: Any, name: str = "dataset") -> Iterator[tuple]:
@@ -194,9 +186,12 @@ def batches(data: Any, verbose: Any, name: str = "dataset") -> Iterator[tuple]:
         verbose: `0` for silence, otherwise as in `keras.Model.fit`.
         name: What to call `data` in an error.
 
+    Yields:
+        The batches.
+
     Raises:
         TypeError: If `data` is of another type.
-        ValueError: If it never ends, is empty, or a batch is no such tuple.
+        ValueError: If it never ends, is empty, or a batch is not such a tuple.
     """
     empty = True
     for batch in with_progress(data, verbose, name):
@@ -212,28 +207,3 @@ def batches(data: Any, verbose: Any, name: str = "dataset") -> Iterator[tuple]:
         yield x, z, None if weight is None else tensor(weight)
     if empty:
         raise ValueError(f"`{name}` is empty.")
-
-
-def fit_dataset(fitter: Any, dataset: Any, verbose: Any = "auto") -> Any:
-    """Updates a fitter with every batch of a dataset, see `batches`."""
-    for x, z, weight in batches(dataset, verbose):
-        fitter.update(x, z, sample_weight=weight)
-    return fitter
-
-
-class Cache:
-    """A value computed from moments, until these change.
-
-    The moments' variables decide, not the calls of `update`: those traced into
-    a graph, and restored checkpoints, run no Python of ours.
-    """
-
-    def __init__(self):
-        self._key = self._value = None
-
-    def get(self, moments: list, compute: Callable[[], Any]) -> Any:
-        """The cached value, or that of `compute()`."""
-        key = [each.fingerprint() for each in moments]
-        if key != self._key:
-            self._value, self._key = compute(), key
-        return self._value

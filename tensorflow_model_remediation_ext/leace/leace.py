@@ -1,6 +1,5 @@
 """Least-squares concept erasure: LEACE, its orthogonal variant, SPLINCE."""
 
-import functools
 import warnings
 from typing import Any
 
@@ -9,27 +8,28 @@ import numpy as np
 import tensorflow as tf
 
 from tensorflow_model_remediation_ext.common.checks import whole
-from tensorflow_model_remediation_ext.leace import fitting
+from tensorflow_model_remediation_ext.leace import arrays, labels, leftovers
+from tensorflow_model_remediation_ext.leace.erasing import erased
+from tensorflow_model_remediation_ext.leace.fitting import (
+    Fitter,
+    degrees_of_freedom,
+)
+from tensorflow_model_remediation_ext.leace.folding import folded
+from tensorflow_model_remediation_ext.leace.leftovers import Leftover
 from tensorflow_model_remediation_ext.leace.moments import Moments
-from tensorflow_model_remediation_ext.leace.projections import (
-    projections,
-)
-from tensorflow_model_remediation_ext.leace.shrinkage import (
-    shrink_strips,
-)
-from tensorflow_model_remediation_ext.leace.sums import assemble, outer
-
-METHODS = ("leace", "orth")
-NOTHING = "The concept does not vary with `x` by more than "
+from tensorflow_model_remediation_ext.leace.options import LeaceOptions
+from tensorflow_model_remediation_ext.leace.projections import projections
+from tensorflow_model_remediation_ext.leace.shrinkage import shrink_strips
+from tensorflow_model_remediation_ext.leace.sums import assemble
 
 
 class LeaceEraser(tf.Module):
     """The affine map `x - (x - bias) proj_right^T proj_left^T`.
 
     On the data it was fitted on, no linear reader of the result does better
-    than one that ignores it, but for what `svd_tol` of the `LeaceFitter` leaves
-    in, of which that warns. That says nothing about nonlinear readers, nor,
-    beyond sampling error, about other data.
+    than one that ignores it, except for what `svd_tol` of the `LeaceFitter`
+    leaves in; the fitter warns about it. That says nothing about nonlinear
+    readers. On other data there is sampling error.
 
     Args:
         proj_left: `[x_dim, r]`.
@@ -69,8 +69,10 @@ class LeaceEraser(tf.Module):
         name: str | None = None,
     ):
         super().__init__(name=name)
-        proj_left = tf.convert_to_tensor(proj_left)
-        proj_right = tf.convert_to_tensor(proj_right, proj_left.dtype)
+        proj_left = arrays.floats("proj_left", proj_left)
+        proj_right = tf.cast(
+            arrays.floats("proj_right", proj_right), proj_left.dtype
+        )
         if proj_left.shape.rank != 2 or (
             proj_right.shape != proj_left.shape[::-1]
         ):
@@ -86,7 +88,7 @@ class LeaceEraser(tf.Module):
         )
         self.bias = None
         if bias is not None:
-            bias = tf.convert_to_tensor(bias, proj_left.dtype)
+            bias = tf.cast(arrays.floats("bias", bias), proj_left.dtype)
             if bias.shape != proj_left.shape[:1]:
                 raise ValueError(
                     f"`bias` must be of shape {proj_left.shape[:1]}. Received: "
@@ -96,14 +98,14 @@ class LeaceEraser(tf.Module):
 
     @classmethod
     def fit(cls, x: Any, z: Any, **options: Any) -> "LeaceEraser":
-        """Fits to data at once, see `LeaceFitter.fit`."""
+        """Returns the eraser of `LeaceFitter.fit(x, z, **options)`."""
         return LeaceFitter.fit(x, z, **options).eraser
 
     def __call__(self, x: Any) -> tf.Tensor:
-        """Erases the concept.
+        """Returns `x` without the concept.
 
         Args:
-            x: `[..., x_dim]` of any floating dtype.
+            x: `[..., x_dim]` of any floating dtype, one row or many.
 
         Returns:
             A tensor of the shape and dtype of `x`.
@@ -111,15 +113,8 @@ class LeaceEraser(tf.Module):
         Raises:
             ValueError: On a wrong shape or dtype.
         """
-        x_dim = self.proj_left.shape[0]
-        x = fitting.features(x, x_dim)
-        fitted = [self.proj_left, self.proj_right]
-        if self.bias is not None:
-            fitted.append(self.bias)
-        erase = _erasing(x.dtype, self.proj_left.dtype, len(fitted))
-        rows = tf.reshape(x, [-1, x_dim])
-        erased = erase(rows, *map(tf.convert_to_tensor, fitted))
-        return tf.ensure_shape(tf.reshape(erased, tf.shape(x)), x.shape)
+        x = arrays.features(x, self.proj_left.shape[0])
+        return erased(x, self.proj_left, self.proj_right, self.bias)
 
     @property
     def P(self) -> tf.Tensor:  # noqa: N802, the paper's name
@@ -128,7 +123,7 @@ class LeaceEraser(tf.Module):
         return eye - self.proj_left @ self.proj_right
 
     def fold_into(self, dense: keras.layers.Dense) -> keras.layers.Dense:
-        """A Dense layer that does what erasing and then `dense` would do.
+        """Returns a Dense layer that does what erasing and then `dense` does.
 
         Args:
             dense: A built layer over `x_dim` inputs; it is left as it is.
@@ -140,41 +135,13 @@ class LeaceEraser(tf.Module):
             TypeError: If `dense` is not a plain `keras.layers.Dense`.
             ValueError: If it is not built or takes another number of inputs.
         """
-        if type(dense) is not keras.layers.Dense:
-            raise TypeError(
-                "`dense` must be a keras.layers.Dense. Received: "
-                f"{type(dense).__name__}"
-            )
-        x_dim = self.proj_left.shape[0]
-        if not dense.built or dense.kernel.shape[0] != x_dim:
-            shape = dense.kernel.shape if dense.built else "not built"
-            raise ValueError(
-                f"`dense` must be built with {x_dim} inputs. Received: dense "
-                f"with kernel: {shape}"
-            )
-        config = dense.get_config()
-        config["use_bias"] = dense.use_bias or self.bias is not None
-        folded = keras.layers.Dense.from_config(config)
-        folded.build((None, x_dim))
-        to_numpy = keras.ops.convert_to_numpy
-        kernel = np.asarray(to_numpy(dense.kernel), np.float64)
-        # K' = P^T K and b' = b + ((I - P) mean)^T K.
-        left, right = self.proj_left.numpy(), self.proj_right.numpy()
-        inner = left.T @ kernel
-        weights = [kernel - right.T @ inner]
-        if config["use_bias"]:
-            bias = np.zeros(kernel.shape[1])
-            if dense.use_bias:
-                bias = bias + np.asarray(to_numpy(dense.bias), np.float64)
-            if self.bias is not None:
-                bias = bias + (right @ self.bias.numpy()) @ inner
-            weights.append(bias)
-        folded.set_weights(weights)
-        folded.trainable = dense.trainable
-        return folded
+        bias = None if self.bias is None else self.bias.numpy()
+        return folded(
+            dense, self.proj_left.numpy(), self.proj_right.numpy(), bias
+        )
 
 
-class LeaceFitter(tf.Module):
+class LeaceFitter(Fitter):
     """Streams the statistics that a `LeaceEraser` is computed from.
 
     Sample weights count rows: weight two is the row twice, weight zero the row
@@ -238,31 +205,26 @@ class LeaceFitter(tf.Module):
         preserve_dim: int = 0,
         name: str | None = None,
     ):
-        super().__init__(name=name)
-        if method not in METHODS:
-            raise ValueError(
-                f"`method` must be one of {METHODS}. Received: "
-                f"method={method!r}"
-            )
-        if not (isinstance(svd_tol, (int, float, np.number)) and svd_tol >= 0):
-            raise ValueError(
-                "`svd_tol` must be a number that is not negative. Received: "
-                f"svd_tol={svd_tol!r}"
-            )
+        options = LeaceOptions(
+            method, affine, shrinkage, svd_tol, dtype, preserve_dim
+        )
         self.x_dim = whole("x_dim", x_dim, 1)
         self.z_dim = whole("z_dim", z_dim, 1)
-        self.preserve_dim = whole("preserve_dim", preserve_dim, 0)
-        self.method, self.affine = method, affine
-        self.shrinkage, self.svd_tol = shrinkage, svd_tol
-        self._moments = Moments(
+        self.options, self.preserve_dim = options, options.preserve_dim
+        moments = Moments(
             self.x_dim,
             self.z_dim + self.preserve_dim,
             xx=method == "leace",
-            dtype=dtype,
+            dtype=options.dtype,
+            z_names=("z", "preserve") if self.preserve_dim else ("z",),
         )
-        if preserve_dim:
-            self._moments.z_name = "z` or `preserve"
-        self._cache = fitting.Cache()
+        sizes = {
+            "x_dim": self.x_dim,
+            "z_dim": self.z_dim,
+            "preserve_dim": self.preserve_dim,
+            "method": method,
+        }
+        super().__init__(moments, sizes, name)
 
     @classmethod
     def fit(
@@ -270,17 +232,22 @@ class LeaceFitter(tf.Module):
         x: Any,
         z: Any,
         *,
+        z_dim: int | None = None,
         preserve: Any = None,
         sample_weight: Any = None,
         **options: Any,
     ) -> "LeaceFitter":
-        """A fitter that has seen these data, its sizes inferred from them.
+        """Returns a fitter that has seen these data, of inferred sizes.
 
         Args:
-            x: `[..., x_dim]`.
-            z: `[..., z_dim]`, or `[...]`: integers above one are class ids,
-                anything else is one column.
-            preserve: Task labels like `z`, or `None`.
+            x: `[..., x_dim]` of any floating dtype, or a table.
+            z: `[..., z_dim]` columns, or `[...]`. Floats `[...]` are one
+                column, and so are zeros and ones. Other integers `[...]` are
+                class ids if they are 0 to k - 1, each of them there.
+            z_dim: Number of columns or classes, where `z` may be read in more
+                than one way: 1 for one column of integers, such as ages.
+            preserve: Task labels like `z`, or `None`; the option
+                `preserve_dim` says what `z_dim` says for `z`.
             sample_weight: `[...]` or `None`.
             **options: Of the constructor.
 
@@ -288,13 +255,18 @@ class LeaceFitter(tf.Module):
             The fitter.
 
         Raises:
-            ValueError: As from `update`.
+            ValueError: As from `update`, and on integers that may be numbers
+                or class ids.
         """
-        x, z = fitting.numbers("x", x), fitting.labels("z", z)
+        x, z = arrays.rows("x", x), labels.labels("z", z)
         if preserve is not None:
-            preserve = fitting.labels("preserve", preserve)
-            options["preserve_dim"] = width(x, preserve)
-        fitter = cls(x.shape[-1], width(x, z), **options)
+            preserve = labels.labels("preserve", preserve)
+            if "preserve_dim" not in options:
+                size = labels.inferred_size("preserve", preserve, x)
+                options["preserve_dim"] = size
+        if z_dim is None:
+            z_dim = labels.inferred_size("z", z, x)
+        fitter = cls(x.shape[-1], z_dim, **options)
         return fitter.update(x, z, preserve, sample_weight)
 
     def update(
@@ -327,7 +299,7 @@ class LeaceFitter(tf.Module):
                 f"preserve_dim={self.preserve_dim}"
             )
         if preserve is not None:
-            x = fitting.features(x, self.x_dim)
+            x = arrays.features(x, self.x_dim, least_rank=2)
             z = tf.concat(
                 [
                     self._columns("z", z, self.z_dim, x),
@@ -342,67 +314,11 @@ class LeaceFitter(tf.Module):
 
     def _columns(self, name, value, size, x):
         dtype = self._moments.dtype
-        rows = fitting.columns_or_ids(name, value, size, x.shape[:-1], dtype)
+        rows = labels.columns_or_ids(name, value, size, x.shape[:-1], dtype)
         if rows.dtype == tf.int64:
-            with fitting.require(fitting.in_range(name, rows, size)):
+            with arrays.require(labels.in_range(name, rows, size)):
                 rows = tf.one_hot(rows, size, dtype=dtype)
         return rows
-
-    def fit_dataset(self, dataset: Any, verbose: Any = "auto") -> "LeaceFitter":
-        """Updates with every batch of a dataset.
-
-        Args:
-            dataset: A `tf.data.Dataset` or another iterable of `(x, z)` or
-                `(x, z, sample_weight)`; with `preserve_dim`, `z` is a tuple
-                `(z, preserve)`.
-            verbose: `0` for silence, otherwise as in `keras.Model.fit`.
-
-        Returns:
-            The fitter itself.
-
-        Raises:
-            ValueError: As from `update`; the batches before have been added.
-        """
-        return fitting.fit_dataset(self, dataset, verbose)
-
-    def merge(self, other: "LeaceFitter") -> "LeaceFitter":
-        """Adds what `other` has seen; the options stay those of this fitter.
-
-        Merging is associative: replicas, shards and processes may each have
-        their own fitter.
-
-        Args:
-            other: A fitter of the same sizes and method.
-
-        Returns:
-            The fitter itself.
-
-        Raises:
-            TypeError: If `other` is not a `LeaceFitter`.
-            ValueError: If it differs in sizes or method.
-        """
-        if not isinstance(other, LeaceFitter):
-            raise TypeError(
-                f"`other` must be a LeaceFitter. Received: other={other!r}"
-            )
-        mine, theirs = (
-            (f.x_dim, f.z_dim, f.preserve_dim, f.method) for f in (self, other)
-        )
-        if mine != theirs:
-            raise ValueError(
-                "`other` must have the same x_dim, z_dim, preserve_dim and "
-                f"method {mine}. Received: {theirs}"
-            )
-        self._moments.merge(other._moments)
-        return self
-
-    def get_state(self) -> list[np.ndarray]:
-        """The statistics as arrays, to send to another process."""
-        return self._moments.get_state()
-
-    def set_state(self, state: list[np.ndarray]) -> None:
-        """Replaces the statistics by those from a fitter of the same sizes."""
-        self._moments.set_state(state)
 
     @property
     def n(self) -> float:
@@ -427,19 +343,20 @@ class LeaceFitter(tf.Module):
             ValueError: If it is not tracked, or there are fewer than two
                 samples.
         """
-        self._require_samples()
-        if self.method != "leace":
+        degrees_of_freedom(self.n)
+        if self.options.method != "leace":
             raise ValueError(
                 "`sigma_xx` is tracked only with method='leace'. Received: "
-                f"method={self.method!r}"
+                f"method={self.options.method!r}"
             )
         return assemble(self._sigma_strips())
 
     def _sigma_strips(self):
         strips, n = self._moments.scatter_strips(), self.n
+        shrinkage = self.options.shrinkage
         for strip in strips:
-            strip /= n if self.shrinkage else n - 1
-        if self.shrinkage:
+            strip /= n if shrinkage else degrees_of_freedom(n)
+        if shrinkage:
             shrink_strips(strips, n)
         return strips
 
@@ -449,81 +366,61 @@ class LeaceFitter(tf.Module):
         return self._sigma_x_targets()[:, : self.z_dim]
 
     def _sigma_x_targets(self):
-        self._require_samples()
-        return self._moments.scatter_xz / (self.n - 1)
-
-    def _require_samples(self):
-        if not self.n > 1:
-            raise ValueError(
-                "At least two samples, counted by their weights, are needed: "
-                f"call update() first. Received: n={self.n}"
-            )
+        return self._moments.scatter_xz / degrees_of_freedom(self.n)
 
     @property
     def eraser(self) -> LeaceEraser:
         """The eraser for the statistics so far, computed when they changed.
 
-        A concept without linear trace in `x` beyond `svd_tol`, as one that
-        never varies, gives an eraser of rank zero, and a warning. So does one
-        of which `svd_tol` leaves a correlation with a feature so large that
-        chance explains it less than once in a thousand times.
+        Warns about what `eraser_and_leftovers` says: where the concept has no
+        linear trace in `x` beyond `svd_tol`, so that the eraser does nothing;
+        where `svd_tol` leaves a correlation so large that chance explains it
+        less than once in a thousand times; where what `preserve` names cannot
+        be kept; and where more than half of all dimensions are erased.
 
         Raises:
             ValueError: If there are fewer than two samples.
         """
-        return self._cache.get([self._moments], self._compute_eraser)
+        return self.cached(self._eraser_with_warnings)
 
-    def _compute_eraser(self):
-        eraser, notes = self._eraser_and_notes()
-        for note in notes:
-            warnings.warn(note, stacklevel=4)
+    def _eraser_with_warnings(self):
+        eraser, found = self.eraser_and_leftovers()
+        for leftover in found:
+            warnings.warn(leftover.text, stacklevel=4)
         return eraser
 
-    def _eraser_and_notes(self):
-        """The eraser, and what is to be said of it."""
+    def eraser_and_leftovers(self) -> tuple[LeaceEraser, list[Leftover]]:
+        """Returns the eraser, computed anew, and what to know about it.
+
+        Nothing is warned about: this is for a caller that acts on it.
+
+        Raises:
+            ValueError: If there are fewer than two samples.
+        """
+        moments, options = self._moments, self.options
         targets = self._sigma_x_targets()
         proj_left, proj_right, shared = projections(
-            self._sigma_strips() if self.method == "leace" else None,
+            self._sigma_strips() if options.method == "leace" else None,
             targets[:, : self.z_dim],
             targets[:, self.z_dim :] if self.preserve_dim else None,
-            self.svd_tol,
+            options.svd_tol,
         )
-        notes = self._what_is_left(proj_left, proj_right)
-        if shared:
-            notes.append(
-                "The concept and the task that `preserve` names share "
-                f"{shared} direction(s). Erasure wins: the covariance of `x` "
-                "with the task is not kept there."
-            )
-        bias = self.mean_x if self.affine else None
-        return LeaceEraser(proj_left, proj_right, bias), notes
-
-    def _what_is_left(self, proj_left, proj_right):
-        """A note if erasure does nothing or leaves more than chance does."""
-        cross = self._moments.scatter_xz[:, : self.z_dim]
-        cross = cross - proj_left @ (proj_right @ cross)
-        x = np.sqrt(self._moments.squares_x)
-        z = np.sqrt(self._moments.squares_z[: self.z_dim])
-        spread = outer(x, z)
-        left = np.divide(
-            np.abs(cross), spread, where=spread > 0, out=0 * spread
-        )
-        errors = left.max() * np.sqrt(self.n)
-        # A normal variate is beyond t with less than exp(-t**2 / 2).
-        if errors <= np.sqrt(2 * np.log(1000 * left.size)):
-            if proj_left.shape[1]:
-                return []
-            why = f"svd_tol={self.svd_tol}: the eraser changes nothing."
-            return [NOTHING + why]
-        what = "leaves some of the concept"
-        if not proj_left.shape[1]:
-            what = "leaves all of the concept, the eraser changes nothing"
-        return [
-            f"svd_tol={self.svd_tol} {what}: column (class) "
-            f"{left.max(axis=0).argmax()} of `z` and a feature keep a "
-            f"correlation of {left.max():.2g}, {errors:.1f} standard errors. A "
-            "lower svd_tol erases it."
+        cross = moments.scatter_xz[:, : self.z_dim]
+        rank = proj_left.shape[1]
+        found = [
+            *leftovers.concept_left(
+                cross - proj_left @ (proj_right @ cross),
+                np.sqrt(moments.squares_x),
+                np.sqrt(moments.squares_z[: self.z_dim]),
+                self.n,
+                rank,
+                options.svd_tol,
+            ),
+            *leftovers.task_lost(shared),
+            *leftovers.most_erased(rank, self.x_dim),
         ]
+        bias = self.mean_x if options.affine else None
+        return LeaceEraser(proj_left, proj_right, bias), found
 
     @property
     def trace_ratio(self) -> float:
@@ -537,36 +434,3 @@ class LeaceFitter(tf.Module):
         lost = 2 * np.trace(right_sigma @ left)
         lost -= np.trace(right_sigma @ right.T @ (left.T @ left))
         return float(1 - lost / np.trace(sigma))
-
-
-@functools.cache
-def _erasing(dtype, fitted_dtype, count):
-    """`_erase`, traced once for erasers of every size."""
-    specs = [tf.TensorSpec([None, None], dtype)]
-    for shape in ([None, None], [None, None], [None])[:count]:
-        specs.append(tf.TensorSpec(shape, fitted_dtype))
-    with tf.init_scope():
-        return tf.function(_erase, autograph=False).get_concrete_function(
-            *specs
-        )
-
-
-def _erase(rows, proj_left, proj_right, bias=None):
-    dtype = fitting.working_dtype(rows)
-    wide = tf.cast(rows, dtype)
-    inner = tf.matmul(wide, tf.cast(proj_right, dtype), transpose_b=True)
-    if bias is not None:
-        # Subtracted where it is small: after the projection.
-        inner -= tf.cast(tf.linalg.matvec(proj_right, bias), dtype)
-    change = tf.matmul(inner, tf.cast(proj_left, dtype), transpose_b=True)
-    return tf.cast(wide - change, rows.dtype)
-
-
-def width(x: tf.Tensor, values: tf.Tensor) -> int:
-    """Columns or classes of a concept or task label."""
-    if values.shape.rank == x.shape.rank:
-        return int(values.shape[-1])
-    if not values.dtype.is_integer or tf.size(values) == 0:
-        return 1
-    highest = int(tf.reduce_max(values))
-    return highest + 1 if highest > 1 else 1

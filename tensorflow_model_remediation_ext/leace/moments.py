@@ -1,131 +1,69 @@
 """Streamed first and second moments, the statistics under every fitter."""
 
+from typing import Any
+
 import numpy as np
 import tensorflow as tf
 
-from tensorflow_model_remediation_ext.common.checks import whole
-from tensorflow_model_remediation_ext.leace import fitting
+from tensorflow_model_remediation_ext.leace import arrays, labels
+from tensorflow_model_remediation_ext.leace.centered_sums import (
+    TINY,
+    CenteredSums,
+    first_center,
+)
 from tensorflow_model_remediation_ext.leace.sums import (
-    Sums,
+    BatchKind,
+    Checks,
     assemble,
     batch_sums,
-    checks,
+    checks_of,
     compiled_batch_sums,
     outer,
-    shift,
     spans,
     with_gram,
 )
-
-_TINY = np.finfo(np.float64).tiny
-
 
 # A feature that varies by less than this share of its mean is constant: what
 # varies is the rounding of sums.
 _CONSTANT = 1e-9
 
 
-def _center(rows, weight, reduce_sum):
-    """Weighted mean of `rows`, rounded to float32.
-
-    It is the very value of a constant float32 feature, whose products around
-    it are then zero.
-    """
-    rows = tf.cast(rows, tf.float64)
-    ones = tf.ones(tf.shape(rows)[:1]) if weight is None else weight
-    ones = tf.cast(ones, rows.dtype)
-    total = tf.linalg.matvec(rows, ones, transpose_a=True)
-    total, n = reduce_sum([total, tf.reduce_sum(ones)])
-    return tf.cast(tf.math.divide_no_nan(total, n), tf.float32)
-
-
-class Moments(tf.Module):
+class Moments(CenteredSums):
     """Streamed, weighted moments of `x`, and of `x` with `z`.
-
-    Sums are kept around a center rather than around the running mean: adding a
-    batch then needs no correction of the `[x_dim, x_dim]` sum, and centering
-    still keeps float32 products exact far from the origin. The center is the
-    first batch's mean and moves to the running mean whenever the weight total
-    has doubled since it last moved.
 
     Sample weights count rows: weight two is the row twice, weight zero is the
     row left out, and `n` is the sum of the weights.
 
     Args:
-        x_dim: Size of the last axis of `x`.
-        z_dim: Size of the last axis of `z`, or the number of classes. Zero
-            keeps the moments of `x` alone.
-        xx: Whether to track the second moment of `x`.
-        dtype: Of the accumulators, `"float32"` or `"float64"`.
-        name: Name of the module.
+        *args: See `CenteredSums`.
+        z_names: What to call the labels in an error.
+        **kwargs: See `CenteredSums`.
     """
 
     def __init__(
-        self,
-        x_dim: int,
-        z_dim: int = 0,
-        *,
-        xx: bool = True,
-        dtype: str = "float64",
-        name: str | None = None,
+        self, *args: Any, z_names: tuple[str, ...] = ("z",), **kwargs: Any
     ):
-        super().__init__(name=name)
-        if dtype not in ("float32", "float64", tf.float32, tf.float64):
-            raise ValueError(
-                f"`dtype` must be float32 or float64. Received: dtype={dtype!r}"
-            )
-        self.dtype = tf.as_dtype(dtype)
-        self.x_dim = whole("x_dim", x_dim, 1)
-        self.z_dim = whole("z_dim", z_dim, 0)
-        self.z_name = "z"  # What to call z in an error.
-
-        def zeros(shape, variable_name, dtype=self.dtype):
-            # Every replica adds the same, already reduced sums.
-            return tf.Variable(
-                tf.zeros(shape, dtype),
-                trainable=False,
-                name=variable_name,
-                synchronization=tf.VariableSynchronization.ON_WRITE,
-                aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
-            )
-
-        self._n = zeros([], "n")
-        self._n_at_center = zeros([], "n_at_center")
-        self._center_x = zeros([x_dim], "center_x", tf.float32)
-        self._center_z = zeros([z_dim], "center_z", tf.float32)
-        self._x = zeros([x_dim], "sum_x")
-        self._z = zeros([z_dim], "sum_z")
-        self._xz = zeros([x_dim, z_dim], "sum_xz")
-        self._xx = [
-            zeros([j - i, x_dim - i], f"sum_xx_{i}")
-            for i, j in (spans(x_dim) if xx else [])
-        ]
-        self._squares = zeros([x_dim], "sum_squares")
-        self._zz = zeros([z_dim, z_dim], "sum_zz")
+        super().__init__(*args, **kwargs)
+        self._z_names = " or ".join(f"`{name}`" for name in z_names)
 
     # Reading. Unnormalized sums around the mean, as float64 NumPy arrays.
 
     @property
-    def n(self) -> float:
-        """Sum of the weights of all rows so far."""
-        return float(self._n.numpy())
-
-    @property
     def mean_x(self) -> np.ndarray:
         """`[x_dim]`, zeros before the first row."""
-        return self._center_x.numpy() + self._x.numpy() / max(self.n, _TINY)
+        return self._center_x.numpy() + self._x.numpy() / max(self.n, TINY)
 
     @property
     def mean_z(self) -> np.ndarray:
         """`[z_dim]`, zeros before the first row."""
-        return self._center_z.numpy() + self._z.numpy() / max(self.n, _TINY)
+        return self._center_z.numpy() + self._z.numpy() / max(self.n, TINY)
 
     def scatter_strips(self) -> list[np.ndarray]:
-        """`scatter_xx` in strips, see `Sums.xx`; they are the caller's."""
+        """Returns `scatter_xx` in strips, see `Sums.xx`, for the caller."""
         if not self._xx:
             raise ValueError("The second moment of `x` is not tracked.")
         x, mean_x, strips = self._x.numpy(), self.mean_x, []
-        mean = x / max(self.n, _TINY)
+        mean = x / max(self.n, TINY)
         for strip, (i, j) in zip(self._xx, spans(self.x_dim), strict=True):
             strip = strip.numpy() - outer(x[i:j], mean[i:])
             index = np.arange(j - i)
@@ -143,7 +81,7 @@ class Moments(tf.Module):
     def squares_x(self) -> np.ndarray:
         """`[x_dim]`: the diagonal of `scatter_xx`, tracked in any case."""
         x = self._x.numpy()
-        squares = self._squares.numpy() - x**2 / max(self.n, _TINY)
+        squares = self._squares.numpy() - x**2 / max(self.n, TINY)
         return self._varying(squares, self.mean_x)
 
     @property
@@ -159,18 +97,18 @@ class Moments(tf.Module):
     @property
     def scatter_xz(self) -> np.ndarray:
         """`[x_dim, z_dim]`: the sum of `w (x - mean_x) (z - mean_z)^T`."""
-        mean_z = self._z.numpy() / max(self.n, _TINY)
+        mean_z = self._z.numpy() / max(self.n, TINY)
         return self._xz.numpy() - outer(self._x.numpy(), mean_z)
 
     @property
     def scatter_zz(self) -> np.ndarray:
         """`[z_dim, z_dim]`: the sum of `w (z - mean_z) (z - mean_z)^T`."""
         z = self._z.numpy()
-        return self._zz.numpy() - outer(z, z / max(self.n, _TINY))
+        return self._zz.numpy() - outer(z, z / max(self.n, TINY))
 
     # Writing.
 
-    def update(self, x, z=None, sample_weight=None) -> None:
+    def update(self, x: Any, z: Any = None, sample_weight: Any = None) -> None:
         """Adds rows; either all of them or, on an error, none.
 
         Under a distribution strategy, each replica passes its own rows and
@@ -198,141 +136,65 @@ class Moments(tf.Module):
                 x, z, weight, replica if distributed else None
             )
 
-    def merge(self, other: "Moments") -> None:
-        """Adds the rows that `other`, of the same sizes, has seen."""
-        if not isinstance(other, Moments):
-            raise TypeError(f"`other` must be a Moments. Received: {other!r}")
-        mine, theirs = ((m.x_dim, m.z_dim, bool(m._xx)) for m in (self, other))
-        if mine != theirs:
-            raise ValueError(
-                "`other` must track the same moments (x_dim, z_dim, xx). "
-                f"Received: {theirs}, expected {mine}"
-            )
-        if other.n == 0:
-            return
-        center_x, center_z = other._center_x, other._center_z
-        sums = tf.nest.map_structure(
-            lambda value: tf.cast(value, self.dtype), other._sums()
-        )
-        if self.n > 0:
-            center_x, center_z = self._center_x, self._center_z
-            sums = shift(
-                sums,
-                self._difference(other._center_x, center_x),
-                self._difference(other._center_z, center_z),
-            )
-        self._add(sums, tf.identity(center_x), tf.identity(center_z))
-        self._recenter()
-
     def _as_rows(self, x, z, weight):
         """Rows of `x`, `z`, weights in one dtype, checked as far as known."""
-        x = fitting.features(x, self.x_dim)
-        leading, dtype = x.shape[:-1], fitting.working_dtype(x)
+        x = arrays.features(x, self.x_dim, least_rank=2)
+        leading, dtype = x.shape[:-1], arrays.working_dtype(x)
         x = tf.reshape(tf.cast(x, dtype), [-1, self.x_dim])
         if self.z_dim == 0:
             if z is not None:
                 raise ValueError("`z` is given, but z_dim is 0.")
             z = tf.zeros([tf.shape(x)[0], 0], self.dtype)
         else:
-            z = fitting.columns_or_ids("z", z, self.z_dim, leading, self.dtype)
+            z = labels.columns_or_ids("z", z, self.z_dim, leading, self.dtype)
         if weight is not None:
-            weight = fitting.weights(weight, leading, self.dtype)
+            weight = labels.weights(weight, leading, self.dtype)
         return x, z, weight
 
-    def _messages(self, z) -> list[str]:
+    def _messages(self, z) -> Checks:
+        """What to say where a check fails."""
         bound = "or values whose squares overflow"
         ids = z if z.dtype == tf.int64 else tf.zeros([0], tf.int64)
-        return [
-            "`sample_weight` must be finite and not negative.",
-            fitting.in_range(self.z_name, ids, self.z_dim)[1],
-            f"`x` holds NaN, infinity {bound}.",
-            f"`{self.z_name}` holds NaN, infinity {bound}.",
-            f"The products of `x` and `{self.z_name}` overflow.",
-        ]
-
-    def get_state(self) -> list[np.ndarray]:
-        """All statistics as arrays, to send elsewhere."""
-        return [variable.numpy() for variable in self.variables]
-
-    def set_state(self, state: list[np.ndarray]) -> None:
-        """Replaces the statistics by those of `get_state` of a like module.
-
-        Raises:
-            ValueError: If they are not of the same number and shapes.
-        """
-        received = [np.shape(value) for value in state]
-        wanted = [tuple(variable.shape) for variable in self.variables]
-        if received != wanted:
-            raise ValueError(
-                "`state` must be that of a module of the same sizes, arrays of "
-                f"shapes {wanted}. Received: state with shapes {received}"
-            )
-        for variable, value in zip(self.variables, state, strict=True):
-            variable.assign(value)
-
-    def fingerprint(self) -> bytes:
-        """Changes with the statistics, however they came to change.
-
-        An update may run inside a graph and a checkpoint be restored without
-        any Python of ours.
-        """
-        parts = [*self._sums()._replace(xx=[]), self._center_x, self._center_z]
-        parts += [tf.linalg.diag_part(strip) for strip in self._xx]
-        return b"".join(p.numpy().tobytes() for p in tf.nest.flatten(parts))
-
-    def _sums(self) -> Sums:
-        return Sums(
-            n=self._n,
-            x=self._x,
-            z=self._z,
-            xz=self._xz,
-            xx=list(self._xx),
-            squares=self._squares,
-            zz=self._zz,
+        return Checks(
+            weights="`sample_weight` must be finite and not negative.",
+            class_ids=labels.in_range("z", ids, self.z_dim)[1],
+            x=f"`x` holds NaN, infinity {bound}.",
+            z=f"{self._z_names} holds NaN, infinity {bound}.",
+            products=f"The products of `x` and {self._z_names} overflow.",
         )
 
-    def _difference(self, a, b):
-        return tf.cast(a, self.dtype) - tf.cast(b, self.dtype)
-
-    def _add(self, sums, center_x, center_z):
-        self._center_x.assign(center_x)
-        self._center_z.assign(center_z)
-        for variable, value in zip(
-            tf.nest.flatten(self._sums()), tf.nest.flatten(sums), strict=True
-        ):
-            variable.assign_add(tf.cast(value, self.dtype))
-
-    def _centers(self, x, z, weight, reduce_sum):
-        """Centers from the first batch."""
-        center_x = _center(x, weight, reduce_sum)
+    def _first_centers(self, x, z, weight, reduce_sum):
+        center_x = first_center(x, weight, reduce_sum)
         if z.dtype == tf.int64:
             return center_x, tf.zeros_like(self._center_z)
-        return center_x, _center(z, weight, reduce_sum)
+        return center_x, first_center(z, weight, reduce_sum)
 
     def _update_eagerly(self, x, z, weight):
         if self.n > 0:
             centers = self._center_x.value(), self._center_z.value()
         else:
-            centers = self._centers(x, z, weight, lambda values: values)
-        in_numpy = x.dtype == tf.float64 and "CPU" in x.device
-        step = compiled_batch_sums(
+            centers = self._first_centers(x, z, weight, lambda values: values)
+        # NumPy multiplies rows by themselves in half of the time.
+        in_numpy = bool(self._xx) and "CPU" in x.device
+        kind = BatchKind(
             self.x_dim,
             self.z_dim,
-            x.dtype,
-            z.dtype == tf.int64,
-            weight is not None,
-            self.dtype,
-            bool(self._xx) and not in_numpy,
-            not self._xx,
+            x_dtype=x.dtype,
+            dtype=self.dtype,
+            class_ids=z.dtype == tf.int64,
+            weighted=weight is not None,
+            squares=not self._xx,
+            gram=bool(self._xx) and not in_numpy,
         )
         weights = () if weight is None else (weight,)
-        sums, delta, fine = step(x, z, *centers, *weights)
-        fine = fine.numpy()
-        if self._xx and in_numpy:
-            sums = with_gram(sums, np.asarray(delta), self.dtype)
-            fine[2] &= np.isfinite(sums.squares).all()
-        if not fine.all():
-            raise ValueError(self._messages(z)[fine.argmin()])
+        step = compiled_batch_sums(kind)
+        sums, centered, fine = step(x, z, *centers, *weights)
+        fine = Checks(*fine.numpy())
+        if in_numpy:
+            sums = with_gram(sums, np.asarray(centered), self.dtype)
+            fine = fine._replace(x=fine.x and np.isfinite(sums.squares).all())
+        if not all(fine):
+            raise ValueError(fine.first_failing(self._messages(z)))
         self._add(sums, *centers)
         if self.n >= 2 * self._n_at_center.numpy():
             self._recenter()
@@ -344,7 +206,7 @@ class Moments(tf.Module):
             return replica.all_reduce(tf.distribute.ReduceOp.SUM, values)
 
         def first():
-            return self._centers(x, z, weight, reduce_sum)
+            return self._first_centers(x, z, weight, reduce_sum)
 
         centers = self._center_x.value(), self._center_z.value()
         if replica is None:
@@ -354,21 +216,16 @@ class Moments(tf.Module):
                 tf.where(self._n > 0, old, new)
                 for old, new in zip(centers, first(), strict=True)
             )
-        sums, delta, faults = batch_sums(
-            x, z, weight, *centers, self.dtype, not self._xx
+        sums, centered, faults = batch_sums(
+            x, z, weight, *centers, self.dtype, squares=not self._xx
         )
         if self._xx:
-            sums = with_gram(sums, delta, self.dtype)
+            sums = with_gram(sums, centered, self.dtype)
         if replica is not None:
             flat = reduce_sum(tf.nest.flatten((sums, faults)))
             sums, faults = tf.nest.pack_sequence_as((sums, faults), flat)
-        asserts = [
-            tf.debugging.Assert(fine, [message])
-            for fine, message in zip(
-                checks(sums, faults), self._messages(z), strict=True
-            )
-        ]
-        with tf.control_dependencies([a for a in asserts if a is not None]):
+        fine = checks_of(sums, faults)
+        with arrays.require(*zip(fine, self._messages(z), strict=True)):
             self._add(sums, *centers)
         if replica is None:
             tf.cond(
@@ -376,24 +233,3 @@ class Moments(tf.Module):
                 self._recenter,
                 lambda: None,
             )
-
-    def _recenter(self):
-        """Moves the center to the running mean, rounded to float32."""
-        n = tf.maximum(self._n, _TINY)
-        centers, moves = [], []
-        for center, total in (
-            (self._center_x, self._x),
-            (self._center_z, self._z),
-        ):
-            mean = tf.cast(center, self.dtype) + total / n
-            centers.append(tf.cast(mean, tf.float32))
-            moves.append(self._difference(center, centers[-1]))
-        sums = shift(self._sums(), *moves)
-        for variable, value in zip(
-            tf.nest.flatten(self._sums()), tf.nest.flatten(sums), strict=True
-        ):
-            if variable is not self._n:
-                variable.assign(value)
-        self._center_x.assign(centers[0])
-        self._center_z.assign(centers[1])
-        self._n_at_center.assign(self._n)

@@ -10,6 +10,7 @@ import warnings
 import numpy as np
 
 from tensorflow_model_remediation_ext.common.checks import whole
+from tensorflow_model_remediation_ext.leace.arrays import floats
 
 # Variance relative to the largest, below which a direction counts as constant.
 # A covariance carries rounding errors of 1e-16 of its largest entry, times a
@@ -24,8 +25,8 @@ class BarycenterWarning(UserWarning):
 def ot_map(K1: np.ndarray, K2: np.ndarray) -> np.ndarray:
     """Optimal transport map from `N(0, K1)` to `N(0, K2)`.
 
-    With `K1 = R R^T` it is `T = R^-T (R^T K2 R)^(1/2) R^-1`, for whatever
-    factor `R`. Where `K1` is singular, `T` vanishes outside its range, and
+    With `K1 = R R^T` it is `T = R^-T (R^T K2 R)^(1/2) R^-1`, for any factor
+    `R`. Where `K1` is singular, `T` vanishes outside its range, and
     `T K1 T` is `K2` restricted to that range: no map can give variance to what
     does not vary.
 
@@ -118,6 +119,7 @@ def ot_midpoint(
         McCann 1997, "A convexity principle for interacting gases", example 1.7.
     """
     K1 = _covariances(K1=K1)
+    w1, w2 = (float(floats(name, w)) for name, w in (("w1", w1), ("w2", w2)))
     step = w1 * np.eye(K1.shape[-1]) + w2 * ot_map(K1, K2)
     return step @ K1 @ step
 
@@ -199,9 +201,9 @@ def barycenter_maps(
             f"`Ks` must be of shape [k, d, d], k > 0. Received: {Ks.shape}"
         )
     whole("max_iter", max_iter)
-    weights = (
-        np.ones(len(Ks)) if weights is None else np.asarray(weights, float)
-    )
+    if weights is None:
+        weights = np.ones(len(Ks))
+    weights = np.asarray(floats("weights", weights), np.float64)
     if weights.shape != (len(Ks),) or not (weights > 0).all():
         raise ValueError(
             f"`weights` must be {len(Ks)} positive numbers, one for each "
@@ -264,7 +266,7 @@ class _Anderson:
         self.depth, self.steps, self.images = depth, [], []
 
     def __call__(self, point, image):
-        """Next point, from a point and its image under the iteration."""
+        """Returns the next point, from a point and its image."""
         self.steps = [*self.steps, image - point][-self.depth - 1 :]
         self.images = [*self.images, image][-self.depth - 1 :]
         if len(self.steps) == 1:
@@ -354,9 +356,9 @@ def _common_basis(Ks, weights):
 
 
 def _covariances(**named):
-    """The one named argument as float64 matrices."""
+    """Returns the one named argument as float64 matrices."""
     ((name, value),) = named.items()
-    value = np.asarray(value, np.float64)
+    value = np.asarray(floats(name, value), np.float64)
     if value.ndim < 2 or value.shape[-1] != value.shape[-2]:
         raise ValueError(
             f"`{name}` must be of shape [..., d, d]. Received: {name} of shape "

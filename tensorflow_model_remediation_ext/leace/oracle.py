@@ -7,8 +7,13 @@ import numpy as np
 import tensorflow as tf
 
 from tensorflow_model_remediation_ext.common.checks import whole
-from tensorflow_model_remediation_ext.leace import fitting
+from tensorflow_model_remediation_ext.leace import arrays, labels
+from tensorflow_model_remediation_ext.leace.fitting import (
+    Fitter,
+    degrees_of_freedom,
+)
 from tensorflow_model_remediation_ext.leace.moments import Moments
+from tensorflow_model_remediation_ext.leace.options import tolerance
 from tensorflow_model_remediation_ext.leace.shrinkage import (
     optimal_linear_shrinkage,
 )
@@ -18,11 +23,11 @@ class OracleEraser(tf.Module):
     """Subtracts from `x` what a linear regression on `z` explains.
 
     Of all ways to make `x` uncorrelated with `z` it moves `x` the least, less
-    than any that does not see `z`. It needs the true labels of whatever it is
-    applied to; predicted ones leave the concept in, or put the predictor in.
-    Being uncorrelated does not mean independent: a nonlinear reader may still
-    find the concept. On data other than the fitted, what remains is the
-    sampling error of the fitted statistics.
+    than any that does not see `z`. It needs the true labels of the rows that it
+    is applied to; predicted ones leave the concept in, or put the predictor in.
+    Uncorrelated does not mean independent: a nonlinear reader may still find
+    the concept. On other data than the fitted, the sampling error of the
+    statistics remains.
 
     Args:
         coef: `[x_dim, z_dim]` regression coefficients of `x` on `z`.
@@ -40,8 +45,9 @@ class OracleEraser(tf.Module):
 
     def __init__(self, coef: Any, mean_z: Any, name: str | None = None):
         super().__init__(name=name)
-        coef, mean_z = np.asarray(coef), np.asarray(mean_z)
-        if coef.ndim != 2 or mean_z.shape != coef.shape[1:]:
+        coef = arrays.floats("coef", coef)
+        mean_z = tf.cast(arrays.floats("mean_z", mean_z), coef.dtype)
+        if coef.shape.rank != 2 or mean_z.shape != coef.shape[1:]:
             raise ValueError(
                 "`coef` must be of shape [x_dim, z_dim] and `mean_z` of "
                 f"[z_dim]. Received: coef of shape {coef.shape}, mean_z of "
@@ -52,14 +58,14 @@ class OracleEraser(tf.Module):
 
     @classmethod
     def fit(cls, x: Any, z: Any, **options: Any) -> "OracleEraser":
-        """The eraser of `OracleFitter.fit(x, z, **options)`."""
+        """Returns the eraser of `OracleFitter.fit(x, z, **options)`."""
         return OracleFitter.fit(x, z, **options).eraser
 
     def __call__(self, x: Any, z: Any) -> tf.Tensor:
-        """Erases the concept.
+        """Returns `x` without the concept.
 
         Args:
-            x: `[..., x_dim]`, any floating dtype.
+            x: `[..., x_dim]` of any floating dtype, one row or many.
             z: `[..., z_dim]`, or integer class ids `[...]` where `z_dim > 1`,
                 or `[...]` where `z_dim == 1`.
 
@@ -71,13 +77,13 @@ class OracleEraser(tf.Module):
             tf.errors.InvalidArgumentError: On such class ids in graph mode.
         """
         x_dim, z_dim = self.coef.shape
-        x = fitting.features(x, x_dim)
-        dtype = fitting.working_dtype(x)
-        z = fitting.columns_or_ids("z", z, z_dim, x.shape[:-1], dtype)
+        x = arrays.features(x, x_dim)
+        dtype = arrays.working_dtype(x)
+        z = labels.columns_or_ids("z", z, z_dim, x.shape[:-1], dtype)
         table = tf.cast(tf.transpose(self.coef), dtype)
         mean = tf.cast(tf.linalg.matvec(self.coef, self.mean_z), dtype)
         if z.dtype == tf.int64:
-            with fitting.require(fitting.in_range("z", z, z_dim)):
+            with arrays.require(labels.in_range("z", z, z_dim)):
                 explained = tf.gather(table, z)
         else:
             explained = z @ table
@@ -85,7 +91,7 @@ class OracleEraser(tf.Module):
         return tf.cast(tf.cast(x, dtype) - explained, x.dtype)
 
 
-class OracleFitter(tf.Module):
+class OracleFitter(Fitter):
     """Streams the statistics that an `OracleEraser` needs.
 
     Sample weights count rows: weight two is the row twice, weight zero the row
@@ -123,39 +129,46 @@ class OracleFitter(tf.Module):
         dtype: str = "float64",
         name: str | None = None,
     ):
-        super().__init__(name=name)
-        if not (isinstance(svd_tol, (int, float, np.number)) and svd_tol > 0):
-            raise ValueError(
-                "`svd_tol` must be a positive number. Received: "
-                f"svd_tol={svd_tol!r}"
-            )
         self.z_dim = whole("z_dim", z_dim, 1)
-        self.shrinkage, self.svd_tol = shrinkage, svd_tol
-        self._moments = Moments(x_dim, z_dim, xx=False, dtype=dtype)
-        self.x_dim = self._moments.x_dim
-        self._cache = fitting.Cache()
+        self.svd_tol = tolerance("svd_tol", svd_tol, positive=True)
+        self.shrinkage = shrinkage
+        moments = Moments(x_dim, z_dim, xx=False, dtype=dtype)
+        self.x_dim = moments.x_dim
+        sizes = {"x_dim": self.x_dim, "z_dim": self.z_dim}
+        super().__init__(moments, sizes, name)
 
     @classmethod
     def fit(
-        cls, x: Any, z: Any, sample_weight: Any = None, **options: Any
+        cls,
+        x: Any,
+        z: Any,
+        sample_weight: Any = None,
+        *,
+        z_dim: int | None = None,
+        **options: Any,
     ) -> "OracleFitter":
-        """A fitter that has seen `x` and `z`, its sizes inferred from them.
+        """Returns a fitter that has seen these data, of inferred sizes.
 
         Args:
-            x: `[..., x_dim]`.
-            z: `[..., z_dim]`, or integer class ids `[...]`, or a single
-                floating-point concept `[...]`.
+            x: `[..., x_dim]` of any floating dtype, or a table.
+            z: `[..., z_dim]` columns, or `[...]`. Floats `[...]` are one
+                column, and so are zeros and ones. Other integers `[...]` are
+                class ids if they are 0 to k - 1, each of them there.
             sample_weight: `[...]` or `None`.
+            z_dim: Number of columns or classes, where `z` may be read in more
+                than one way: 1 for one column of integers, such as ages.
             **options: Of the constructor.
+
+        Returns:
+            The fitter.
+
+        Raises:
+            ValueError: As from `update`, and on integers that may be numbers
+                or class ids.
         """
-        x, z = fitting.numbers("x", x), fitting.labels("z", z)
-        if z.shape.rank == x.shape.rank:
-            z_dim = z.shape[-1]
-        elif z.dtype.is_integer:
-            # Two classes are one column: the second says nothing more.
-            z_dim = max(int(tf.reduce_max(z)) + 1, 2)
-        else:
-            z_dim = 1
+        x, z = arrays.rows("x", x), labels.labels("z", z)
+        if z_dim is None:
+            z_dim = labels.inferred_size("z", z, x)
         fitter = cls(x.shape[-1], z_dim, **options)
         return fitter.update(x, z, sample_weight)
 
@@ -165,7 +178,7 @@ class OracleFitter(tf.Module):
         """Adds a batch; either all of it or, on an error, nothing.
 
         Args:
-            x: `[..., x_dim]`, any floating dtype.
+            x: `[..., x_dim]` of any floating dtype.
             z: `[..., z_dim]`, or integer class ids `[...]` where `z_dim > 1`,
                 or `[...]` where `z_dim == 1`.
             sample_weight: `[...]`, not negative, or `None` for ones.
@@ -178,37 +191,6 @@ class OracleFitter(tf.Module):
             tf.errors.InvalidArgumentError: On such values in graph mode.
         """
         self._moments.update(x, z, sample_weight)
-        return self
-
-    def fit_dataset(
-        self, dataset: Any, verbose: Any = "auto"
-    ) -> "OracleFitter":
-        """Updates with every `(x, z)` or `(x, z, sample_weight)` batch.
-
-        Args:
-            dataset: A `tf.data.Dataset` or another iterable.
-            verbose: `0` for silence, otherwise as in `keras.Model.fit`.
-
-        Returns:
-            The fitter itself.
-        """
-        return fitting.fit_dataset(self, dataset, verbose)
-
-    def merge(self, other: "OracleFitter") -> "OracleFitter":
-        """Adds what `other`, of the same sizes, has seen.
-
-        Returns:
-            The fitter itself.
-
-        Raises:
-            TypeError: If `other` is no `OracleFitter`.
-            ValueError: If its sizes differ.
-        """
-        if not isinstance(other, OracleFitter):
-            raise TypeError(
-                f"`other` must be an OracleFitter. Received: {other!r}"
-            )
-        self._moments.merge(other._moments)
         return self
 
     @property
@@ -229,12 +211,12 @@ class OracleFitter(tf.Module):
     @property
     def sigma_xz(self) -> np.ndarray:
         """`[x_dim, z_dim]` cross-covariance."""
-        return self._moments.scatter_xz / self._degrees_of_freedom()
+        return self._moments.scatter_xz / degrees_of_freedom(self.n)
 
     @property
     def sigma_zz(self) -> np.ndarray:
         """`[z_dim, z_dim]` covariance of the concept, shrunk if so asked."""
-        freedom = self._degrees_of_freedom()
+        freedom = degrees_of_freedom(self.n)
         if not self.shrinkage:
             return self._moments.scatter_zz / freedom
         return optimal_linear_shrinkage(
@@ -244,9 +226,9 @@ class OracleFitter(tf.Module):
     @property
     def eraser(self) -> OracleEraser:
         """The eraser for all rows so far, cached until there are more."""
-        return self._cache.get([self._moments], self._fit_eraser)
+        return self.cached(self._compute_eraser)
 
-    def _fit_eraser(self):
+    def _compute_eraser(self):
         sigma_xz, sigma_zz = self.sigma_xz, self.sigma_zz
         # Correlations make the threshold the same for a concept in any unit,
         # and for one that is rare.
@@ -262,11 +244,3 @@ class OracleFitter(tf.Module):
             )
         coef = (sigma_xz @ basis / values) @ basis.T
         return OracleEraser(coef, self.mean_z)
-
-    def _degrees_of_freedom(self):
-        if not self.n > 1:
-            raise ValueError(
-                "At least two samples are needed. Received: a total weight of "
-                f"{self.n:g}"
-            )
-        return self.n - 1

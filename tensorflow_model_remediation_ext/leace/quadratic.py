@@ -7,13 +7,19 @@ import tensorflow as tf
 
 from tensorflow_model_remediation_ext.common.checks import whole
 from tensorflow_model_remediation_ext.leace import (
-    fitting,
+    arrays,
+    labels,
     optimal_transport,
+)
+from tensorflow_model_remediation_ext.leace.fitting import (
+    Fitter,
+    enough_samples,
 )
 from tensorflow_model_remediation_ext.leace.moments import Moments
 from tensorflow_model_remediation_ext.leace.shrinkage import (
     optimal_linear_shrinkage,
 )
+from tensorflow_model_remediation_ext.leace.transporting import transported
 
 # Far enough from the end of float64 for any weighted sum of squares.
 LARGEST = 1e100
@@ -24,11 +30,11 @@ class QuadraticEraser(tf.Module):
 
     On the data it was fitted on, all classes have the same mean and the same
     covariance afterwards, so that no linear or quadratic reader (quadratic
-    discriminant analysis, say) tells them apart. That is all: on other data
-    the sampling error of means and covariances remains, which for few samples
-    per feature is large; classes that are not Gaussian still differ in higher
-    moments, which other nonlinear readers find; and the true class of whatever
-    is erased must be known, since a predicted one leaks what predicted it.
+    discriminant analysis, say) tells them apart. That is all. On other data
+    the sampling error of means and covariances remains; it is large where
+    there are few samples for each feature. Classes that are not Gaussian still
+    differ in higher moments, which other nonlinear readers find. And the true
+    class of each row must be known: a predicted one leaks what predicted it.
 
     Args:
         class_means: `[num_classes, x_dim]`.
@@ -73,14 +79,14 @@ class QuadraticEraser(tf.Module):
 
     @classmethod
     def fit(cls, x: Any, z: Any, **options: Any) -> "QuadraticEraser":
-        """The eraser of `QuadraticFitter.fit(x, z, **options)`."""
+        """Returns the eraser of `QuadraticFitter.fit(x, z, **options)`."""
         return QuadraticFitter.fit(x, z, **options).eraser
 
     def __call__(self, x: Any, z: Any) -> tf.Tensor:
-        """Erases the concept.
+        """Returns `x` without the concept.
 
         Args:
-            x: `[..., x_dim]`, any floating dtype.
+            x: `[..., x_dim]` of any floating dtype, one row or many.
             z: `[...]` integer class ids.
 
         Returns:
@@ -91,15 +97,15 @@ class QuadraticEraser(tf.Module):
             tf.errors.InvalidArgumentError: On such class ids in graph mode.
         """
         num_classes, x_dim = self.class_means.shape
-        x = fitting.features(x, x_dim)
-        ids, check = fitting.class_ids("z", z, x.shape[:-1], num_classes)
-        with fitting.require(check):
-            return _transport(
+        x = arrays.features(x, x_dim)
+        ids, check = labels.class_ids("z", z, x.shape[:-1], num_classes)
+        with arrays.require(check):
+            return transported(
                 x,
                 ids,
-                self.class_means,
                 self.ot_maps,
-                self.global_mean[None],
+                self.class_means,
+                tf.broadcast_to(self.global_mean, self.class_means.shape),
             )
 
 
@@ -139,10 +145,10 @@ class QuadraticEditor(tf.Module):
             )
 
     def __call__(self, x: Any, source_z: Any, target_z: Any) -> tf.Tensor:
-        """Moves every row from its source to its target class.
+        """Returns rows, each moved from its source to its target class.
 
         Args:
-            x: `[..., x_dim]`, any floating dtype.
+            x: `[..., x_dim]` of any floating dtype, one row or many.
             source_z: `[...]` integer class ids.
             target_z: `[...]` integer class ids, or one for all rows.
 
@@ -154,29 +160,29 @@ class QuadraticEditor(tf.Module):
             tf.errors.InvalidArgumentError: On such class ids in graph mode.
         """
         num_classes, x_dim = self.class_means.shape
-        x = fitting.features(x, x_dim)
+        x = arrays.features(x, x_dim)
         leading = x.shape[:-1]
-        source, source_check = fitting.class_ids(
+        source, source_check = labels.class_ids(
             "source_z", source_z, leading, num_classes
         )
-        target_z = tf.convert_to_tensor(target_z)
-        target, target_check = fitting.class_ids(
+        target_z = labels.labels("target_z", target_z)
+        target, target_check = labels.class_ids(
             "target_z",
             target_z,
             leading if target_z.shape.rank else tf.TensorShape([]),
             num_classes,
         )
-        with fitting.require(source_check, target_check):
-            return _transport(
+        with arrays.require(source_check, target_check):
+            return transported(
                 x,
-                source * num_classes + target,
-                self.class_means,
+                source * num_classes + target,  # All pairs, by source.
                 tf.reshape(self.ot_maps, [-1, x_dim, x_dim]),
-                self.class_means,
+                tf.repeat(self.class_means, num_classes, axis=0),
+                tf.tile(self.class_means, [num_classes, 1]),
             )
 
 
-class QuadraticFitter(tf.Module):
+class QuadraticFitter(Fitter):
     """Streams the mean and covariance of every class.
 
     Sample weights count rows: weight two is the row twice, weight zero the row
@@ -215,33 +221,48 @@ class QuadraticFitter(tf.Module):
         dtype: str = "float64",
         name: str | None = None,
     ):
-        super().__init__(name=name)
         self.num_classes = whole("num_classes", num_classes, 2)
         self.shrinkage = shrinkage
-        self._moments = [
+        moments = [
             Moments(x_dim, dtype=dtype, name=f"class_{i}")
             for i in range(num_classes)
         ]
-        self.x_dim = self._moments[0].x_dim
-        self._cache = fitting.Cache()
+        self.x_dim = moments[0].x_dim
+        sizes = {"x_dim": self.x_dim, "num_classes": self.num_classes}
+        super().__init__(moments, sizes, name)
 
     @classmethod
     def fit(
-        cls, x: Any, z: Any, sample_weight: Any = None, **options: Any
+        cls,
+        x: Any,
+        z: Any,
+        sample_weight: Any = None,
+        *,
+        num_classes: int | None = None,
+        **options: Any,
     ) -> "QuadraticFitter":
-        """A fitter that has seen `x` and `z`, its sizes inferred from them.
+        """Returns a fitter that has seen these data, of inferred sizes.
 
         Args:
-            x: `[..., x_dim]`, any floating dtype.
+            x: `[..., x_dim]` of any floating dtype, or a table.
             z: `[...]` integer class ids.
             sample_weight: `[...]` or `None`.
+            num_classes: Number of classes. By default ids must be 0 to k - 1,
+                each of them there, or zeros and ones.
             **options: Of the constructor.
+
+        Returns:
+            The fitter.
+
+        Raises:
+            ValueError: As from `update`, and on integers that are not such
+                class ids.
         """
-        x, z = fitting.numbers("x", x), fitting.labels("z", z)
-        num_classes = max(int(tf.reduce_max(z)) + 1, 2)
-        return cls(x.shape[-1], num_classes, **options).update(
-            x, z, sample_weight
-        )
+        x = arrays.rows("x", x)
+        if num_classes is None:
+            num_classes = labels.inferred_classes("z", z)
+        fitter = cls(x.shape[-1], num_classes, **options)
+        return fitter.update(x, z, sample_weight)
 
     def update(
         self, x: Any, z: Any, sample_weight: Any = None
@@ -249,7 +270,7 @@ class QuadraticFitter(tf.Module):
         """Adds a batch; either all of it or, on an error, nothing.
 
         Args:
-            x: `[..., x_dim]`, any floating dtype.
+            x: `[..., x_dim]` of any floating dtype.
             z: `[...]` integer class ids.
             sample_weight: `[...]`, not negative, or `None` for ones.
 
@@ -260,14 +281,18 @@ class QuadraticFitter(tf.Module):
             ValueError: On wrong shapes or class ids, NaN or infinity.
             tf.errors.InvalidArgumentError: On such values in graph mode.
         """
-        x = fitting.features(x, self.x_dim)
+        x = arrays.features(x, self.x_dim, least_rank=2)
         leading = x.shape[:-1]
-        ids, check = fitting.class_ids("z", z, leading, self.num_classes)
+        ids, check = labels.class_ids("z", z, leading, self.num_classes)
         x = tf.reshape(tf.cast(x, tf.float64), [-1, self.x_dim])
-        if sample_weight is None:
-            weight = tf.ones_like(x[:, 0])
-        else:
-            weight = fitting.weights(sample_weight, leading, tf.float64)
+        weight = tf.ones([], tf.float64)
+        if sample_weight is not None:
+            weight = labels.weights(sample_weight, leading, tf.float64)
+            # A row of weight zero is left out even if it holds NaN.
+            out = weight == 0
+            x = tf.where(out[:, None], tf.zeros([], x.dtype), x)
+            ids = tf.where(out, tf.zeros([], ids.dtype), ids)
+            check = labels.in_range("z", ids, self.num_classes)
         # Checked ahead of the first class, not by each class' moments.
         checks = (
             check,
@@ -280,60 +305,37 @@ class QuadraticFitter(tf.Module):
                 "`sample_weight` must be finite and not negative.",
             ),
         )
-        with fitting.require(*checks):
-            for i in self._present(ids):
-                mine = ids == i
-                self._moments[i].update(
-                    tf.boolean_mask(x, mine),
-                    sample_weight=tf.boolean_mask(weight, mine),
-                )
+        if sample_weight is None:
+            weight = None
+        with arrays.require(*checks):
+            for i, rows, weights in self._by_class(ids, x, weight):
+                self._moments[i].update(rows, sample_weight=weights)
         return self
 
-    def _present(self, ids):
-        """Classes to visit: in a graph, or on several replicas, all of them."""
+    def _by_class(self, ids, x, weight):
+        """Yields classes with their rows and weights.
+
+        In a graph, or on several replicas, every class has its turn.
+        """
         replica = tf.distribute.get_replica_context()
         alone = replica is not None and replica.num_replicas_in_sync == 1
-        if tf.executing_eagerly() and alone:
-            return np.unique(ids)
-        return range(self.num_classes)
-
-    def fit_dataset(
-        self, dataset: Any, verbose: Any = "auto"
-    ) -> "QuadraticFitter":
-        """Updates with every `(x, z)` or `(x, z, sample_weight)` batch.
-
-        Args:
-            dataset: A `tf.data.Dataset` or another iterable.
-            verbose: `0` for silence, otherwise as in `keras.Model.fit`.
-
-        Returns:
-            The fitter itself.
-        """
-        return fitting.fit_dataset(self, dataset, verbose)
-
-    def merge(self, other: "QuadraticFitter") -> "QuadraticFitter":
-        """Adds what `other`, of the same sizes, has seen.
-
-        Returns:
-            The fitter itself.
-
-        Raises:
-            TypeError: If `other` is no `QuadraticFitter`.
-            ValueError: If its sizes differ.
-        """
-        if not isinstance(other, QuadraticFitter):
-            raise TypeError(
-                f"`other` must be a QuadraticFitter. Received: {other!r}"
-            )
-        mine, theirs = ((f.x_dim, f.num_classes) for f in (self, other))
-        if mine != theirs:
-            raise ValueError(
-                "`other` must have the same x_dim and num_classes, "
-                f"{mine}. Received: {theirs}"
-            )
-        for moments, more in zip(self._moments, other._moments, strict=True):
-            moments.merge(more)
-        return self
+        if not (tf.executing_eagerly() and alone):
+            for i in range(self.num_classes):
+                mine = ids == i
+                yield (
+                    i,
+                    tf.boolean_mask(x, mine),
+                    None if weight is None else tf.boolean_mask(weight, mine),
+                )
+            return
+        order = tf.argsort(ids, stable=True)
+        x = tf.gather(x, order)
+        weight = None if weight is None else tf.gather(weight, order)
+        ends = np.cumsum(np.bincount(ids, minlength=self.num_classes))
+        starts = np.concatenate([[0], ends[:-1]])
+        for i in np.flatnonzero(starts < ends):
+            rows = slice(starts[i], ends[i])
+            yield i, x[rows], None if weight is None else weight[rows]
 
     @property
     def n(self) -> np.ndarray:
@@ -353,12 +355,14 @@ class QuadraticFitter(tf.Module):
             ValueError: If a class has fewer than two samples.
         """
         n = self.n
-        missing = np.flatnonzero(~(n > 1))
+        missing = np.flatnonzero(~enough_samples(n))
         if missing.size:
             weights = ", ".join(f"{i} ({n[i]:g})" for i in missing)
             raise ValueError(
-                "Every class needs at least two samples. Received: classes "
-                f"(total weights) {weights}"
+                "Every class needs at least two samples, counted by their "
+                "weights: multiply weights that were normalized to sum to one "
+                "by the number of rows. Received: classes (total weights) "
+                f"{weights}"
             )
         scatter = np.stack([moments.scatter_xx for moments in self._moments])
         if not self.shrinkage:
@@ -376,15 +380,15 @@ class QuadraticFitter(tf.Module):
         Raises:
             ValueError: If a class has fewer than two samples.
         """
-        return self._cache.get(self._moments, self._fit_eraser)
+        return self.cached(self._compute_eraser)
 
-    def _fit_eraser(self):
+    def _compute_eraser(self):
         sigma, n, means = self.sigma_xx, self.n, self.mean_x
         maps = optimal_transport.barycenter_maps(sigma, n)[1]
         return QuadraticEraser(means, n @ means / n.sum(), maps)
 
     def editor(self) -> QuadraticEditor:
-        """An editor between all pairs of classes.
+        """Returns an editor between all pairs of classes.
 
         It holds `num_classes**2` maps of `[x_dim, x_dim]`.
 
@@ -397,55 +401,5 @@ class QuadraticFitter(tf.Module):
 
 
 def _constant(value, name):
+    value = arrays.floats(name, value)
     return tf.Variable(value, trainable=False, name=name)
-
-
-def _transport(x, groups, sources, maps, targets):
-    """Applies to each row of `x` the affine map of its group.
-
-    Group `g` is a pair of a source and a target mean, `divmod(g, n_targets)`.
-    """
-    dtype = fitting.working_dtype(x)
-    rows = tf.reshape(tf.cast(x, dtype), [-1, x.shape[-1]])
-    statistics = (tf.convert_to_tensor(v) for v in (sources, maps, targets))
-    moved = _transport_rows(rows, groups, *statistics)
-    return tf.cast(tf.reshape(moved, tf.shape(x)), x.dtype)
-
-
-@tf.function(autograph=False, reduce_retracing=True)
-def _transport_rows(rows, groups, sources, maps, targets):
-    """Sorts rows by group, so that each group is one matrix product.
-
-    No `[n, d, d]` tensor is ever made, and statistics are cast to the rows'
-    dtype for the groups that are present only.
-    """
-    order = tf.argsort(groups, stable=True)
-    rows = tf.gather(rows, order)
-    present, _, counts = tf.unique_with_counts(tf.gather(groups, order))
-    ends = tf.cumsum(counts)
-    num_targets = tf.shape(targets, tf.int64)[0]
-    results = tf.TensorArray(
-        rows.dtype,
-        size=tf.size(present) + 1,
-        infer_shape=False,
-        element_shape=[None, rows.shape[-1]],
-    )
-    # Pieces that are none cannot be concatenated: the last one is empty.
-    results = results.write(tf.size(present), rows[:0])
-
-    def move(i, results):
-        source, mapping, target = (
-            tf.cast(tf.gather(statistic, index), rows.dtype)
-            for statistic, index in (
-                (sources, present[i] // num_targets),
-                (maps, present[i]),
-                (targets, present[i] % num_targets),
-            )
-        )
-        delta = rows[ends[i] - counts[i] : ends[i]] - source
-        return i + 1, results.write(i, delta @ mapping + target)
-
-    _, results = tf.while_loop(
-        lambda i, _: i < tf.size(present), move, (0, results)
-    )
-    return tf.gather(results.concat(), tf.math.invert_permutation(order))

@@ -5,6 +5,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tensorflow_model_remediation_ext.leace import arrays
+
 
 def optimal_linear_shrinkage(S_n: Any, n: Any) -> Any:
     """Shrinks sample covariance matrices toward a multiple of the identity.
@@ -12,24 +14,24 @@ def optimal_linear_shrinkage(S_n: Any, n: Any) -> Any:
     Returns `alpha * S_n + (1 - alpha) * trace(S_n) / p * I`, where `alpha` is
     the distribution-free estimate that minimizes the expected Frobenius error
     as `p` and `n` grow together with `p / n` bounded. It assumes rows that are
-    independent with finite moments a little above the fourth; on correlated
-    rows `n` overstates what the data say and the result is shrunk too little.
+    independent with finite moments a little above the fourth. On correlated
+    rows `n` overstates what the data say, and the result is shrunk too little.
 
     `alpha` is kept within [0, 1], where the optimum lies, so that the result is
     always positive semidefinite.
 
     Args:
-        S_n: `[..., p, p]` sample covariance matrices with denominator `n`,
-            a floating-point array or tensor.
+        S_n: `[..., p, p]` sample covariance matrices with denominator `n`, an
+            array or tensor of real numbers.
         n: Sample sizes, a number or `[...]`, one for each matrix.
 
     Returns:
-        `[..., p, p]` of the dtype of `S_n`: an array for an array, a tensor for
-        a tensor.
+        `[..., p, p]` of the dtype of `S_n`, or float64 for integers: an array
+        for an array, a tensor for a tensor.
 
     Raises:
-        ValueError: If `S_n` does not hold square matrices, or a number of `n`
-            is not positive.
+        ValueError: If `S_n` does not hold square matrices of real numbers, or a
+            number of `n` is not positive.
 
     Examples:
         >>> import numpy as np
@@ -43,43 +45,50 @@ def optimal_linear_shrinkage(S_n: Any, n: Any) -> Any:
           2014](https://arxiv.org/abs/1308.2608), equations 4.3 and 4.4.
     """
     in_tensorflow = tf.is_tensor(S_n) or isinstance(S_n, tf.Variable)
-    if not in_tensorflow:
-        S_n = np.asarray(S_n)
-        if S_n.dtype.kind != "f":
-            S_n = S_n.astype(np.float64)
+    S_n, n = arrays.floats("S_n", S_n), arrays.floats("n", n)
     p = S_n.shape[-1] if len(S_n.shape) >= 2 else None
     if p is None or S_n.shape[-2] != p:
         raise ValueError(
             "`S_n` must be of shape [..., p, p]. Received: S_n of shape "
             f"{tuple(S_n.shape)}"
         )
-    if in_tensorflow:
-        n = tf.cast(n, S_n.dtype)
-        tf.debugging.assert_positive(n, "`n` must be positive.")
-        diagonal = tf.linalg.diag_part(S_n)
-        square_norm = tf.reduce_sum(tf.square(S_n), axis=(-2, -1))
-        where, clip = tf.where, tf.clip_by_value
-        trace = tf.reduce_sum(diagonal, axis=-1)
-    else:
-        n = np.asarray(n, S_n.dtype)
-        if not np.all(n > 0):
-            raise ValueError(f"`n` must be positive. Received: n={n}")
-        diagonal = np.diagonal(S_n, axis1=-2, axis2=-1)
-        square_norm = np.einsum("...ij,...ij->...", S_n, S_n)
-        where, clip = np.where, np.clip
-        trace = diagonal.sum(-1)
-    alpha, added = _intensity(trace, square_norm, p, n, where, clip)
-    shrunk = alpha[..., None, None] * S_n
+    # Squares of half precision overflow.
+    wide, dtype = tf.cast(S_n, arrays.working_dtype(S_n)), S_n.dtype
+    if not in_tensorflow:
+        return _shrunk_array(wide.numpy(), n.numpy()).astype(
+            dtype.as_numpy_dtype
+        )
+    n = tf.cast(n, wide.dtype)
+    with arrays.require((tf.reduce_all(n > 0), "`n` must be positive.")):
+        diagonal = tf.linalg.diag_part(wide)
+    square_norm = tf.reduce_sum(tf.square(wide), axis=(-2, -1))
+    trace = tf.reduce_sum(diagonal, axis=-1)
+    alpha, added = _intensity(
+        trace, square_norm, p, n, tf.where, tf.clip_by_value
+    )
     diagonal = alpha[..., None] * diagonal + added[..., None]
-    if in_tensorflow:
-        return tf.linalg.set_diag(shrunk, diagonal)
-    index = np.arange(p)
-    shrunk[..., index, index] = diagonal
+    shrunk = tf.linalg.set_diag(alpha[..., None, None] * wide, diagonal)
+    return tf.cast(shrunk, dtype)
+
+
+def _shrunk_array(S_n, n):
+    """`optimal_linear_shrinkage` in NumPy."""
+    n = n.astype(S_n.dtype)
+    if not np.all(n > 0):
+        raise ValueError(f"`n` must be positive. Received: n={n}")
+    diagonal = np.diagonal(S_n, axis1=-2, axis2=-1)
+    square_norm = np.einsum("...ij,...ij->...", S_n, S_n)
+    alpha, added = _intensity(
+        diagonal.sum(-1), square_norm, S_n.shape[-1], n, np.where, np.clip
+    )
+    shrunk = alpha[..., None, None] * S_n
+    index = np.arange(S_n.shape[-1])
+    shrunk[..., index, index] = alpha[..., None] * diagonal + added[..., None]
     return shrunk
 
 
 def shrink_strips(strips: list[np.ndarray], n: float) -> None:
-    """`optimal_linear_shrinkage` in place, of a matrix in strips (`Sums.xx`).
+    """Shrinks in place, see above, a matrix in strips (`Sums.xx`).
 
     Args:
         strips: The upper triangle of a sample covariance, denominator `n`.
@@ -89,7 +98,7 @@ def shrink_strips(strips: list[np.ndarray], n: float) -> None:
     for strip in strips:
         block = strip[:, : len(strip)]
         trace += np.trace(block)
-        # What is right of the block stands below the diagonal once more.
+        # What is to the right of the block is below the diagonal once more.
         square_norm += 2 * np.vdot(strip, strip) - np.square(block).sum()
     alpha, added = _intensity(
         trace, square_norm, strips[0].shape[1], n, np.where, np.clip
@@ -101,7 +110,7 @@ def shrink_strips(strips: list[np.ndarray], n: float) -> None:
 
 
 def _intensity(trace, square_norm, p, n, where, clip):
-    """The factor of the matrix, and what is added to its diagonal."""
+    """Returns the factor of the matrix, and what its diagonal gains."""
     # Squared Frobenius distance to the target; zero for a multiple of the
     # identity, which is its own shrunk estimate whatever alpha is.
     spread = square_norm - trace**2 / p

@@ -9,6 +9,9 @@ import tensorflow as tf
 # Rows of a strip of the symmetric product: strips skip nearly half of it, and
 # narrower ones would lose more to small products than they skip.
 STRIP = 256
+# Columns of a square product in NumPy. Its BLAS computes one half and copies
+# it to the other, which in larger squares misses the cache.
+SQUARE = 1024
 
 
 class Sums(NamedTuple):
@@ -37,21 +40,78 @@ class Sums(NamedTuple):
     zz: Any
 
 
-def spans(size: int) -> list[tuple[int, int]]:
-    """First and last row of each strip of a `[size, size]` matrix."""
-    return [(i, min(i + STRIP, size)) for i in range(0, size, STRIP)]
+class Checks(NamedTuple):
+    """Whether a batch may be added, or what to say where it may not.
 
-
-def gram(rows, dtype) -> list:
-    """The strips of `rows^T rows`, for an array or a tensor `[n, size]`.
-
-    NumPy's BLAS multiplies float64 two to three times as fast as TensorFlow on
-    a CPU, where in float32 they are equals.
+    Attributes:
+        weights: Weights are finite and not negative.
+        class_ids: Class ids are in range.
+        x: `x` and its squares are finite.
+        z: `z` is finite.
+        products: The products of both are finite.
     """
-    ends = spans(rows.shape[1])
+
+    weights: Any
+    class_ids: Any
+    x: Any
+    z: Any
+    products: Any
+
+    def first_failing(self, messages: "Checks") -> str:
+        """Returns the message of the first check that fails."""
+        failing = zip(self, messages, strict=True)
+        return next(message for fine, message in failing if not fine)
+
+
+class BatchKind(NamedTuple):
+    """What a compiled computation of batch sums depends on.
+
+    Attributes:
+        x_dim: Columns of `x`.
+        z_dim: Columns or classes of `z`.
+        x_dtype: Of `x`, that of products.
+        dtype: Of the sums.
+        class_ids: Whether `z` holds class ids.
+        weighted: Whether weights are given.
+        squares: Whether to compute `Sums.squares` by themselves.
+        gram: Whether to compute `Sums.xx`, and `squares` from its diagonal.
+    """
+
+    x_dim: int
+    z_dim: int
+    x_dtype: tf.DType
+    dtype: tf.DType
+    class_ids: bool
+    weighted: bool
+    squares: bool
+    gram: bool
+
+
+def spans(size: int, width: int = STRIP) -> list[tuple[int, int]]:
+    """Returns the first and last row of each strip of a square matrix."""
+    return [(i, min(i + width, size)) for i in range(0, size, width)]
+
+
+def with_gram(sums: Sums, rows: Any, dtype: tf.DType) -> Sums:
+    """Returns the sums with `xx`, and `squares` from its diagonal.
+
+    Args:
+        sums: Without `xx`.
+        rows: `[n, x_dim]` array or tensor, whose `rows^T rows` is wanted.
+        dtype: Of the sums.
+    """
     if isinstance(rows, np.ndarray):
-        return [rows[:, i:j].T @ rows[:, i:] for i, j in ends]
-    parts = tf.split(rows, [j - i for i, j in ends], axis=1)
+        xx = _gram_in_numpy(rows)
+        squares = np.concatenate([np.diagonal(strip) for strip in xx])
+    else:
+        xx = _gram(rows, dtype)
+        squares = tf.concat([tf.linalg.diag_part(strip) for strip in xx], 0)
+    return sums._replace(xx=xx, squares=squares)
+
+
+def _gram(rows, dtype):
+    """The strips of `rows^T rows` for a tensor."""
+    parts = tf.split(rows, [j - i for i, j in spans(rows.shape[1])], axis=1)
     strips = []
     for index, left in enumerate(parts):
         # TensorFlow multiplies square blocks faster than a whole strip.
@@ -62,23 +122,30 @@ def gram(rows, dtype) -> list:
     return strips
 
 
-def with_gram(sums: "Sums", rows, dtype) -> "Sums":
-    """The sums with `xx`, and `squares` from its diagonal."""
-    xx = gram(rows, dtype)
-    if isinstance(rows, np.ndarray):
-        squares = np.concatenate([np.diagonal(strip) for strip in xx])
-    else:
-        squares = tf.concat([tf.linalg.diag_part(strip) for strip in xx], 0)
-    return sums._replace(xx=xx, squares=squares)
+def _gram_in_numpy(rows):
+    """The strips of `rows^T rows` for an array.
+
+    For a product of a matrix with its own transpose NumPy calls the routine of
+    its BLAS that takes half of the time.
+    """
+    size, strips = rows.shape[1], []
+    for a, b in spans(size, SQUARE):
+        part = rows[:, a:b]
+        product = np.empty((b - a, size - a), rows.dtype)
+        with np.errstate(over="ignore", invalid="ignore"):  # It is checked.
+            np.matmul(part.T, part, out=product[:, : b - a])
+            np.matmul(part.T, rows[:, b:], out=product[:, b - a :])
+        strips += [product[i:j, i:] for i, j in spans(b - a)]
+    return strips
 
 
 def outer(a, b):
-    """`a b^T` for two vectors, arrays or tensors."""
+    """Returns `a b^T` for two vectors, arrays or tensors."""
     return a[:, None] * b[None, :]
 
 
 def assemble(strips: list[np.ndarray]) -> np.ndarray:
-    """The full symmetric matrix."""
+    """Returns the full symmetric matrix."""
     size = strips[0].shape[1]
     full = np.empty((size, size), strips[0].dtype)
     for (i, j), strip in zip(spans(size), strips, strict=True):
@@ -88,7 +155,7 @@ def assemble(strips: list[np.ndarray]) -> np.ndarray:
 
 
 def shift(sums: Sums, dx, dz) -> Sums:
-    """The same rows' sums around `center_x - dx` and `center_z - dz`.
+    """Returns the same rows' sums around `center_x - dx`, `center_z - dz`.
 
     With `x - (c - d) = (x - c) + d` every product gains rank-one terms. This is
     the pairwise update of Chan, Golub and LeVeque (1979), written for any
@@ -108,9 +175,9 @@ def shift(sums: Sums, dx, dz) -> Sums:
 
 
 def batch_sums(
-    x, z, weight, center_x, center_z, dtype, with_squares
+    x, z, weight, center_x, center_z, dtype, *, squares
 ) -> tuple[Sums, tf.Tensor, tf.Tensor]:
-    """Sums of one batch around given centers, without the product `xx`.
+    """Returns sums of one batch around given centers, without `xx`.
 
     Args:
         x: `[n, x_dim]`, float32 or float64; products are taken in its dtype.
@@ -119,37 +186,42 @@ def batch_sums(
         center_x: `[x_dim]` float32.
         center_z: `[z_dim]` float32.
         dtype: That of the sums returned.
-        with_squares: Whether to compute `squares`; zeros otherwise, as
+        squares: Whether to compute `Sums.squares`; zeros otherwise, as
             `with_gram` has them for nothing.
 
     Returns:
         The sums with an empty `xx`; the centered rows, scaled by the square
         root of their weight, whose gram matrix is `xx`; and `[2]`, the number
-        of class ids out of range and of weights that are not positive or zero.
+        of weights that are negative or NaN, and of class ids out of range.
     """
     z_dim = center_z.shape[0]
-    faults = [tf.zeros([], tf.int64), tf.zeros([], tf.int64)]
-    delta = x - tf.cast(center_x, x.dtype)
+    out_of_range = bad_weights = tf.zeros([], tf.int64)
+    centered = x - tf.cast(center_x, x.dtype)
     if weight is None:
-        weight = root = tf.ones(tf.shape(delta)[:1], dtype)
+        weight = root = tf.ones(tf.shape(centered)[:1], dtype)
     else:
-        faults[1] = tf.math.count_nonzero(~(weight >= 0.0))
+        bad_weights = tf.math.count_nonzero(~(weight >= 0.0))
         root = tf.sqrt(weight)
-        delta *= tf.cast(root, x.dtype)[:, None]
+        # A row of weight zero is left out even if it holds NaN.
+        centered = tf.math.multiply_no_nan(
+            centered, tf.cast(root, x.dtype)[:, None]
+        )
     n = tf.reduce_sum(weight)
-    squares = tf.zeros_like(center_x, dtype)
-    if with_squares:
+    of_squares = tf.zeros_like(center_x, dtype)
+    if squares:
         # TensorFlow adds up columns faster as a product.
-        ones = tf.ones(tf.shape(delta)[:1], x.dtype)
-        squares = tf.linalg.matvec(tf.square(delta), ones, transpose_a=True)
-        squares = tf.cast(squares, dtype)
+        ones = tf.ones(tf.shape(centered)[:1], x.dtype)
+        of_squares = tf.linalg.matvec(
+            tf.square(centered), ones, transpose_a=True
+        )
+        of_squares = tf.cast(of_squares, dtype)
     center = tf.cast(center_z, dtype)
     if z.dtype == tf.int64:
         # Per-class sums in place of a product with the one-hot matrix.
         valid = (z >= 0) & (z < z_dim)
-        faults[0] = tf.math.count_nonzero(~valid)
+        out_of_range = tf.math.count_nonzero(~valid & (weight != 0.0))
         z = tf.where(valid, z, -1)
-        rows = delta
+        rows = centered
         if weight is not root:
             rows *= tf.cast(root, x.dtype)[:, None]
         per_class, counts = (
@@ -158,13 +230,14 @@ def batch_sums(
         )
         sum_x = tf.reduce_sum(per_class, axis=0)
         xz, zz = tf.transpose(per_class), tf.linalg.diag(counts)
-        sums = Sums(n, sum_x, counts, xz, [], squares, zz)
+        sums = Sums(n, sum_x, counts, xz, [], of_squares, zz)
         sums = shift(sums, tf.zeros_like(sum_x), -center)
     else:
         # Few columns: in float64 they cost nothing, and stay exact.
         root = root[:, None]
-        right = tf.concat([root, (z - center) * root], axis=1)
-        with_x = tf.matmul(tf.cast(right, x.dtype), delta, transpose_a=True)
+        columns = tf.math.multiply_no_nan(z - center, root)
+        right = tf.concat([root, columns], axis=1)
+        with_x = tf.matmul(tf.cast(right, x.dtype), centered, transpose_a=True)
         with_x = tf.cast(with_x, dtype)
         with_z = tf.matmul(right, right, transpose_a=True)
         sums = Sums(
@@ -173,60 +246,56 @@ def batch_sums(
             z=with_z[0, 1:],
             xz=tf.transpose(with_x[1:]),
             xx=[],
-            squares=squares,
+            squares=of_squares,
             zz=with_z[1:, 1:],
         )
-    return sums, delta, tf.cast(tf.stack(faults), dtype)
+    faults = tf.stack([bad_weights, out_of_range])
+    return sums, centered, tf.cast(faults, dtype)
 
 
-def checks(sums: Sums, faults) -> list:
-    """Whether weights, class ids, `x`, `z` and their products are fine.
+def checks_of(sums: Sums, faults) -> Checks:
+    """Returns whether weights, class ids, `x`, `z` and products are fine.
 
     A NaN or infinity anywhere in a batch shows in its sums, so that the rows
     need no pass of their own.
+
+    Args:
+        sums: Of the batch.
+        faults: As from `batch_sums`.
     """
 
     def finite(values):
         return tf.reduce_all(tf.math.is_finite(values))
 
-    return [
-        (faults[1] == 0) & finite(sums.n),
-        faults[0] == 0,
+    return Checks(
+        weights=(faults[0] == 0) & finite(sums.n),
+        class_ids=faults[1] == 0,
         # No product of two features is larger than their squares.
-        finite(sums.x) & finite(sums.squares),
-        finite(sums.z),
-        finite(sums.xz),
-    ]
+        x=finite(sums.x) & finite(sums.squares),
+        z=finite(sums.z),
+        products=finite(sums.xz),
+    )
 
 
 @functools.lru_cache(maxsize=64)
-def compiled_batch_sums(
-    x_dim, z_dim, x_dtype, ids, weighted, dtype, xx, with_squares
-):
-    """`batch_sums` and `checks`, traced once for every batch size.
+def compiled_batch_sums(kind: BatchKind):
+    """Returns `batch_sums` and `checks_of`, traced once for every batch size.
 
     Args:
-        x_dim: Columns of `x`.
-        z_dim: Columns or classes of `z`.
-        x_dtype: Of `x`.
-        ids: Whether `z` holds class ids.
-        weighted: Whether weights are passed, as the last argument.
-        dtype: Of the sums.
-        xx: Whether to compute the product `xx` too.
-        with_squares: See `batch_sums`.
+        kind: What the computation depends on.
 
     Returns:
         A function of `x, z, center_x, center_z[, weight]`, returning the sums,
-        the centered rows, and the `[5]` checks.
+        the centered rows, and the checks as one tensor.
     """
 
     def weighted_step(x, z, center_x, center_z, weight):
-        sums, delta, faults = batch_sums(
-            x, z, weight, center_x, center_z, dtype, with_squares
+        sums, centered, faults = batch_sums(
+            x, z, weight, center_x, center_z, kind.dtype, squares=kind.squares
         )
-        if xx:
-            sums = with_gram(sums, delta, dtype)
-        return sums, delta, tf.stack(checks(sums, faults))
+        if kind.gram:
+            sums = with_gram(sums, centered, kind.dtype)
+        return sums, centered, tf.stack(checks_of(sums, faults))
 
     # A signature with an optional argument would make TensorFlow print all
     # tensors into a message at every call.
@@ -234,13 +303,14 @@ def compiled_batch_sums(
         return weighted_step(x, z, center_x, center_z, None)
 
     spec = tf.TensorSpec
+    ids, columns = spec([None], tf.int64), spec([None, kind.z_dim], kind.dtype)
     specs = [
-        spec([None, x_dim], x_dtype),
-        spec([None], tf.int64) if ids else spec([None, z_dim], dtype),
-        spec([x_dim], tf.float32),
-        spec([z_dim], tf.float32),
+        spec([None, kind.x_dim], kind.x_dtype),
+        ids if kind.class_ids else columns,
+        spec([kind.x_dim], tf.float32),
+        spec([kind.z_dim], tf.float32),
     ]
-    if weighted:
+    if kind.weighted:
         step = weighted_step
-        specs.append(spec([None], dtype))
+        specs.append(spec([None], kind.dtype))
     return tf.function(step, autograph=False).get_concrete_function(*specs)

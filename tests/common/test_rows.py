@@ -1,20 +1,15 @@
-"""Tests of counting, choosing, comparing and regrouping rows."""
+"""Tests of counting, choosing and comparing rows."""
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from tensorflow_model_remediation_ext.common.rows import (
-    batch_size,
     changed_rows,
-    is_batched,
     keep_rows,
-    regroup,
     row_count,
     take_rows,
 )
-
-Dataset = tf.data.Dataset
 
 
 def kinds():
@@ -77,33 +72,3 @@ def test_changed_rows_of_sparse_tensors():
     after = tf.sparse.from_dense([[1, 0], [2, 0], [0, 0], [4, 0]])
     result = changed_rows(before, after)
     assert result.numpy().tolist() == [False, True, False, True]
-
-
-@pytest.mark.parametrize("size", [None, 3])
-def test_regroup_keeps_every_row_in_order(size):
-    rows = {"ragged": tf.ragged.range(tf.range(10)), "dense": tf.range(10)}
-    data = Dataset.from_tensor_slices(rows).batch(4)
-    sized = data.map(
-        lambda r: (
-            tf.constant(4, tf.int64),
-            keep_rows(r, r["dense"] > 4),
-        )
-    )
-    batches = [to_lists(b) for b in regroup(sized, size)]
-    wanted = [[5, 6, 7, 8], [9]] if size is None else [[5, 6, 7], [8, 9]]
-    assert [b["dense"] for b in batches] == wanted
-    assert [len(r) for b in batches for r in b["ragged"]] == [5, 6, 7, 8, 9]
-
-
-def test_batch_size_and_batches_are_recognized():
-    numbers = Dataset.range(10)
-    vectors = Dataset.from_tensor_slices(np.zeros([10, 3]))
-    texts = Dataset.from_tensor_slices(["a", "b"])
-    assert batch_size(numbers) is None
-    assert batch_size(numbers.batch(4).shuffle(2).prefetch(1)) == 4
-    assert batch_size(numbers.batch(4).map(lambda x: x[:2])) is None
-    assert batch_size(numbers.batch(5, drop_remainder=True)) == 5
-    for data in (numbers, vectors, texts):
-        assert not is_batched(data)
-        assert is_batched(data.batch(2))
-        assert is_batched(data.batch(2, drop_remainder=True))

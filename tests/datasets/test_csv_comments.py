@@ -74,6 +74,37 @@ def test_labels(file):
     assert load(file(HEADER + rows), label_threshold=0.4)[1] == [1, 0, 1, 1, 1]
 
 
+def test_labels_that_are_two_words(file):
+    path = file(HEADER + b"a,NOT_BAD\nb, BAD\nc,BAD\n")
+    assert load(path, positive_label="BAD")[1] == [0, 1, 1]
+    assert "`positive_label`" in message(path)
+
+
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        (b"a,BAD\nb,OK\nc,\n", "line 4: label '' is a third one, after 'BAD'"),
+        (b"a,OK\nb,OK\n", "every label in 'rude' is 0 where 'BAD' counts as 1"),
+    ],
+)
+def test_labels_that_are_not_two_words(file, rows, expected):
+    text = message(file(HEADER + rows), positive_label="BAD")
+    assert text.startswith(expected)
+
+
+def test_fields_may_be_of_any_size(file):
+    limit = csv.field_size_limit()
+    texts, _ = load(file(HEADER + b"a" * 200_000 + b",1\nb,0\n"))
+    assert [len(text) for text in texts] == [200_000, 1]
+    # It is the setting of the whole process.
+    assert csv.field_size_limit() == limit
+
+
+def test_delimiter_must_be_one_character(file):
+    path = file(HEADER + b"a,1\nb,0\n")
+    assert "`delimiter`" in message(path, delimiter=";;")
+
+
 def test_other_delimiters_and_encodings(file):
     path = file("text\trude\né, è\t1\nb\t0\n".encode("latin-1"))
     expected = (["é, è", "b"], [1, 0])
@@ -100,7 +131,6 @@ def test_other_delimiters_and_encodings(file):
         (b"text,r\xfcde\n", "line 1: holds bytes that are not utf-8"),
         (HEADER + b'a,1\n"b,0\nc,1\n', "line 3: not valid CSV"),
         (HEADER + b'"a"b,1\n', "line 2: not valid CSV"),
-        (HEADER + b"a" * 200_000 + b",1\n", "line 2: not valid CSV (field lar"),
     ],
 )
 def test_errors_name_the_line(file, content, expected):
@@ -111,7 +141,8 @@ def test_lines_count_those_within_quotes(file):
     rows = b'"a\nb\xff\nc",1\nd,x\n'
     assert message(file(HEADER + rows)) == (
         "line 3: holds bytes that are not utf-8; "
-        "line 5: label 'x' is not a number, true or false"
+        "line 5: label 'x' is not a number, true or false (words need "
+        "`positive_label`)"
     )
 
 

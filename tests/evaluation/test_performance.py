@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 from sklearn.metrics import roc_auc_score
 
 from tensorflow_model_remediation_ext.evaluation import (
@@ -26,39 +27,65 @@ def test_auc_counts_pairs(m, n, seed):
     assert mirrored.low == pytest.approx(1 - estimate.high)
 
 
-def test_auc_variance_is_delongs():
-    rng = np.random.default_rng(0)
-    labels = np.arange(60) % 3 == 0
-    scores = rng.integers(0, 20, 60) + 4 * labels
+def delong(labels, scores):
     wins = np.sign(scores[labels][:, None] - scores[~labels]) / 2 + 0.5
-    area = wins.mean()
-    variance = (
+    return (
         wins.mean(1).var(ddof=1) / labels.sum()
         + wins.mean(0).var(ddof=1) / (~labels).sum()
     )
-    estimate = auc(labels, scores)
-    logits = [np.log(p / (1 - p)) for p in estimate]
-    assert logits[0] == pytest.approx(np.log(area / (1 - area)))
-    half = 1.959964 * np.sqrt(variance) / (area * (1 - area))
-    assert logits[2] - logits[0] == pytest.approx(half)
-    assert logits[0] - logits[1] == pytest.approx(half)
 
 
-def test_auc_interval_covers():
+@pytest.mark.parametrize("n", [60, 6_000])
+def test_auc_interval_holds_what_is_compatible(n):
     rng = np.random.default_rng(0)
-    labels = np.arange(100) < 40
-    # Normal scores 1.812 apart have an area of 0.9.
+    labels = np.arange(n) % 3 == 0
+    scores = rng.integers(0, 20, n) + 4 * labels
+    area, *ends = auc(labels, scores)
+    positives, negatives = labels.sum(), (~labels).sum()
+
+    def supposed(t):
+        more = n / 2 - 1
+        spread = 1 + more * ((1 - t) / (2 - t) + t / (1 + t))
+        return t * (1 - t) * spread / positives / negatives
+
+    size = 2 * positives * negatives / n
+    ratio = delong(labels, scores) / supposed(area)
+    ratio = (10 + size * ratio) / (10 + size)
+    for end in ends:
+        error = 1.959964 * np.sqrt(ratio * supposed(end))
+        assert abs(area - end) == pytest.approx(error, rel=1e-6)
+    if n > 1_000:  # Where there are many examples, it is DeLong's.
+        width = 2 * 1.959964 * np.sqrt(delong(labels, scores))
+        assert ends[1] - ends[0] == pytest.approx(width, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("positives", "negatives", "area"),
+    [(2, 2, 0.76), (2, 2, 0.6), (5, 45, 0.9), (40, 60, 0.9)],
+)
+def test_auc_interval_covers(positives, negatives, area):
+    rng = np.random.default_rng(0)
+    labels = np.arange(positives + negatives) < positives
+    apart = np.sqrt(2) * stats.norm.ppf(area)
     estimates = [
-        auc(labels, rng.normal(size=100) + 1.8124 * labels, confidence=0.9)
+        auc(labels, rng.normal(size=len(labels)) + apart * labels)
         for _ in range(500)
     ]
-    coverage = np.mean([e.low <= 0.9 <= e.high for e in estimates])
-    assert 0.86 < coverage < 0.94
+    coverage = np.mean([e.low <= area <= e.high for e in estimates])
+    assert coverage > 0.92
+    assert coverage < 0.98 or positives == 2
 
 
-def test_perfect_separation_has_no_width():
-    assert auc([0, 0, 1, 1], [1, 2, 3, 4]) == (1, 1, 1)
-    assert auc([0, 0, 1, 1], [4, 3, 2, 1]) == (0, 0, 0)
+def test_perfect_separation_is_not_certain():
+    low = [0.0]
+    for m in (2, 5, 50, 5_000):
+        estimate = auc(np.arange(2 * m) >= m, np.arange(2 * m))
+        assert estimate.value == estimate.high == 1
+        low.append(estimate.low)
+    assert low == sorted(low) and low[1] < 0.6 and 0.99 < low[-1] < 1
+    mirrored = auc([0, 0, 1, 1], [4, 3, 2, 1])
+    assert mirrored[:2] == (0, 0)
+    assert mirrored.high == pytest.approx(1 - low[1])
 
 
 def test_accuracy_takes_columns_and_logits():

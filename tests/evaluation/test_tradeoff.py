@@ -106,8 +106,10 @@ def test_seeds_are_paired_and_their_spread_counts(measure):
         math.hypot(0.01, spread)
     )
     # The noise of a seed is in both models, and drops out of the difference.
-    assert row.quality_loss == pytest.approx((0.01, 0.01, 0.01))
-    assert plain.quality_loss == (0, 0, 0)
+    # Seeds that agree do not make it certain.
+    assert row.quality_loss.value == pytest.approx(0.01)
+    assert plain.quality_loss.value == 0
+    assert np.isnan([*row.quality_loss[1:], *plain.quality_loss[1:]]).all()
 
 
 def test_plain_numbers_have_the_interval_of_the_seeds():
@@ -117,8 +119,32 @@ def test_plain_numbers_have_the_interval_of_the_seeds():
     alone = sweep(measure, [1])[1.0]
     assert np.isnan(alone.quality[1:]).all()
     several = sweep(measure, [1], seeds=(3, 4))[1.0]
-    assert several.quality == pytest.approx((0.8, 0.8, 0.8))
+    assert several.quality.value == pytest.approx(0.8)
+    assert np.isnan(several.quality[1:]).all()
     assert several.flip_rate.low < several.flip_rate.value
+
+
+def test_shares_stay_within_their_bounds():
+    values = iter([(0.52, 0.10), (0.53, 0.09), (0.50, 0.02), (0.55, 0.05)])
+    result = sweep(lambda model: next(values), [1], seeds=(0, 1))
+    for row in result.rows:
+        for estimate in (row.quality, row.flip_rate):
+            assert 0 <= estimate.low < estimate.value < estimate.high <= 1
+    half = stats.t.ppf(0.975, 1) * np.std([0.50, 0.55], ddof=1) / 2**0.5
+    assert result[1.0].quality.low == pytest.approx(0.525 - half)
+    axes = result.plot()
+    axes.figure.canvas.draw()
+    assert axes.get_xlim()[0] == 0
+    assert axes.get_ylim()[0] >= 0 and axes.get_ylim()[1] <= 1
+
+
+def test_a_quality_that_is_no_share_keeps_its_interval():
+    values = iter([(-3.0, 0.2), (-2.5, 0.1), (-3.1, 0.0), (-3.5, 0.2)])
+    result = sweep(lambda model: next(values), [1], seeds=(0, 1))
+    assert result[0.0].quality.high > 0
+    assert result[0.0].quality_loss.value == 0
+    assert result[1.0].quality_loss.low < -1
+    assert result[1.0].flip_rate.low == 0
 
 
 def test_an_interrupted_sweep_is_taken_up(measure, tmp_path):

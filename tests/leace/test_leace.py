@@ -18,7 +18,7 @@ from tensorflow_model_remediation_ext.leace.keras import (
 )
 from tensorflow_model_remediation_ext.leace.oracle import OracleEraser
 
-N, D = 600, 24
+N, D = 600, 40
 EXACT = {"svd_tol": 1e-8}
 
 
@@ -208,12 +208,14 @@ def rare(rng, n=50_000):
 
 def one_large(rng, n=500):
     z = rng.integers(0, 2, (n, 3))
-    return (rng.normal(size=(n, 3)) + z) * [1e3, 1, 1e3], z[:, [0, 2, 1]], {}
+    x = (rng.normal(size=(n, 3)) + z) * [1e3, 1, 1e3]
+    return np.column_stack([x, rng.normal(size=(n, 4))]), z[:, [0, 2, 1]], {}
 
 
 def one_small(rng, n=500):
     z = rng.integers(0, 2, (n, 3))
     x = (rng.normal(size=(n, 3)) + z) * [1, 0.01, 1]
+    x = np.column_stack([x, rng.normal(size=(n, 4))])
     return x, z[:, [0, 2, 1]], {"method": "orth"}
 
 
@@ -454,13 +456,21 @@ def test_erasers_keep_shape_and_dtype(dtype):
     np.testing.assert_allclose(erased, eraser(x), atol=4 * resolution)
 
 
-@pytest.mark.parametrize(
-    "bad", [np.zeros((3, 5)), np.zeros(D), np.zeros((3, D), int)]
-)
-def test_erasers_refuse_other_inputs(bad):
+def test_erasers_take_one_row_and_refuse_other_inputs():
     x, ids, _ = make_data(2)
-    with pytest.raises(ValueError, match="`x` must be of"):
-        LeaceEraser.fit(x, ids)(bad)
+    eraser = LeaceEraser.fit(x, ids)
+    many = eraser(x).numpy()
+    for row in (x[0], tf.constant(x[0])):
+        assert eraser(row).shape == (D,)
+        np.testing.assert_allclose(eraser(row), many[0], atol=1e-12)
+    np.testing.assert_allclose(tf.function(eraser)(x[0]), many[0], atol=1e-12)
+    for bad in (np.zeros((3, 5)), np.zeros(5), np.float64(1)):
+        with pytest.raises(ValueError, match="`x` must be of shape"):
+            eraser(bad)
+    with pytest.raises(ValueError, match=r"floating dtype.*of dtype int64"):
+        eraser(np.zeros((3, D), np.int64))
+    with pytest.raises(ValueError, match=r"`x` must hold real .* complex128"):
+        eraser(np.zeros((3, D), complex))
 
 
 def test_erasers_export(tmp_path):
@@ -485,13 +495,35 @@ def test_eraser_checks_its_matrices():
         LeaceEraser(np.ones((4, 1)), np.ones((1, 4)), np.ones(3))
 
 
-@pytest.mark.parametrize(
-    ("ids", "width"),
-    [([0, 1, 1, 0], 1), ([0, 2, 1, 0], 3), ([0.0, 2.0, 1.0, 0.0], 1)],
-)
-def test_fit_infers_the_size_of_the_concept(ids, width):
-    x = np.random.default_rng(0).normal(size=(4, 2))
-    assert LeaceFitter.fit(x, np.array(ids)).z_dim == width
+def test_erasing_more_than_half_of_all_dimensions_is_said():
+    x, ids, _ = make_data(9, d=10)
+    fitter = LeaceFitter.fit(x, ids)
+    with pytest.warns(UserWarning, match="removes 8 of the 10 dimensions"):
+        _ = fitter.eraser
+    x, ids, _ = make_data(6, d=10)
+    assert LeaceFitter.fit(x, ids).eraser.proj_left.shape == (10, 5)
+
+
+def test_leftovers_are_values():
+    x, ids, z = make_data(3)
+    kinds = {}
+    for name, fitter in {
+        "clean": LeaceFitter.fit(x, ids),
+        "nothing": LeaceFitter.fit(x, np.ones(N)),
+        "partial": LeaceFitter.fit(x, ids, svd_tol=10.0),
+        "shared": LeaceFitter.fit(x, z, preserve=z[:, :1]),
+        "most": LeaceFitter.fit(x[:, :3], ids),
+    }.items():
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            eraser, found = fitter.eraser_and_leftovers()
+        assert isinstance(eraser, LeaceEraser)
+        kinds[name] = [leftover.kind for leftover in found]
+        for leftover in found:
+            with pytest.warns(UserWarning) as caught:
+                _ = fitter.eraser
+            assert leftover.text in [str(w.message) for w in caught]
+    assert kinds == {name: [] if name == "clean" else [name] for name in kinds}
 
 
 @pytest.mark.parametrize(

@@ -3,9 +3,7 @@ import warnings
 import numpy as np
 import pytest
 
-from tensorflow_model_remediation_ext.leace.keras import (
-    optimal_transport as ot,
-)
+from tensorflow_model_remediation_ext.leace import optimal_transport as ot
 
 
 def covariance(rng, d, spread=1.0, rank=None):
@@ -143,6 +141,21 @@ def test_too_few_iterations_say_what_was_reached_and_still_equalize():
     with pytest.warns(ot.BarycenterWarning, match="after max_iter=2"):
         center, maps = ot.barycenter_maps(Ks, max_iter=2)
     close(maps @ Ks @ maps, np.broadcast_to(center, Ks.shape), 1e-10)
+
+
+def test_complex_numbers_are_refused():
+    real, complex_ = np.eye(2), np.eye(2) + 0j
+    for call in (
+        lambda: ot.ot_map(complex_, real),
+        lambda: ot.ot_map(real, complex_),
+        lambda: ot.ot_distance(real, complex_),
+        lambda: ot.ot_midpoint(complex_, real),
+        lambda: ot.ot_midpoint(real, real, 0.5 + 0j, 0.5),
+        lambda: ot.ot_barycenter(np.stack([complex_, complex_])),
+        lambda: ot.ot_barycenter(np.stack([real, real]), np.ones(2) + 0j),
+    ):
+        with pytest.raises(ValueError, match=r"must hold real .*complex128"):
+            call()
 
 
 def test_arguments_are_checked():

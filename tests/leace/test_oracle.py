@@ -109,6 +109,14 @@ def test_shapes_dtypes_graph_mode_and_saved_model(tmp_path):
     np.testing.assert_array_equal(loaded.serve(x, z), expected)
 
 
+def test_one_row():
+    x, z = data(3)
+    eraser = OracleEraser.fit(x, z)
+    want = eraser(x, z)[5]
+    np.testing.assert_allclose(eraser(x[5], z[5]), want, atol=1e-12)
+    np.testing.assert_allclose(eraser(x[5], columns(z)[5]), want, atol=1e-12)
+
+
 def test_streaming_merging_and_checkpoints_agree_with_one_pass(tmp_path):
     x, z = data(3)
     whole = OracleFitter.fit(x, z)

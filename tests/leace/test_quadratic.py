@@ -138,6 +138,16 @@ def test_shapes_dtypes_and_graph_mode():
     assert eraser(x[:0], z[:0]).shape == (0, D)
 
 
+def test_one_row():
+    x, z = classes(3)
+    fitter = QuadraticFitter.fit(x, z)
+    eraser, editor = fitter.eraser, fitter.editor()
+    np.testing.assert_allclose(eraser(x[4], z[4]), eraser(x, z)[4], atol=1e-12)
+    np.testing.assert_allclose(
+        editor(x[4], z[4], 1), editor(x, z, 1)[4], atol=1e-12
+    )
+
+
 def test_saved_model(tmp_path):
     x, z = classes(3)
     fitter = QuadraticFitter.fit(x, z)
@@ -306,6 +316,8 @@ def test_bad_input_at_inference():
         fitter.eraser(x, z + 1)
     with pytest.raises(ValueError, match="`x` must be of shape"):
         fitter.eraser(x[:, 1:], z)
+    with pytest.raises(ValueError, match="`source_z` must be integer class"):
+        fitter.editor()(x[0], z, 1)
     with pytest.raises(ValueError, match="`target_z` holds class ids"):
         fitter.editor()(x, z, 3)
     with pytest.raises(tf.errors.InvalidArgumentError, match="`z` holds"):

@@ -60,6 +60,33 @@ def test_multiples_of_the_identity_stay(S):
     np.testing.assert_allclose(optimal_linear_shrinkage(S, 10), S)
 
 
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+def test_half_precision_is_shrunk_as_float32(dtype):
+    S = (500 * sample_covariances((), 30, 6)[0]).astype(dtype)
+    want = optimal_linear_shrinkage(S.astype("float64"), 30)
+    for shrunk in (
+        optimal_linear_shrinkage(S, 30),
+        optimal_linear_shrinkage(tf.constant(S), 30),
+    ):
+        assert shrunk.dtype == dtype
+        np.testing.assert_allclose(shrunk, want, rtol=2e-3, atol=0.5)
+
+
+def test_integers_become_floats():
+    S = np.diag([1, 2, 9])
+    want = optimal_linear_shrinkage(S.astype(float), 20)
+    np.testing.assert_array_equal(optimal_linear_shrinkage(S, 20), want)
+    tensor = optimal_linear_shrinkage(tf.constant(S), 20)
+    np.testing.assert_allclose(tensor, want)
+
+
+@pytest.mark.parametrize("convert", [np.asarray, tf.constant])
+def test_complex_numbers_are_refused(convert):
+    for S, n in ((np.eye(3) * 1j, 10), (np.eye(3), np.array(10 + 0j))):
+        with pytest.raises(ValueError, match=r"must hold real .*complex128"):
+            optimal_linear_shrinkage(convert(S), n)
+
+
 def test_errors_name_the_argument():
     with pytest.raises(ValueError, match="`S_n` must be of shape"):
         optimal_linear_shrinkage(np.ones((3, 2)), 10)

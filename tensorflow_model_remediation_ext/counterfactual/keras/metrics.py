@@ -5,15 +5,14 @@ from typing import Any
 import keras
 from keras import ops
 
-from tensorflow_model_remediation_ext.common.comparing import (
-    align_weight,
-    dense_pair,
-    joint_mask,
+from tensorflow_model_remediation_ext.common.comparing import compare
+from tensorflow_model_remediation_ext.common.penalty_metric import (
+    PenaltyMetric,
 )
 from tensorflow_model_remediation_ext.counterfactual.losses import PACKAGE
 
 
-class _PairMetric(keras.metrics.Metric):
+class _PairMetric(PenaltyMetric):
     """A weighted sum over pairs and, for means, the total weight."""
 
     def __init__(self, name: str, dtype: Any = None):
@@ -41,16 +40,13 @@ class _PairMetric(keras.metrics.Metric):
         Raises:
             ValueError: If the shapes do not fit.
         """
-        mask = joint_mask(original, counterfactual)
-        original, counterfactual = dense_pair(
-            original, counterfactual, self.name
+        pair = compare(original, counterfactual, sample_weight, self.name)
+        values = ops.cast(
+            self._values(pair.original, pair.counterfactual), self.dtype
         )
-        values = ops.cast(self._values(original, counterfactual), self.dtype)
         weights = ops.ones_like(values)
-        for given in (sample_weight, mask):
-            if given is not None:
-                given = align_weight(given, original, self.name)
-                weights = weights * ops.cast(given, self.dtype)
+        if pair.weight is not None:
+            weights = weights * ops.cast(pair.weight, self.dtype)
         self.total.assign_add(ops.sum(values * weights))
         self.count.assign_add(ops.sum(weights))
 

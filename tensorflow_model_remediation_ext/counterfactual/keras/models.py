@@ -1,23 +1,24 @@
 """The model that learns not to react to identity terms."""
 
+from collections.abc import Iterable
+from types import MappingProxyType
 from typing import Any
 
 import keras
 
-from tensorflow_model_remediation_ext.common.comparing import (
-    align_weight,
-    joint_mask,
-)
+from tensorflow_model_remediation_ext.common.comparing import compare
 from tensorflow_model_remediation_ext.common.objectives import (
     by_objective,
     unwrap,
 )
 from tensorflow_model_remediation_ext.common.remediation_model import (
+    Penalty,
     RemediationModel,
 )
 from tensorflow_model_remediation_ext.counterfactual import losses
-from tensorflow_model_remediation_ext.counterfactual.keras.utils import (
-    CounterfactualPackedInputs,
+from tensorflow_model_remediation_ext.counterfactual.keras.packed import (
+    as_packed,
+    check_batched,
 )
 
 
@@ -63,13 +64,16 @@ class CounterfactualModel(RemediationModel):
             `PairwiseMSELoss(transform="logit")` pairs logits, as in the
             paper. With several outputs, the penalty is the sum over outputs.
         loss_weight: Weight of the penalty, or a dict by objective.
+        outputs: Names or positions of the outputs that are paired. Default:
+            those that have a loss in `compile`.
         **kwargs: Passed to `keras.Model`, e.g. `name`.
 
     Raises:
         TypeError: If `original_model`, `loss` or a metric has the wrong type.
         ValueError: If a weight is negative or not finite, if the objectives
-            differ, if `loss` does not measure a difference, or if data given
-            to `fit` were not packed.
+            differ, if `loss` does not measure a difference, if data given
+            to `fit` were not packed, or if no output has a loss and `outputs`
+            is not given.
 
     Examples:
         ```python
@@ -93,12 +97,23 @@ class CounterfactualModel(RemediationModel):
 
     penalty_name = "counterfactual"
     packed_by = "pack_counterfactual_data"
+    replaced_methods = MappingProxyType(
+        {
+            "compute_counterfactual_loss": "override `compute_penalty`",
+            "compute_total_loss": "override `compute_loss`",
+            "update_metrics": (
+                "override `compute_metrics`, or give `compile` metrics"
+            ),
+        }
+    )
 
     def __init__(
         self,
         original_model: keras.Model,
         loss: Any = None,
         loss_weight: float | dict[str, float] = 1.0,
+        *,
+        outputs: str | int | Iterable[str | int] | None = None,
         **kwargs: Any,
     ):
         resolved = {
@@ -106,7 +121,11 @@ class CounterfactualModel(RemediationModel):
             for objective, each in by_objective(loss, "loss").items()
         }
         super().__init__(
-            original_model, unwrap(resolved), loss_weight, **kwargs
+            original_model,
+            unwrap(resolved),
+            loss_weight,
+            outputs=outputs,
+            **kwargs,
         )
 
     def compile(
@@ -124,35 +143,38 @@ class CounterfactualModel(RemediationModel):
                 `<objective>_<name>`.
             **kwargs: As in `keras.Model.compile`.
         """
-        super().compile(*args, **kwargs)
-        self._compile_penalty_metrics(counterfactual_metrics)
+        super().compile(*args, penalty_metrics=counterfactual_metrics, **kwargs)
 
     def unpack(self, batch: Any) -> tuple[Any, Any] | None:
         """Splits `CounterfactualPackedInputs`."""
-        if isinstance(batch, CounterfactualPackedInputs):
-            return tuple(batch)
-        return None
+        packed = as_packed(batch)
+        if packed is None:
+            return None
+        check_batched(packed)
+        return tuple(packed)
 
     def compute_penalty(
         self, inputs: Any, loss: Any, training: bool
-    ) -> tuple[Any, list[tuple]]:
+    ) -> Penalty:
         """Compares the predictions on both halves of the pairs."""
         original_x, counterfactual_x, weight = (
             keras.utils.unpack_x_y_sample_weight(inputs)
         )
-        halves = [
-            keras.tree.flatten(self.predict_statelessly(x, training))
-            for x in (original_x, counterfactual_x)
-        ]
-        updates = []
-        for original, counterfactual in zip(*halves, strict=True):
+        originals = self.predict_for_penalty(original_x, training)
+        counterfactuals = self.predict_for_penalty(counterfactual_x, training)
+        values, updates = [], []
+        for name, original in originals.items():
             losses.check_columns(loss, original)
-            mask = joint_mask(original, counterfactual)
-            if mask is not None:
-                # Where a Keras loss looks for it.
-                counterfactual._keras_mask = mask
-            aligned = weight
-            if weight is not None:
-                aligned = align_weight(weight, original, "counterfactual_data")
-            updates.append((original, counterfactual, aligned))
-        return sum(loss(*update) for update in updates), updates
+            pair = compare(
+                original, counterfactuals[name], weight, "counterfactual_data"
+            )
+            values.append(
+                loss(
+                    pair.original,
+                    pair.counterfactual,
+                    pair.weight_for(loss.reduction),
+                )
+            )
+            updates.append((pair.original, pair.counterfactual, pair.weight))
+        rows = keras.ops.shape(updates[0][0])[0]
+        return Penalty(sum(values), rows, updates)

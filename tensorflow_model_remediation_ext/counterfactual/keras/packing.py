@@ -1,53 +1,51 @@
 """Packing task data and counterfactual pairs into one dataset."""
 
-from typing import Any, NamedTuple
+import numbers
 
 import tensorflow as tf
 
+from tensorflow_model_remediation_ext.common.batching import (
+    Layout,
+    batch_size,
+    count_rows,
+    inner_sizes_vary,
+)
+from tensorflow_model_remediation_ext.common.elements import (
+    as_one_argument,
+    check_dataset,
+    unpack,
+)
 from tensorflow_model_remediation_ext.common.objectives import (
     by_objective,
     unwrap,
 )
 from tensorflow_model_remediation_ext.common.rows import (
-    batch_size,
-    inner_sizes_vary,
-    is_batched,
     row_count,
     take_rows,
 )
-from tensorflow_model_remediation_ext.counterfactual.keras import elements
-
-
-class CounterfactualPackedInputs(NamedTuple):
-    """One element of training data with its counterfactual pairs beside it.
-
-    Being a NamedTuple, it survives `tf.data.Dataset` transformations such as
-    `map`, `batch`, `shuffle` and `prefetch`.
-
-    Attributes:
-        original_input: The `(x, y, sample_weight)` of the task; `y` and
-            `sample_weight` may be `None`.
-        counterfactual_data: `(original_x, counterfactual_x,
-            counterfactual_sample_weight)`, or a dict of such triples by
-            objective.
-    """
-
-    original_input: Any
-    counterfactual_data: Any
+from tensorflow_model_remediation_ext.counterfactual.keras.packed import (
+    CounterfactualPackedInputs,
+)
+from tensorflow_model_remediation_ext.counterfactual.keras.pair_stream import (
+    PairStream,
+)
 
 
 def pack_counterfactual_data(
     original_input: tf.data.Dataset,
     counterfactual_data: tf.data.Dataset | dict[str, tf.data.Dataset],
+    *,
+    pairs_per_example: float | str = 1.0,
 ) -> tf.data.Dataset:
-    """Puts counterfactual pairs beside each element of the task's data.
+    """Puts counterfactual pairs with each element of the task's data.
 
     Every element of `original_input` comes once and in order. The pairs are
     repeated without end, and cut so that a batch has as many pairs as task
-    examples; the rows beside a last, smaller batch are the first of a full
-    one. They may come from another, unlabeled source than the task's data.
-    Where sizes of dense features vary from row to row, pairs are padded with
-    zeros or empty strings at the end, as by `tf.data.Dataset.padded_batch`.
+    examples, or fewer; the rows with a last, smaller batch are the first of a
+    full one. They may come from another, unlabeled source than the task's
+    data. Both halves come in the structure of the task's `x`. Where sizes of
+    dense features vary from row to row, pairs are padded with zeros or empty
+    strings at the end, as by `tf.data.Dataset.padded_batch`.
 
     The pairs are read again and again: `cache()` them if they fit in memory,
     or all of their source is searched for terms each time.
@@ -59,7 +57,16 @@ def pack_counterfactual_data(
             weight)` or `(original_x, counterfactual_x)`, batched in any way
             or not, as `build_counterfactual_data` makes it; or a dict of such
             datasets by objective. Features must be like those of
-            `original_input`. A scalar weight tells single pairs from batches.
+            `original_input`. A pair without a weight counts as weight 1. A
+            scalar weight tells single pairs from batches.
+        pairs_per_example: How many pairs a batch has for each of its examples,
+            greater than 0 and at most 1, rounded to at least one pair a
+            batch. A pair costs two forward passes: where one text in five
+            holds a term, 0.2 trains on each pair once an epoch. `"auto"` takes
+            the number of pairs for each example of `original_input`, at most
+            1; it reads both datasets once, here, to count. Anything but 1 is
+            for batched data, on one replica: replicas and processes share a
+            batch by its rows, and cannot share batches of two sizes.
 
     Returns:
         A dataset of `CounterfactualPackedInputs`, of the cardinality of
@@ -67,9 +74,10 @@ def pack_counterfactual_data(
         first element raises `tf.errors.InvalidArgumentError`.
 
     Raises:
-        TypeError: An argument is no dataset.
-        ValueError: Elements are of another form, features do not match, or a
-            dataset is known to be empty.
+        TypeError: An argument is not a dataset.
+        ValueError: Elements are of another form, features do not match, a
+            dataset is known to be empty, or `pairs_per_example` is not a
+            number of this range or cannot be counted.
 
     Examples:
         >>> task = tf.data.Dataset.from_tensor_slices((["a", "b c"], [0, 1]))
@@ -79,28 +87,34 @@ def pack_counterfactual_data(
         >>> element.counterfactual_data[1].numpy().tolist()
         [b'b', b'b']
     """
-    elements.check_dataset(original_input, "original_input")
-    _check_not_empty(original_input, "original_input")
+    check_dataset(original_input, "original_input")
     sources = by_objective(counterfactual_data, "counterfactual_data")
-    x_spec = elements.unpack(original_input.element_spec)[0]
-    streams, batched = {}, set()
+    x_spec = unpack(original_input.element_spec)[0]
+    streams = {}
     for objective, source in sources.items():
-        name = f"counterfactual_data[{objective!r}]" * bool(objective)
-        name = name or "counterfactual_data"
-        streams[objective], like_batches = _endless_pairs(source, x_spec, name)
-        batched.add(like_batches)
-    if len(batched) > 1:
+        name = "counterfactual_data"
+        name = f"{name}[{objective!r}]" if objective else name
+        streams[objective] = PairStream(source, x_spec, name)
+    layouts = {pairs.layout_of_task for pairs in streams.values()}
+    if len(layouts) > 1:
         raise ValueError(
             "The datasets of `counterfactual_data` must have features of the "
             "same ranks."
         )
-    task = elements.whole(original_input).map(elements.unpack)
-    if batched == {True}:
-        packed = _pack_batches(task, streams, batch_size(original_input))
+    (layout,) = layouts
+    shares = _shares(pairs_per_example, original_input, streams, layout)
+    task = as_one_argument(original_input).map(unpack)
+    if layout is Layout.EXAMPLES:
+        rows = {objective: pairs.rows() for objective, pairs in streams.items()}
+        packed = tf.data.Dataset.zip((task, rows))
     else:
-        packed = tf.data.Dataset.zip((task, _zip_rows(streams))).map(
-            CounterfactualPackedInputs
+        size = batch_size(original_input)
+        packed = _pack_batches(task, streams, shares, size)
+    packed = packed.map(
+        lambda original_input, pairs: CounterfactualPackedInputs(
+            original_input, unwrap(pairs)
         )
+    )
     cardinality = original_input.cardinality()
     if cardinality != tf.data.UNKNOWN_CARDINALITY:
         packed = packed.apply(
@@ -109,172 +123,114 @@ def pack_counterfactual_data(
     return packed.prefetch(tf.data.AUTOTUNE)
 
 
-class _Pairs(NamedTuple):
-    """Endless pairs, alone or in batches of any size."""
+def _pack_batches(task, streams, shares, size):
+    """Zips batches of the task with dicts of pairs by objective."""
 
-    dataset: tf.data.Dataset
-    batched: bool
-
-    def rows(self):
-        return self.dataset.unbatch() if self.batched else self.dataset
-
-    def batches(self, size):
-        # Endless, so nothing is dropped; and the shape stays known.
-        if inner_sizes_vary(self.dataset.element_spec, self.batched):
-            return self.rows().padded_batch(size, drop_remainder=True)
-        if self.batched:
-            return self.dataset.rebatch(size, drop_remainder=True)
-        return self.dataset.batch(size, drop_remainder=True)
-
-
-def _zip_rows(streams):
-    rows = {objective: pairs.rows() for objective, pairs in streams.items()}
-    return tf.data.Dataset.zip(unwrap(rows))
-
-
-def _pack_batches(task, streams, size):
     def cut(original_input, pairs):
         rows = row_count(original_input[0])
-        return CounterfactualPackedInputs(
-            original_input, take_rows(pairs, rows)
-        )
+        return original_input, {
+            objective: take_rows(each, _pairs_for(rows, shares[objective]))
+            for objective, each in pairs.items()
+        }
 
     if size is None:
-        return _zip_by_rows(task, _zip_rows(streams)).map(cut)
+        packed = task.map(lambda *original_input: (original_input, ()))
+        for objective, pairs in streams.items():
+            packed = _add_by_rows(packed, pairs.rows(), shares[objective])
+        return packed.map(
+            lambda original_input, pairs: cut(
+                original_input, dict(zip(streams, pairs, strict=True))
+            )
+        )
     batches = {
-        objective: pairs.batches(size) for objective, pairs in streams.items()
+        objective: pairs.batches(_pairs_for(size, shares[objective]))
+        for objective, pairs in streams.items()
     }
-    pairs = tf.data.Dataset.zip(unwrap(batches))
-    zipped = tf.data.Dataset.zip((task, pairs))
-    if tf.nest.flatten(task.element_spec)[0].shape[0] == size:
-        return zipped.map(CounterfactualPackedInputs)
-    return zipped.map(cut)
+    packed = tf.data.Dataset.zip((task, batches))
+    full = tf.nest.flatten(task.element_spec)[0].shape[0] == size
+    return packed if full else packed.map(cut)
 
 
-def _zip_by_rows(task, pairs):
-    """Zips batches of any size with as many rows of `pairs`, at least one."""
+def _add_by_rows(packed, rows, share):
+    """Adds the next pairs to batches of any size, to each at least one."""
 
-    def spread(index, *element):
-        rows = tf.maximum(row_count(element[0]), 1)
-        # Equal for the rows of one batch only, and tells their number.
-        key = tf.bitwise.left_shift(index, 32) + rows
-        return tf.data.Dataset.from_tensors((key, element)).repeat(rows)
+    def spread(original_input, pairs):
+        count = _pairs_for(row_count(original_input[0]), share)
+        count = tf.maximum(count, 1)
+        element = count, original_input, pairs
+        return tf.data.Dataset.from_tensors(element).repeat(count)
 
-    def key(keyed, _):
-        return keyed[0]
+    def count_of(element, _):
+        return element[0]
 
-    def rows_of(key):
-        return key % 2**32
-
-    padded = inner_sizes_vary(pairs.element_spec, batched=False)
-
-    def gather(key, window):
-        element = window.take(1).map(lambda keyed, _: keyed[1])
-        rows, size = window.map(lambda _, pair: pair), rows_of(key)
-        rows = (
-            rows.unbatch().padded_batch(size) if padded else rows.rebatch(size)
+    def gather(count, window):
+        element = window.take(1).map(lambda element, _: element[1:])
+        pairs = window.map(lambda _, row: row)
+        pairs = join(pairs, count)
+        return tf.data.Dataset.zip((element, pairs)).map(
+            lambda element, pairs: (element[0], (*element[1], pairs))
         )
-        return tf.data.Dataset.zip((element, rows))
 
-    keyed = task.enumerate().flat_map(lambda i, e: spread(i, *e))
-    # Batches of one, as a ragged row on its own would become dense.
-    return tf.data.Dataset.zip((keyed, pairs.batch(1))).group_by_window(
-        key, gather, window_size_func=rows_of
-    )
+    def join(pairs, count):
+        if inner_sizes_vary(rows.element_spec, Layout.EXAMPLES):
+            return pairs.unbatch().padded_batch(count)
+        return pairs.rebatch(count)
+
+    # The rows of one batch come one after another and fill a window, so that
+    # the next batch finds it empty. Rows are batches of one, as a ragged row
+    # on its own would become dense.
+    return tf.data.Dataset.zip(
+        (packed.flat_map(spread), rows.batch(1))
+    ).group_by_window(count_of, gather, window_size_func=lambda count: count)
 
 
-def _endless_pairs(source, x_spec, name):
-    """Returns `_Pairs`, and whether the task's data are batches."""
-    elements.check_dataset(source, name)
-    _check_not_empty(source, name)
-    spec = source.element_spec
-    if not isinstance(spec, tuple) or len(spec) not in (2, 3):
+def _pairs_for(rows, share):
+    """Returns the number of pairs for a number of rows, at least one."""
+    if share == 1.0:
+        return rows
+    if isinstance(rows, int):
+        return max(1, int(rows * share + 0.5))
+    wanted = tf.cast(tf.cast(rows, tf.float64) * share + 0.5, tf.int64)
+    return tf.minimum(rows, tf.maximum(wanted, 1))
+
+
+def _shares(pairs_per_example, original_input, streams, layout):
+    """Returns how many pairs an example has, by objective."""
+    if pairs_per_example == "auto":
+        examples = _count_examples(original_input, layout)
+        return {
+            objective: min(1.0, pairs.count() / examples)
+            for objective, pairs in streams.items()
+        }
+    share = pairs_per_example
+    number = isinstance(share, numbers.Real) and not isinstance(share, bool)
+    if not number or not 0 < share <= 1:
         raise ValueError(
-            f"`{name}` must yield `(original_x, counterfactual_x, weight)`, "
-            f"as `build_counterfactual_data` does. Received: {spec}"
+            "`pairs_per_example` must be a number greater than 0 and at most "
+            f"1, or 'auto'. Received: pairs_per_example={share!r}"
         )
-    original, counterfactual, weight = (*spec, None)[:3]
-    _check_like(original, counterfactual, name)
-    weighted = isinstance(weight, tf.TensorSpec)
-    if weighted and weight.shape.rank is not None:
-        batched = weight.shape.rank > 0
-    else:
-        batched = is_batched(source)
-    like_batches = _check_features(x_spec, original, batched, name)
-    if batched:
-        # Batches of no rows would repeat without end, and give none.
-        source = source.filter(lambda *pair: row_count(pair) > 0)
-    if not weighted:
-        source = source.map(
-            lambda *pair: (
-                *pair[:2],
-                tf.ones([row_count(pair)] if batched else []),
-            )
-        )
-    return _Pairs(_repeat(source, name), batched), like_batches
+    if share != 1 and layout is Layout.EXAMPLES:
+        raise ValueError(_BATCH_FIRST.format(share))
+    return dict.fromkeys(streams, float(share))
 
 
-def _repeat(pairs, name):
-    """Repeats pairs without end; raises if there are none."""
-    message = (
-        f"`{name}` is empty: no example holds a term, or it can be read only "
-        "once and has been."
-    )
-
-    def fail(never):
-        with tf.control_dependencies([tf.debugging.Assert(never, [message])]):
-            return pairs
-
-    # Repeating an empty dataset ends at once.
-    fallback = tf.data.Dataset.from_tensors(False).flat_map(fail)
-    return pairs.repeat().concatenate(fallback)
+_BATCH_FIRST = (
+    "Other `pairs_per_example` than 1 are for task data in batches: batch "
+    "`original_input` first. Received: single examples with "
+    "pairs_per_example={!r}"
+)
 
 
-def _check_not_empty(dataset, name):
-    if dataset.cardinality() == 0:
-        raise ValueError(f"`{name}` is empty.")
-
-
-def _check_like(spec, other, name):
-    try:
-        tf.nest.assert_same_structure(spec, other, check_types=False)
-        same = all(
-            a.dtype == b.dtype
-            for a, b in zip(
-                tf.nest.flatten(spec), tf.nest.flatten(other), strict=True
-            )
-        )
-    except (TypeError, ValueError):
-        same = False
-    if not same:
+def _count_examples(original_input, layout):
+    if layout is Layout.EXAMPLES:
+        raise ValueError(_BATCH_FIRST.format("auto"))
+    if original_input.cardinality() == tf.data.INFINITE_CARDINALITY:
         raise ValueError(
-            f"The features of `{name}` must have the same names and dtypes "
-            f"throughout. Received: {spec} and {other}"
+            "`pairs_per_example='auto'` counts the examples of "
+            "`original_input`, which must come to an end: give a number, or "
+            "repeat the packed data instead. Received: an endless dataset"
         )
-
-
-def _check_features(x_spec, original_spec, batched, name):
-    """Returns whether the task's data are batches, given the pairs' are."""
-    _check_like(x_spec, original_spec, name)
-    task_batched = None
-    for x, original in zip(
-        tf.nest.flatten(x_spec), tf.nest.flatten(original_spec), strict=True
-    ):
-        if x.shape.rank is None or original.shape.rank is None:
-            raise ValueError(
-                "The ranks of all features must be known. "
-                f"Received: {x} and {original}"
-            )
-        axes = x.shape.rank - original.shape.rank + batched
-        if task_batched is None:
-            task_batched = axes
-        if (
-            axes not in (0, 1)
-            or axes != task_batched
-            or not x.shape[axes:].is_compatible_with(original.shape[batched:])
-        ):
-            raise ValueError(
-                f"The features of `{name}` must have the shapes of those of "
-                f"`original_input`. Received: {original} and {x}"
-            )
-    return bool(task_batched)
+    examples = count_rows(as_one_argument(original_input).map(row_count))
+    if not examples:
+        raise ValueError("`original_input` is empty: it holds no example.")
+    return examples

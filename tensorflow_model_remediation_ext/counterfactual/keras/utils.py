@@ -4,8 +4,10 @@ from typing import Any
 
 import tensorflow as tf
 
-from tensorflow_model_remediation_ext.counterfactual.keras.packing import (
+from tensorflow_model_remediation_ext.counterfactual.keras.packed import (
     CounterfactualPackedInputs,
+)
+from tensorflow_model_remediation_ext.counterfactual.keras.packing import (
     pack_counterfactual_data,
 )
 from tensorflow_model_remediation_ext.counterfactual.keras.pairs import (

@@ -158,6 +158,11 @@ def _where_matches(text, allowed, pattern, function):
 
 
 def _articles(text):
+    text = tf.strings.regex_replace(
+        text,
+        rf"{_BREAK}([Aa][Nn]?)({_PLACE}{english_rules.PRONOUNS})",
+        rf"\1\2{_DONE}\3",
+    )
     for pattern, article in english_rules.ARTICLES:
         text = tf.strings.regex_replace(
             text,

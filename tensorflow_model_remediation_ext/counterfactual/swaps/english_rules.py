@@ -47,7 +47,7 @@ _FUNCTION_WORDS = _words(
     often only perhaps please quite rather really sometimes somewhere soon
     still then thereby therefore there though thus today tonight tomorrow
     too twice yesterday whatsoever enough u ur im lol lmao tho cuz cause bc
-    til n"""
+    til n ya yo yall dat dis da wit w smh omg wtf haha hahaha rt yanno"""
 )
 # These can stand on either side. They count as the above only where a clause
 # ends after them, or goes on with a function word.
@@ -67,20 +67,26 @@ _BARE_VERBS = _words(
     """go be do get know feel think say cry want come leave die become
     understand realize believe see tell have take make keep stay live learn
     remember forget eat sit stand win lose speak sing grow find give put bring
-    suffer happen seem appear wait run walk talk sleep"""
+    suffer happen seem appear lie play wait run walk talk sleep"""
+)
+# "made her pick another": what follows a verb and no noun.
+_OBJECTS = _words(
+    """the a an another my your our their his her it them me us you this these
+    those some any"""
 )
 # "saw her walking": participles after verbs of perception.
 _PERCEIVES = _words(
     """see sees saw seen seeing watch watches watched watching hear hears heard
     hearing catch catches caught find finds found keep keeps kept leave leaves
-    left got get gets getting imagine spot spotted"""
+    left got get gets getting imagine picture had has have having spot
+    spotted"""
 )
 _NAMES = _words(
     """call calls called calling name names named naming label labels labeled
     tell tells told telling ask asks asked asking"""
 )
 _END = (
-    r"""(?:\s*$|\s*[.,;:!?)\]}…—–]|["”]|\s+[-&(#<@=*~|>]|--"""
+    r"""(?:\s*$|\s*[.,;:!?)\]}…—–\n]|["”&*~]|\s+(?:https?:|www\.)|\s+[-&(#<@=*~|>]|--"""
     r"""|\s*['’"”](?:[\s.,;:!?]|$))"""
 )
 # Adverbs by the end of the adjective in them, so that "family" is none.
@@ -93,6 +99,7 @@ _TIMES = (
     r"(?:very|so) (?:much|well|often|long)|(?:last|next) (?:night|year|month"
     r"|week|time|summer|winter|fall|spring|monday|tuesday|wednesday|thursday"
     r"|friday|saturday|sunday) *(?:[.,;:!?)]|$)|one (?:bit|day|more time)"
+    r"|right (?:back|away|now|there|here|up)"
     r"|(?:many|several|two|three|a few|five|ten) (?:times|years ago|days ago)"
 )
 _FUNCTION = rf"\s+(?:{_FUNCTION_WORDS})(?:n?['’][a-z]+)?(?:[^\w'’-]|$)"
@@ -110,6 +117,7 @@ NOT_BEFORE_NOUN = (
     rf"|.*{MARK}\s+(?:{_TIMES})(?:[^\w'’-]|$)"
     rf"|.*{MARK}\s+{_ADVERB}{_PAUSE}"
     rf"|(?:.*\W)?(?:{_CAUSES})\s+{MARK}\s+(?:{_BARE_VERBS})(?:\W|$)"
+    rf"|(?:.*\W)?(?:{_CAUSES})\s+{MARK}\s+[a-z]+\s+(?:{_OBJECTS})(?:\W|$)"
     rf"|(?:.*\W)?(?:{_PERCEIVES})\s+{MARK}\s+[a-z]+ing{_PAUSE}"
     rf"|(?:.*\W)?(?:{_NAMES})\s+{MARK}\s+[\"“'‘]"
     r").*"
@@ -146,6 +154,8 @@ _SPOKEN = (
     r"(?:MR|MRS|MS|SHE|SHY|SKY|SLY|SPY|STY|FLY|FRY|SKI|SPA|FLU|SRI|PRO|MY|NTH"
     r"|SHH?|HMM+|MMM+)(?:[^a-zA-Z]|$)"
 )
+# Words before which "a" is no article: "an he said" means "and he said".
+PRONOUNS = r"(?i:he|she|him|her|his|hers|himself|herself)(?:[^\w-]|$)"
 # Whether "an" stands before a word: patterns in order, each with the answer.
 ARTICLES = (
     (_SPOKEN, "a"),

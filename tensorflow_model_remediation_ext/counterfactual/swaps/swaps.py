@@ -64,11 +64,12 @@ class Swaps(Mapping[str, str]):
             language than English.
 
     Examples:
-        >>> swaps = Swaps({"actor": "plumber"}, language="en")
-        >>> swaps["actor"]
-        'plumber'
-        >>> TermEditor(terms_to_replace=swaps)("Not an actor").numpy()
-        b'Not a plumber'
+        >>> data = tf.data.Dataset.from_tensor_slices(["Not an actor"])
+        >>> pairs = build_counterfactual_data(
+        ...     data, terms_to_replace=Swaps({"actor": "plumber"})
+        ... )
+        >>> [counterfactual.numpy() for _, counterfactual, _ in pairs]
+        [b'Not a plumber']
     """
 
     def __init__(
@@ -271,9 +272,9 @@ def load(name: str) -> Swaps:
         ValueError: There are none of this name.
 
     Examples:
-        >>> editor = TermEditor(terms_to_replace=load("gender_en"))
-        >>> editor("Her brother saw her.").numpy()
-        b'His sister saw him.'
+        >>> gender = load("gender_en")
+        >>> gender["brother"], gender["mothers"]
+        ('sister', 'fathers')
     """
     if name not in names():
         raise ValueError(

@@ -7,12 +7,13 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from tensorflow_model_remediation_ext.leace import fitting
+from tensorflow_model_remediation_ext.common.checks import whole
+from tensorflow_model_remediation_ext.leace import arrays, fitting, labels
 from tensorflow_model_remediation_ext.leace.leace import (
     LeaceEraser,
     LeaceFitter,
-    width,
 )
+from tensorflow_model_remediation_ext.leace.options import LeaceOptions
 
 # Rows of an array to adapt to at once: enough for a fast product, few enough
 # for the temporary not to matter.
@@ -99,8 +100,9 @@ class LeaceLayer(keras.layers.Layer):
         self._z_dim_inferred = kwargs.pop("z_dim_inferred", z_dim is None)
         super().__init__(**kwargs)
         self.supports_masking = True
-        # A trial run of the checks that the fitter makes.
-        LeaceFitter(1, 1 if z_dim is None else z_dim, method, svd_tol=svd_tol)
+        LeaceOptions(method, affine, shrinkage, svd_tol)  # Checks them.
+        if z_dim is not None:
+            whole("z_dim", z_dim)
         self.z_dim, self.method, self.affine = z_dim, method, affine
         self.shrinkage, self.svd_tol = shrinkage, svd_tol
         self._has_learned = False
@@ -214,10 +216,12 @@ class LeaceLayer(keras.layers.Layer):
         else:
             data_batches = data
         fitter: Any = None
-        for x, labels, weight in fitting.batches(data_batches, verbose, "data"):
+        for x, concept, weight in fitting.batches(
+            data_batches, verbose, "data"
+        ):
             if fitter is None:
-                fitter = self._fitter(x, labels, whole=z)
-            fitter.update(x, labels, sample_weight=weight)
+                fitter = self._fitter(x, concept, of_all=z)
+            fitter.update(x, concept, sample_weight=weight)
         eraser = fitter.eraser
         if not self.built:
             self.z_dim, self._initial = fitter.z_dim, None
@@ -256,16 +260,18 @@ class LeaceLayer(keras.layers.Layer):
             getattr(self, name).assign(value)
         self._has_learned = True
 
-    def _fitter(self, x, z, whole):
+    def _fitter(self, x, z, of_all):
         x, z_dim = tf.convert_to_tensor(x), self.z_dim
         if self._z_dim_inferred:
             ids = z.dtype.is_integer and z.shape.rank < x.shape.rank
-            if ids and whole is None:
+            if ids and of_all is None:
                 raise ValueError(
                     "`z_dim`, the number of classes, must be given to "
                     "LeaceLayer to adapt to batches of class ids."
                 )
-            z_dim = width(x, z if whole is None else fitting.tensor(whole))
+            z_dim = labels.inferred_size(
+                "z", labels.labels("z", z if of_all is None else of_all), x
+            )
         x_dim = self.proj_left.shape[0] if self.built else x.shape[-1]
         return LeaceFitter(
             x_dim,
@@ -336,14 +342,14 @@ def _require_eraser(eraser):
 def _slices(data, z, weight):
     """Batches of arrays."""
     try:
-        x = fitting.tensor(data)
+        x = arrays.tensor(data)
     except (TypeError, ValueError) as error:
         raise TypeError(
             "`data` must be an array or tensor where `z` is given. Received: "
             f"data of type {type(data).__name__}"
         ) from error
-    z = fitting.tensor(z)
-    weight = None if weight is None else fitting.tensor(weight)
+    z = arrays.tensor(z)
+    weight = None if weight is None else arrays.tensor(weight)
     for name, value in (("z", z), ("sample_weight", weight)):
         if value is not None and value.shape[:1] != x.shape[:1]:
             raise ValueError(

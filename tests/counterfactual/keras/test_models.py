@@ -275,7 +275,8 @@ def test_mixed_precision_scales_the_loss(arrays, packed):
     # Gradients of this size are zero in float16 unless the loss is scaled.
     # The regularizer does not reach the last layer, so only pairs move it.
     small = 1e-8
-    model = CounterfactualModel(wrapped, loss_weight=small)
+    # Without a compiled loss `outputs` must say what is paired.
+    model = CounterfactualModel(wrapped, loss_weight=small, outputs=0)
     model.compile(keras.optimizers.SGD(1.0 / small))
     assert isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer)
     before = wrapped.layers[-1].kernel.numpy()

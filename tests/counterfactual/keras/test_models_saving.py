@@ -28,9 +28,8 @@ def packed():
     ).batch(8)
 
 
-def make_model(loss=None):
-    keras.utils.set_random_seed(2)
-    wrapped = keras.Sequential(
+def make_wrapped():
+    return keras.Sequential(
         [
             keras.Input((4,)),
             keras.layers.Dense(5, "tanh"),
@@ -38,6 +37,11 @@ def make_model(loss=None):
             keras.layers.Dense(1, "sigmoid"),
         ]
     )
+
+
+def make_model(loss=None):
+    keras.utils.set_random_seed(2)
+    wrapped = make_wrapped()
     loss = losses.PairwiseMSELoss(transform="logit") if loss is None else loss
     model = CounterfactualModel(wrapped, loss, loss_weight=2.0)
     model.compile(
@@ -158,7 +162,7 @@ def test_weights_files_do_not_depend_on_compiling(tmp_path):
     model = make_model()
     model.fit(packed(), **FIT)
     model.save_weights(tmp_path / "m.weights.h5")
-    bare = CounterfactualModel(make_model().original_model)
+    bare = CounterfactualModel(make_wrapped())
     bare.load_weights(tmp_path / "m.weights.h5")
     assert_same_weights(bare, model)
 

@@ -14,7 +14,7 @@ from tensorflow_model_remediation_ext.common.progress import (
     num_batches,
     progress_bar,
 )
-from tensorflow_model_remediation_ext.leace import fitting
+from tensorflow_model_remediation_ext.leace import arrays, fitting
 from tensorflow_model_remediation_ext.leace.keras.scrubbing.stages import (
     Run,
     Stage,
@@ -102,7 +102,7 @@ def batch_specs(x: Any) -> Any:
     """The `tf.TensorSpec`s of batches like `x`, of any number of examples."""
 
     def spec(value):
-        value = fitting.tensor(value)
+        value = arrays.tensor(value)
         return tf.TensorSpec([None, *value.shape[1:]], value.dtype)
 
     return keras.tree.map_structure(spec, x)

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tensorflow_model_remediation_ext.common.checks import whole
 from tensorflow_model_remediation_ext.leace.keras.scrubbing import token_labels
 from tensorflow_model_remediation_ext.leace.keras.scrubbing.copying import (
     copy_of,
@@ -26,10 +27,10 @@ from tensorflow_model_remediation_ext.leace.keras.scrubbing.passes import (
     batch_specs,
 )
 from tensorflow_model_remediation_ext.leace.leace import (
-    NOTHING,
     LeaceEraser,
     LeaceFitter,
 )
+from tensorflow_model_remediation_ext.leace.options import LeaceOptions
 
 # What is kept on disk to go on from, unless the caller says otherwise.
 _CACHE_BYTES = 2**31
@@ -144,7 +145,8 @@ def scrub(
         "shrinkage": shrinkage,
         "svd_tol": svd_tol,
     }
-    LeaceFitter(1, z_dim, preserve_dim=preserve_dim, **options)  # Its checks.
+    whole("z_dim", z_dim)
+    LeaceOptions(preserve_dim=preserve_dim, **options)
     data = Data(dataset, num_labels=2 if preserve_dim else 1)
     copy = copy_of(model)
 
@@ -157,6 +159,7 @@ def scrub(
     graph = trace(model, copy, layers, data.specs, unfitted)
     stages = graph.stages() if sequential else graph.all_at_once()
     notes: dict[str, str] = {}
+    most: list[str] = []
     progress = Progress(stages, data.cardinality, verbose)
     passes = Passes(data, cache_bytes if graph.runs_once else 0)
     with contextlib.closing(passes):
@@ -178,12 +181,15 @@ def scrub(
                 progress.batch_done()
             for path, fitter in fitters.items():
                 with _at(path):
-                    eraser, said = fitter._eraser_and_notes()
+                    eraser, found = fitter.eraser_and_leftovers()
                     graph.erasers[path].set_eraser(eraser)
-                # It is welcome where earlier erasers left nothing.
-                said = [note for note in said if not note.startswith(NOTHING)]
+                # "nothing" is welcome where earlier erasers left nothing.
+                said = [
+                    f.text for f in found if f.kind in ("partial", "shared")
+                ]
                 if said:
                     notes[path] = " ".join(said)
+                most += [path for f in found if f.kind == "most"]
             progress.stage_done(stage)
     if notes:
         lines = (f"\n{path!r}: {note}" for path, note in notes.items())
@@ -194,6 +200,12 @@ def scrub(
         warnings.warn(
             "The concept varies with the outputs of no layer by more than "
             f"svd_tol={svd_tol}: the result erases nothing.",
+            stacklevel=2,
+        )
+    if most:
+        warnings.warn(
+            "More than half of the dimensions are erased after the layers "
+            f"{most}.",
             stacklevel=2,
         )
     return with_erasers(copy, graph.erasers, data.specs)

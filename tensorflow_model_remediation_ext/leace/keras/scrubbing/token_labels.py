@@ -2,8 +2,8 @@
 
 import tensorflow as tf
 
-from tensorflow_model_remediation_ext.leace import fitting
 from tensorflow_model_remediation_ext.leace.keras.scrubbing.stages import Run
+from tensorflow_model_remediation_ext.leace.labels import labels as numeric
 from tensorflow_model_remediation_ext.leace.leace import LeaceFitter
 
 
@@ -35,7 +35,7 @@ def update(
     if fitter.preserve_dim:
         sizes["preserve"] = fitter.preserve_dim
     targets = [
-        _rows(name, fitting.labels(name, label), size, leading)
+        _rows(name, numeric(name, label), size, leading)
         for (name, size), label in zip(sizes.items(), labels, strict=True)
     ]
     keep = None

@@ -1,40 +1,14 @@
-"""What the elements of a dataset hold: features, text, labels, weights."""
+"""The text among the features of an example, and its editor."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import tensorflow as tf
 
-from tensorflow_model_remediation_ext.common.rows import (
-    changed_rows,
-)
+from tensorflow_model_remediation_ext.common.batching import Layout
+from tensorflow_model_remediation_ext.common.rows import changed_rows
+from tensorflow_model_remediation_ext.common.structures import alike
 from tensorflow_model_remediation_ext.counterfactual.terms import TermEditor
-
-
-def check_dataset(dataset, name):
-    """Raises `TypeError` unless given a `tf.data.Dataset`."""
-    if not isinstance(dataset, tf.data.Dataset):
-        raise TypeError(
-            f"`{name}` must be a `tf.data.Dataset`. "
-            f"Received: {dataset!r} of type {type(dataset).__name__}"
-        )
-
-
-def whole(dataset):
-    """Returns the dataset whose `map` passes each element as one argument."""
-    return tf.data.Dataset.zip((dataset,))
-
-
-def unpack(element):
-    """Returns an element, or its spec, as `(x, y, sample_weight)`."""
-    if not isinstance(element, tuple):
-        element = (element,)
-    if not 1 <= len(element) <= 3:
-        raise ValueError(
-            "Elements must be `x`, `(x,)`, `(x, y)` or `(x, y, "
-            f"sample_weight)`. Received: {len(element)} components, {element}"
-        )
-    absent = None, None
-    return (*element, *absent)[:3]
 
 
 class TextFeature:
@@ -43,34 +17,43 @@ class TextFeature:
     Args:
         x_spec: The spec of `x`: a string tensor, or a dict or tuple with one.
         text_key: Its key or index there; by default the only string feature.
-        editor: A `TermEditor`.
+        editor: Edits the text.
+
+    Raises:
+        TypeError: The text is not a string tensor.
+        ValueError: It cannot be found, or its rank is not known.
     """
 
-    def __init__(self, x_spec, text_key, editor: TermEditor):
+    def __init__(self, x_spec: Any, text_key: Any, editor: TermEditor):
         self._editor = editor
         self._key = _find_text(x_spec, text_key)
         spec = self._text(x_spec)
-        self.rank = spec.shape.rank
-        if self.rank is None:
+        if spec.shape.rank is None:
             raise ValueError(
                 "The rank of the text must be known: 0 for one example, more "
                 f"for a batch. Received: {spec}"
             )
+        #: A text of rank 0 is one example.
+        self.layout = Layout.BATCHES if spec.shape.rank else Layout.EXAMPLES
 
-    def edit(self, x):
-        """Returns `x` with its text edited."""
+    def edit(self, x: Any) -> Any:
+        """Returns `x` with its text edited, in the same structure."""
         edited = self._editor(self._text(x))
         if self._key is None:
             return edited
         if isinstance(x, Mapping):
-            return {**x, self._key: edited}
-        return (*x[: self._key], edited, *x[self._key + 1 :])
+            parts = {**x, self._key: edited}
+        else:
+            parts = (*x[: self._key], edited, *x[self._key + 1 :])
+        return alike(parts, x, "counterfactual_x", "x")
 
-    def changes(self, x):
+    def changes(self, x: Any) -> tf.Tensor:
         """Returns which rows would change (a scalar for one example)."""
         text = self._text(x)
         edited = self._editor(text)
-        return changed_rows(text, edited) if self.rank else (text != edited)
+        if self.layout is Layout.BATCHES:
+            return changed_rows(text, edited)
+        return text != edited
 
     def _text(self, x):
         return x if self._key is None else x[self._key]

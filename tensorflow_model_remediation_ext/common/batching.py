@@ -1,0 +1,131 @@
+"""How a `tf.data.Dataset` is batched, and batches of another size."""
+
+import enum
+from typing import Any
+
+import tensorflow as tf
+
+from tensorflow_model_remediation_ext.common.elements import tensor_specs
+from tensorflow_model_remediation_ext.common.rows import row_count
+
+
+class Layout(enum.Enum):
+    """Whether the elements of a dataset are examples or batches of them."""
+
+    EXAMPLES = "examples"
+    BATCHES = "batches"
+
+    @property
+    def axes(self) -> int:
+        """The number of axes before those of an example."""
+        return int(self is Layout.BATCHES)
+
+
+def layout_of(dataset: tf.data.Dataset, weight: Any = None) -> Layout:
+    """Returns whether elements are examples or batches.
+
+    Args:
+        dataset: The dataset. Without a weight its elements look like batches
+            if all their tensors have an axis, and text is among them, or the
+            first axis is of unknown size, or the dataset knows its batch size.
+        weight: The spec of a weight that each example has. Where its rank is
+            known, that decides: a scalar for an example, `[batch]` for a
+            batch.
+    """
+    if isinstance(weight, tf.TensorSpec) and weight.shape.rank is not None:
+        return Layout.BATCHES if weight.shape.rank else Layout.EXAMPLES
+    specs = tensor_specs(dataset.element_spec)
+    batched = all(spec.shape.rank for spec in specs) and (
+        any(spec.dtype == tf.string for spec in specs)
+        or all(spec.shape[0] is None for spec in specs)
+        or declared_batch_size(dataset) is not None
+    )
+    return Layout.BATCHES if batched else Layout.EXAMPLES
+
+
+def batch_size(dataset: tf.data.Dataset) -> int | None:
+    """Returns the number of rows of each batch but the last, if known."""
+    shape = tf.nest.flatten(dataset.element_spec)[0].shape
+    return (shape.rank or None) and (shape[0] or declared_batch_size(dataset))
+
+
+def declared_batch_size(dataset: tf.data.Dataset) -> int | None:
+    """Returns the size that a batching transformation gave, if known."""
+    if not tf.executing_eagerly():
+        return None
+    # TensorFlow has no public name for this. The operation follows the
+    # transformations back, and says -1 where one leaves the size open.
+    variant = tf.data.experimental.to_variant(dataset)
+    size = int(tf.raw_ops.ComputeBatchSize(input_dataset=variant))
+    return size if size > 0 else None
+
+
+def count_rows(counts: tf.data.Dataset) -> int:
+    """Returns the sum of a dataset of int64 numbers, reading it once."""
+    return int(counts.reduce(tf.constant(0, tf.int64), lambda a, b: a + b))
+
+
+def inner_sizes_vary(
+    element_spec: Any, layout: Layout = Layout.BATCHES
+) -> bool:
+    """Returns whether rows of dense features may differ in shape."""
+    return not all(
+        spec.shape[layout.axes :].is_fully_defined()
+        for spec in tensor_specs(element_spec)
+        if isinstance(spec, tf.TensorSpec)
+    )
+
+
+def regroup(sized_rows: tf.data.Dataset, size: int | None) -> tf.data.Dataset:
+    """Regroups rows into batches, the last of which may be smaller.
+
+    Reads the dataset once and lazily, and drops nothing.
+
+    Args:
+        sized_rows: Pairs of an int64 size and a structure of any number of
+            rows.
+        size: The number of rows of a batch; `None` for the first of the sizes
+            in the dataset.
+
+    Returns:
+        A dataset of batches of the structure. Where inner sizes may vary from
+        element to element, so that rows of two of them need not fit into one
+        batch, its elements are those that came, without the empty ones.
+    """
+    rows = sized_rows.map(_second)
+    if inner_sizes_vary(rows.element_spec):
+        return rows.filter(_any_rows)
+    if size is not None:
+        return rows.rebatch(size)
+    return (
+        sized_rows.scan(tf.constant(0, tf.int64), _remember_first_size)
+        .unbatch()
+        .group_by_window(_key, _batch_window, window_size_func=_key_itself)
+    )
+
+
+def _second(_, rows):
+    return rows
+
+
+def _any_rows(*rows):
+    return row_count(rows) > 0
+
+
+def _remember_first_size(first, element):
+    size, rows = element
+    size = tf.where(first > 0, first, size)
+    return size, (tf.fill([row_count(rows)], size), rows)
+
+
+def _key(size, _):
+    return size
+
+
+def _key_itself(size):
+    return size
+
+
+def _batch_window(size, window):
+    # In this order: a ragged row that is not in a batch would become dense.
+    return window.batch(size).map(_second)

@@ -1,0 +1,64 @@
+"""What is wrong with data that are being read, said in one sentence.
+
+An error in a data pipeline reaches the user inside TensorFlow's account of
+where it happened, which is long and about something else.
+"""
+
+import functools
+import re
+from collections.abc import Callable
+from typing import TypeVar
+
+import tensorflow as tf
+
+# The sentence stands between these in TensorFlow's message.
+_BEGIN, _END = "Error in the data: ", " (End of the error in the data.)"
+_SENTENCE = re.compile(f"{re.escape(_BEGIN)}(.*?){re.escape(_END)}", re.DOTALL)
+
+F = TypeVar("F", bound=Callable)
+
+
+def repeat_or_fail(dataset: tf.data.Dataset, sentence: str) -> tf.data.Dataset:
+    """Repeats a dataset without end; an empty one fails instead of hanging.
+
+    Args:
+        dataset: The dataset.
+        sentence: What to tell the user if it holds nothing.
+
+    Returns:
+        An endless dataset. If there is nothing to repeat, its first element
+        raises `tf.errors.InvalidArgumentError`.
+    """
+    message = f"{_BEGIN}{sentence}{_END}"
+
+    def fail(never):
+        with tf.control_dependencies([tf.debugging.Assert(never, [message])]):
+            return dataset
+
+    # Repeating an empty dataset ends at once.
+    fallback = tf.data.Dataset.from_tensors(False).flat_map(fail)
+    return dataset.repeat().concatenate(fallback)
+
+
+def in_plain_words(function: F) -> F:
+    """Decorates a function that reads data: our sentence is all of an error.
+
+    Args:
+        function: Reads datasets whose errors `repeat_or_fail` raises.
+
+    Returns:
+        The function. Errors of other origin pass through.
+    """
+
+    @functools.wraps(function)
+    def wrapped(*args, **kwargs):
+        try:
+            return function(*args, **kwargs)
+        except tf.errors.InvalidArgumentError as error:
+            found = _SENTENCE.search(error.message)
+            if found is None:
+                raise
+            sentence = found[1]
+        raise tf.errors.InvalidArgumentError(None, None, sentence)
+
+    return wrapped

@@ -1,0 +1,91 @@
+"""What a LEACE fit leaves or loses, as values that a caller can act on."""
+
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from tensorflow_model_remediation_ext.leace.sums import outer
+
+
+class Leftover(NamedTuple):
+    """Something to know about an eraser.
+
+    Attributes:
+        kind: `"nothing"` where the concept does not vary with `x` beyond
+            `svd_tol`, so that the eraser changes nothing; `"partial"` where
+            `svd_tol` leaves more of the concept in than chance does;
+            `"shared"` where directions of the concept and of the task to
+            preserve coincide; `"most"` where more than half of the dimensions
+            of `x` are erased.
+        text: The same for a reader, in sentences.
+    """
+
+    kind: Literal["nothing", "partial", "shared", "most"]
+    text: str
+
+
+def concept_left(
+    cross: np.ndarray,
+    spread_x: np.ndarray,
+    spread_z: np.ndarray,
+    n: float,
+    rank: int,
+    svd_tol: float,
+) -> list[Leftover]:
+    """Returns what erasure leaves, if it does nothing or leaves a visible part.
+
+    Args:
+        cross: `[x_dim, z_dim]` sums of products of the erased `x` and `z`,
+            both centered.
+        spread_x: `[x_dim]` roots of the sums of squares of the original `x`.
+        spread_z: `[z_dim]` roots of the sums of squares of `z`.
+        n: Number of rows.
+        rank: Of the erasure.
+        svd_tol: What it was told to leave.
+    """
+    spread = outer(spread_x, spread_z)
+    left = np.divide(np.abs(cross), spread, where=spread > 0, out=0 * spread)
+    errors = left.max() * np.sqrt(n)
+    # A normal variate is beyond t with less than exp(-t**2 / 2).
+    if errors <= np.sqrt(2 * np.log(1000 * left.size)):
+        if rank:
+            return []
+        text = (
+            "The concept does not vary with `x` by more than "
+            f"svd_tol={svd_tol}: the eraser changes nothing."
+        )
+        return [Leftover("nothing", text)]
+    what = "leaves some of the concept"
+    if not rank:
+        what = "leaves all of the concept, the eraser changes nothing"
+    text = (
+        f"svd_tol={svd_tol} {what}: column (class) "
+        f"{left.max(axis=0).argmax()} of `z` and a feature keep a correlation "
+        f"of {left.max():.2g}, {errors:.1f} standard errors. A lower svd_tol "
+        "erases it."
+    )
+    return [Leftover("partial", text)]
+
+
+def task_lost(shared: int) -> list[Leftover]:
+    """Returns what `preserve` could not keep: directions that it shares."""
+    if not shared:
+        return []
+    text = (
+        f"The concept and the task that `preserve` names share {shared} "
+        "direction(s). Erasure wins: the covariance of `x` with the task is "
+        "not kept there."
+    )
+    return [Leftover("shared", text)]
+
+
+def most_erased(rank: int, x_dim: int) -> list[Leftover]:
+    """Returns a warning if more than half of all dimensions are erased."""
+    if 2 * rank <= x_dim:
+        return []
+    text = (
+        f"The eraser removes {rank} of the {x_dim} dimensions of `x`, more "
+        "than half. If `z` is a number, such as an age, and not a class, give "
+        "it as one column of floats."
+    )
+    return [Leftover("most", text)]

@@ -1,0 +1,46 @@
+"""Tests of errors in data, which reach the user as one sentence."""
+
+import keras
+import pytest
+import tensorflow as tf
+
+from tensorflow_model_remediation_ext.common.data_errors import (
+    in_plain_words,
+    repeat_or_fail,
+)
+
+SENTENCE = "Nothing is there: `data['a']` is empty."
+Dataset = tf.data.Dataset
+
+
+def test_data_are_repeated():
+    data = repeat_or_fail(Dataset.range(2), SENTENCE)
+    assert list(data.take(5).as_numpy_iterator()) == [0, 1, 0, 1, 0]
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_the_sentence_is_all_of_the_error(compiled):
+    data = repeat_or_fail(Dataset.range(2).filter(lambda x: x > 5), SENTENCE)
+
+    @in_plain_words
+    def read(data):
+        """Reads."""
+        step = tf.function(next) if compiled else next
+        return step(iter(data))
+
+    assert read.__doc__ == "Reads."
+    with pytest.raises(tf.errors.InvalidArgumentError) as error:
+        read(data)
+    assert str(error.value) == SENTENCE
+    # Without what led to it: that is the wall of text.
+    assert error.value.__cause__ is None
+    assert error.value.__suppress_context__ or not error.value.__context__
+
+
+def test_other_errors_pass_through():
+    @in_plain_words
+    def fail():
+        keras.ops.convert_to_numpy(tf.gather([1], 5))
+
+    with pytest.raises(tf.errors.InvalidArgumentError, match="indices"):
+        fail()

@@ -1,0 +1,186 @@
+"""Tests of building counterfactual pairs by a function."""
+
+import itertools
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tensorflow_model_remediation_ext.counterfactual.keras.pairs import (
+    build_counterfactual_data,
+)
+
+Dataset = tf.data.Dataset
+TEXTS = ["a gay man", "none", "GAY", "x", "y gay", "z", "gay\nz"]
+BEFORE = [b"a gay man", b"GAY", b"y gay", b"gay\nz"]
+AFTER = [b"a man", b"", b"y", b"\nz"]
+TERMS = ["gay"]
+
+
+def batches(*sizes):
+    """Batches of the given sizes of TEXTS, from a generator."""
+
+    def generate():
+        texts = iter(TEXTS)
+        for size in sizes:
+            yield list(itertools.islice(texts, size))
+
+    spec = tf.TensorSpec([None], tf.string)
+    return Dataset.from_generator(generate, output_signature=spec)
+
+
+def pairs_of(dataset):
+    return [element[:2] for element in dataset.as_numpy_iterator()]
+
+
+def replace_words(batch):
+    """The custom function of the predecessor's guide."""
+    original_x, _, weight = keras.utils.unpack_x_y_sample_weight(batch)
+    counterfactual_x = tf.strings.regex_replace(original_x, "(?i)gay", "mad")
+    return keras.utils.pack_x_y_sample_weight(
+        original_x, counterfactual_x, weight
+    )
+
+
+@pytest.mark.parametrize("size", [None, 2])
+@pytest.mark.parametrize("terms", [None, TERMS])
+def test_custom_function_of_the_guide(size, terms):
+    data = Dataset.from_tensor_slices((TEXTS, None, None))
+    pairs = build_counterfactual_data(
+        data.batch(size) if size else data,
+        terms,
+        custom_counterfactual_function=replace_words,
+    )
+    if size:
+        assert [len(e[0]) for e in pairs.as_numpy_iterator()] == [2, 2]
+        pairs = pairs.unbatch()
+    expected = [t.lower().replace(b"gay", b"mad") for t in BEFORE]
+    assert [b.lower() for _, b in pairs_of(pairs)] == expected
+
+
+@pytest.mark.parametrize("size", [None, 2])
+def test_what_the_function_returns_is_what_comes_out(size):
+    data = Dataset.from_tensor_slices(TEXTS)
+    data = data.batch(size) if size else data
+
+    def pair(x):
+        return x, tf.strings.regex_replace(x, "gay", "")
+
+    for original, counterfactual in build_counterfactual_data(
+        data, custom_counterfactual_function=pair
+    ).take(1):
+        assert (
+            original.shape == counterfactual.shape == ([size] if size else [])
+        )
+    triples = build_counterfactual_data(
+        data, custom_counterfactual_function=lambda x: (*pair(x), None)
+    )
+    for original, _, weight in triples.take(1):
+        assert original.shape.rank == bool(size)
+        assert weight is None
+    # A list is as good as a tuple.
+    listed = build_counterfactual_data(
+        data, custom_counterfactual_function=lambda x: list(pair(x))
+    )
+    assert len(listed.element_spec) == 2
+
+
+def test_terms_restrict_a_custom_function():
+    def shout(x):
+        return x, x + "!", tf.fill(tf.shape(x), 0.5)
+
+    for data in (Dataset.from_tensor_slices(TEXTS), batches(2, 2, 3)):
+        pairs = build_counterfactual_data(data, TERMS, shout)
+        pairs = pairs.unbatch() if pairs.element_spec[0].shape.rank else pairs
+        assert pairs_of(pairs) == [(t, t + b"!") for t in BEFORE]
+        assert [w for _, _, w in pairs.as_numpy_iterator()] == [0.5] * 4
+
+
+def test_unchanged_rows_of_any_type_are_dropped():
+    x = {
+        "nan": [np.nan, np.nan, 1.0],
+        "vector": [[1, 2], [3, 4], [5, 6]],
+        "ragged": tf.ragged.constant([[1], [], [2, 3]]),
+        "sparse": tf.sparse.from_dense([[0, 1], [0, 0], [2, 0]]),
+    }
+
+    def change(x):
+        return x, {**x, "vector": tf.where(x["vector"] == 4, 0, x["vector"])}
+
+    def append(x):
+        ragged = tf.concat([x["ragged"], tf.ones_like(x["ragged"][:, :1])], 1)
+        return x, {**x, "ragged": ragged}
+
+    data = Dataset.from_tensor_slices(x)
+    for function, rows in ((change, [[3, 4]]), (append, [[1, 2], [5, 6]])):
+        pairs = build_counterfactual_data(
+            data.batch(3), custom_counterfactual_function=function
+        )
+        (element,) = pairs
+        assert element[0]["vector"].numpy().tolist() == rows
+    single = build_counterfactual_data(
+        data, custom_counterfactual_function=change
+    )
+    (element,) = single
+    assert element[1]["vector"].numpy().tolist() == [3, 0]
+
+
+def numpy_remove(text):
+    def remove(text):
+        text = np.asarray(text, "S")
+        return np.char.replace(text, b" x", b"").astype(object)
+
+    return tf.numpy_function(remove, [text], tf.string)
+
+
+@pytest.mark.parametrize("batched", [False, True])
+def test_custom_functions_that_lose_shapes(batched):
+    data = Dataset.from_tensor_slices(["a x", "b", "c x"])
+    data = data.batch(2) if batched else data
+    weight = tf.numpy_function(lambda: np.float32(2), [], tf.float32)
+    for result in (
+        lambda x: (x, numpy_remove(x)),
+        lambda x: (x, numpy_remove(x), 2 * tf.ones_like(x == "", "float32")),
+        lambda x: (x, numpy_remove(x), tf.fill(tf.shape(x), weight)),
+    ):
+        found = build_counterfactual_data(
+            data, custom_counterfactual_function=result
+        )
+        ranks = [spec.shape.rank for spec in found.element_spec]
+        assert ranks in ([batched] * 2, [batched] * 3)
+        found = found.unbatch() if batched else found
+        assert [(a.numpy(), b.numpy()) for a, b, *_ in found] == [
+            (b"a x", b"a"),
+            (b"c x", b"c"),
+        ]
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        (lambda x: (x, x + "b", 1.0), r"weight of shape `\[batch\]`"),
+        (lambda x: (x, tf.constant("b")), "known and equal ranks"),
+        (lambda x: (numpy_remove(x), numpy_remove(x)), "ensure_shape"),
+    ],
+)
+def test_batches_are_not_taken_for_examples(function, message):
+    data = Dataset.from_tensor_slices(["a x", "b"]).batch(2)
+    with pytest.raises(ValueError, match=message):
+        build_counterfactual_data(data, custom_counterfactual_function=function)
+
+
+def test_scalar_weights_beside_batches_of_numbers():
+    numbers = Dataset.from_tensor_slices(np.eye(4, dtype="float32"))
+
+    def function(x):
+        return x, 2 * x, 3.0
+
+    pairs = build_counterfactual_data(
+        numbers, custom_counterfactual_function=function
+    )
+    assert [float(weight) for *_, weight in pairs] == [3.0] * 4
+    with pytest.raises(ValueError, match=r"weight of shape `\[batch\]`"):
+        build_counterfactual_data(
+            numbers.batch(2), custom_counterfactual_function=function
+        )
