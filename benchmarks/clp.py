@@ -170,7 +170,9 @@ def train_plain(split):
     return model
 
 
-def train_on(model, split, weight, transform=None, swaps=None):
+def train_on(
+    model, split, weight, transform=None, swaps=None, pairs_per_example=1.0
+):
     """Trains a trained model on with our wrapper, in place."""
     data = split.dataset()
     pairs = build_counterfactual_data(data, split.terms)
@@ -180,7 +182,9 @@ def train_on(model, split, weight, transform=None, swaps=None):
         )
     pairs = pairs.cache().shuffle(20_000, seed=split.seed)
     data = data.shuffle(20_000, seed=split.seed).batch(BATCH)
-    packed = pack_counterfactual_data(data, pairs.batch(BATCH))
+    packed = pack_counterfactual_data(
+        data, pairs.batch(BATCH), pairs_per_example=pairs_per_example
+    )
     wrapped = CounterfactualModel(model, PairwiseMSELoss(transform), weight)
     wrapped.compile(keras.optimizers.Adam(LEARNING_RATE), "binary_crossentropy")
     wrapped.fit(packed, epochs=EPOCHS, verbose=0, shuffle=False)

@@ -104,6 +104,21 @@ def seconds(function: Callable[[], Any], repeats: int = 5) -> float:
     return min(times)
 
 
+def limit_threads(threads: int) -> None:
+    """Lets TensorFlow and NumPy's BLAS use so many threads.
+
+    It must be called before TensorFlow runs anything.
+
+    Args:
+        threads: The number.
+    """
+    import tensorflow as tf
+    from threadpoolctl import threadpool_limits
+
+    tf.config.threading.set_intra_op_parallelism_threads(threads)
+    threadpool_limits(threads, user_api="blas")
+
+
 def machine() -> str:
     """Returns one line on the machine and the versions that matter."""
     import keras

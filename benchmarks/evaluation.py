@@ -1,4 +1,4 @@
-"""Flip rates: how fast, beside TensorFlow Model Analysis, and how sure.
+"""Flip rates: how fast, next to TensorFlow Model Analysis, and how sure.
 
 Run as `python -m benchmarks.evaluation` or `python benchmarks/evaluation.py`,
 with the package installed. TensorFlow Model Analysis (TFMA) and `flips` are

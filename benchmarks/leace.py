@@ -1,4 +1,8 @@
-"""LEACE beside concept-erasure: statistics, erasers, memory, precision."""
+"""LEACE and concept-erasure: statistics, erasers, memory, precision.
+
+Ours multiplies with NumPy's BLAS. Where OPENBLAS_CORETYPE is set, that runs
+with another processor's code and is slower: unset it for this command.
+"""
 
 import argparse
 import json
@@ -16,7 +20,7 @@ except ImportError:  # Run as a file.
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
     from benchmarks import common
 
-CE = ("concept-erasure==0.2.4", "numpy<2")
+CE = ("concept-erasure==0.2.4", "torch==2.13.0", "numpy<2")
 K = 2
 FULL = {
     "updates": [
@@ -230,7 +234,7 @@ def memory(threads, rows):
 
     from tensorflow_model_remediation_ext.leace.keras import LeaceFitter
 
-    tf.config.threading.set_intra_op_parallelism_threads(threads)
+    common.limit_threads(threads)
     x, z = data(4096, 1024, "float32")
     x, z = tf.constant(x), tf.constant(z)
     float(tf.reduce_sum(tf.matmul(x[:8], x, transpose_b=True)))
@@ -268,9 +272,7 @@ def main():
         sizes = QUICK if arguments.quick else FULL
         return memory(arguments.threads, sizes["streamed"])
 
-    import tensorflow as tf
-
-    tf.config.threading.set_intra_op_parallelism_threads(arguments.threads)
+    common.limit_threads(arguments.threads)
     runner, figures, rows = Runner(arguments), [], []
     for section in ("updates", "erasers", "erasures", "folded", "errors"):
         if arguments.only and section not in arguments.only:

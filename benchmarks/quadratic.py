@@ -1,4 +1,4 @@
-"""Quadratic erasure beside concept-erasure: time, and how exact it is."""
+"""Quadratic erasure and concept-erasure: time, and how exact it is."""
 
 import statistics
 import sys
@@ -13,7 +13,7 @@ except ImportError:  # Run as a file.
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
     from benchmarks import common
 
-CE = ("concept-erasure==0.2.4", "numpy<2")
+CE = ("concept-erasure==0.2.4", "torch==2.13.0", "numpy<2")
 
 PEER = """
 import json, sys, time
@@ -91,9 +91,7 @@ def main():
 
     import tempfile
 
-    import tensorflow as tf
-
-    tf.config.threading.set_intra_op_parallelism_threads(arguments.threads)
+    common.limit_threads(arguments.threads)
     if not arguments.quick:
         python = common.peer_python("ce", CE, arguments.peer_python)
     figures, rows = [], []

@@ -15,14 +15,15 @@ PATHS = {
     "counterfactual": "describe_pairs keras label_terms losses swaps",
     "counterfactual.swaps": "Swaps from_csv from_json load names",
     "counterfactual.keras": (
-        "CounterfactualModel CounterfactualPackedInputs PairwiseMSELoss "
+        "AtMost CounterfactualModel CounterfactualPackedInputs PairwiseMSELoss "
         "build_counterfactual_data pack_counterfactual_data metrics models "
         "utils"
     ),
     "counterfactual.keras.models": "CounterfactualModel",
     "counterfactual.keras.utils": (
         "CounterfactualPackedInputs build_counterfactual_data "
-        "pack_counterfactual_data validate_counterfactual_structure"
+        "pack_counterfactual_data validate_counterfactual_structure "
+        "map_inputs embed_inputs"
     ),
     "counterfactual.keras.metrics": "FlipRate FlipCount CounterfactualGap",
     "counterfactual.losses": (
@@ -31,18 +32,39 @@ PATHS = {
     ),
     "leace.keras": (
         "LeaceEraser LeaceFitter LeaceLayer OracleEraser OracleFitter "
-        "QuadraticEditor QuadraticEraser QuadraticFitter "
-        "optimal_linear_shrinkage optimal_transport random_scrub scrub"
+        "QuadraticEditor QuadraticEraser QuadraticFitter SoftQuadraticEditor "
+        "SoftQuadraticEraser SoftQuadraticFitter "
+        "covariance_eraser mmd_eraser optimal_linear_shrinkage "
+        "optimal_transport random_scrub scrub"
     ),
     "leace.keras.optimal_transport": (
         "ot_barycenter ot_distance ot_map ot_midpoint"
     ),
+    "min_diff.keras": (
+        "AtMost MinDiffModel MinDiffPackedInputs build_min_diff_dataset "
+        "pack_min_diff_data metrics models utils"
+    ),
+    "min_diff.keras.models": "MinDiffModel",
+    "min_diff.keras.utils": (
+        "MinDiffPackedInputs build_min_diff_dataset map_inputs "
+        "pack_min_diff_data unpack_min_diff_data unpack_original_inputs "
+        "validate_min_diff_structure"
+    ),
+    "min_diff.keras.metrics": "RateGap",
+    "min_diff.losses": (
+        "AbsoluteCorrelationLoss AdjustedMMDLoss GaussianKernel "
+        "LaplacianKernel MMDLoss MinDiffKernel MinDiffLoss RateGapLoss get"
+    ),
     "evaluation": (
-        "DisparityRow Estimate FlipReport FlipRow GroupReport GroupRow "
-        "ImportanceReport ImportanceRow ProbeReport ProbeRow Report Tradeoff "
-        "TradeoffRow accuracy auc flips flips_of_model group_metrics "
-        "linear_probe permutation_importance probe_model tradeoff "
-        "wilson_interval"
+        "BinRow CalibrationReport CalibrationRow ClassReport ClassRow "
+        "DisparityRow ErrorRow Estimate Evidence ExampleRow FlipReport "
+        "FlipRow FlowRow GeneralizedMeanRow GroupErrorReport GroupReport "
+        "GroupRow ImportanceReport ImportanceRow LeakageReport LeakageRow "
+        "ProbeReport ProbeRow READERS Reading Report SubgroupReport "
+        "SubgroupRow TermReport Tradeoff TradeoffMethod TradeoffRow WorstRow "
+        "accuracy auc "
+        "flips flips_of_model group_metrics leakage linear_probe "
+        "permutation_importance probe_model tradeoff wilson_interval"
     ),
     "datasets": (
         "load_civil_comments load_csv load_embedded_comments load_terms "
@@ -52,6 +74,7 @@ PATHS = {
 # They need an extra, or bring one along.
 OPTIONAL = {
     "leace.beam": ("apache_beam", "FitLeace"),
+    "leace.sklearn": ("sklearn", "LeaceTransformer"),
     "evaluation.tfma": (
         "tensorflow_model_analysis",
         "EvaluateFlips FlipAnalysis analyze_flips load_flips",
@@ -87,3 +110,6 @@ def test_one_name_is_one_object():
     losses = importlib.import_module(f"{PACKAGE}.counterfactual.losses")
     assert keras.PairwiseMSELoss is losses.PairwiseMSELoss
     assert keras.models.CounterfactualModel is keras.CounterfactualModel
+    min_diff = importlib.import_module(f"{PACKAGE}.min_diff.keras")
+    assert min_diff.AtMost is keras.AtMost
+    assert min_diff.models.MinDiffModel is min_diff.MinDiffModel

@@ -1,4 +1,4 @@
-"""Keras data with every batch converted."""
+"""Keras data by batches: told from single examples, and converted."""
 
 from collections.abc import Callable
 from types import GeneratorType
@@ -7,8 +7,13 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tensorflow_model_remediation_ext.common.batching import shardable
+from tensorflow_model_remediation_ext.common.elements import as_one_argument
 
-def convert_batches(data: Any, convert: Callable) -> Any:
+
+def convert_batches(
+    data: Any, convert: Callable, parallel: bool = False
+) -> Any:
     """Returns `data` with `convert` applied to every batch.
 
     Args:
@@ -16,6 +21,8 @@ def convert_batches(data: Any, convert: Callable) -> Any:
         convert: Returns a new batch, or the batch itself where there is
             nothing to convert. For a dataset it is called with the element
             spec first.
+        parallel: Whether converting takes long enough to do it for several
+            batches at a time; then it may branch on tensors, too.
 
     Returns:
         Data of the same kind, or `None` where `data` is of another kind.
@@ -23,12 +30,70 @@ def convert_batches(data: Any, convert: Callable) -> Any:
     if isinstance(data, tf.data.Dataset):
         # What the conversion needs must exist before `map` traces it.
         spec = convert(data.element_spec)
-        return data if spec is data.element_spec else data.map(convert)
+        if spec is data.element_spec:
+            return data
+        data = as_one_argument(data)
+        if parallel:
+            return shardable(data.map(convert, tf.data.AUTOTUNE))
+        return shardable(
+            data.map(tf.autograph.experimental.do_not_convert(convert))
+        )
     if isinstance(data, keras.utils.PyDataset):
         return _ConvertedPyDataset(data, convert)
     if isinstance(data, GeneratorType):
         return (convert(batch) for batch in data)
     return None
+
+
+def as_dataset(
+    x: Any, y: Any, sample_weight: Any, batch_size: int | None
+) -> tf.data.Dataset:
+    """Returns arrays as a dataset of batches, as Keras cuts them.
+
+    Args:
+        x: Arrays, or a list of strings.
+        y: Arrays or `None`.
+        sample_weight: An array or `None`.
+        batch_size: Rows of a batch; `None` for 32.
+    """
+    data = keras.utils.pack_x_y_sample_weight(x, y, sample_weight)
+    slices = tf.data.Dataset.from_tensor_slices(data)
+    return slices.batch(batch_size or 32)
+
+
+def check_batched(batch: Any, model: keras.Model) -> None:
+    """Raises for a single example where a batch is wanted.
+
+    Args:
+        batch: What should be a batch, or the element spec of a dataset.
+        model: The model that is to run on it.
+
+    Raises:
+        ValueError: If `batch` is the spec of elements with a part that has no
+            axis, so none for the batch; or if `model` takes one input, which
+            has an axis more.
+    """
+    flat = keras.tree.flatten(batch)
+    single = any(
+        isinstance(each, tf.TypeSpec) and _rank(each) == 0 for each in flat
+    )
+    inputs = getattr(model, "inputs", None)
+    if isinstance(inputs, list) and len(inputs) == 1 and flat:
+        shape = inputs[0].shape
+        # Keras adds a last axis of size 1.
+        single |= _rank(flat[0]) == len(shape) - 1 and shape[-1] != 1
+    if single:
+        raise ValueError(
+            "Data must come in batches: use `dataset.batch(32)`. Received: "
+            f"single examples {batch}"
+        )
+
+
+def _rank(each: Any) -> int | None:
+    shape = getattr(each, "shape", None)
+    if shape is None:
+        return None
+    return shape.rank if isinstance(shape, tf.TensorShape) else len(shape)
 
 
 class _ConvertedPyDataset(keras.utils.PyDataset):

@@ -18,7 +18,7 @@ class Compared(NamedTuple):
     Attributes:
         original: `[batch, ..., columns]`.
         counterfactual: Same shape.
-        weight: One weight for each position, in the rank of the predictions
+        weight: One weight for each position, in the shape of the predictions
             without the last axis; 0 where one of the two is masked. `None`
             for ones.
         unmasked: Share of the positions that are not masked, a scalar; `None`
@@ -113,6 +113,10 @@ def fold(
     weight = sample_weight
     if weight is not None:
         weight = align_weight(weight, predictions, owner)
+        if tuple(weight.shape) != tuple(predictions.shape[:-1]):
+            # Each position counts: some losses divide by the sum of weights.
+            ones = ops.ones_like(predictions[..., 0], dtype=weight.dtype)
+            weight = ops.multiply(weight, ones)
     if not masks:
         return weight, None
     mask = masks[0]
@@ -121,7 +125,8 @@ def fold(
     mask = align_weight(mask, predictions, owner, "mask")
     mask = ops.cast(mask, keras.config.floatx())
     unmasked = ops.mean(mask)
-    return (mask if weight is None else weight * mask), unmasked
+    weight = mask if weight is None else ops.multiply(weight, mask)
+    return weight, unmasked
 
 
 def align_weight(

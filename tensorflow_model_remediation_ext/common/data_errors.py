@@ -58,7 +58,17 @@ def in_plain_words(function: F) -> F:
             found = _SENTENCE.search(error.message)
             if found is None:
                 raise
-            sentence = found[1]
+            sentence = _unescape(found[1])
         raise tf.errors.InvalidArgumentError(None, None, sentence)
 
     return wrapped
+
+
+def _unescape(text: str) -> str:
+    """Undoes the escapes of quotes and of bytes in TensorFlow's message."""
+
+    def byte(match):
+        return bytes([int(match[1], 8)]) if match[1] else match[2]
+
+    escaped = re.compile(rb"\\(?:([0-7]{3})|(.))")
+    return escaped.sub(byte, text.encode("utf-8")).decode("utf-8")

@@ -1,4 +1,9 @@
-"""The layers of a model, wherever they are nested, and a choice of them."""
+"""The layers of a model: walking, naming, choosing and hooking them.
+
+What Keras does not promise about layers is relied on here and nowhere else:
+that a layer holds its layers in attributes, that it runs what stands in its
+attribute `call`, and that a scope of shape inference knows the one outside it.
+"""
 
 import difflib
 import fnmatch
@@ -8,9 +13,17 @@ from typing import Any
 
 import keras
 
+Layers = (
+    str
+    | keras.layers.Layer
+    | Iterable[str | keras.layers.Layer]
+    | Callable[[keras.layers.Layer], bool]
+    | None
+)
+
 
 def sublayers(model: keras.Model) -> dict[str, keras.layers.Layer]:
-    """All layers inside of a model by their path, outer ones first.
+    """Returns all layers inside a model by their path, outer ones first.
 
     A path is made of the names of layers where a Sequential or functional model
     holds them and of attributes elsewhere: both are the same after loading,
@@ -39,19 +52,23 @@ def sublayers(model: keras.Model) -> dict[str, keras.layers.Layer]:
 def _children(
     layer: keras.layers.Layer,
 ) -> Iterator[tuple[str, keras.layers.Layer]]:
-    if isinstance(layer, keras.Model) and hasattr(layer, "inputs"):
+    # A Sequential that is not built has no inputs.
+    if isinstance(layer, keras.Sequential) or (
+        isinstance(layer, keras.Model) and hasattr(layer, "inputs")
+    ):
         yield from ((child.name, child) for child in layer.layers)
     # PyTorch, as a backend, keeps layers out of an object's own attributes.
     attributes = {**vars(layer), **vars(layer).get("_modules", {})}
-    for name in sorted(set(attributes) - _bookkeeping()):
+    # A Sequential that was built has a functional model of the same layers.
+    for name in sorted(set(attributes) - _bookkeeping() - {"_functional"}):
         yield from _layers_in(name, attributes[name])
 
 
 @functools.cache
 def _bookkeeping():
-    """Attributes that every layer has, the list of all its layers among them.
+    """Returns the attributes that every layer has, the list of its layers too.
 
-    Those that one layer has inside of it come with the first one.
+    A layer with a layer in it has more of them.
     """
     layer = keras.layers.Wrapper(keras.layers.Identity())
     return frozenset(vars(layer)) - {"layer"}
@@ -70,22 +87,71 @@ def _layers_in(
             yield from _layers_in(f"{name}/{key}", item)
 
 
-def select(
-    model: keras.Model,
-    layers: str | Iterable[str] | Callable[[keras.layers.Layer], bool] | None,
-) -> tuple[dict[str, keras.layers.Layer], bool]:
-    """The layers that a choice means, see `scrub`.
+def twins(model: keras.Model, copy: keras.Model) -> list[keras.layers.Layer]:
+    """Returns the layers of a copy in the order of `sublayers(model)`.
+
+    A layer that does not keep its name has another path in the copy. The order
+    stays.
 
     Args:
         model: A built model.
-        layers: Names, paths and `fnmatch` patterns of them; a predicate; or
-            `None` for the default.
-
-    Returns:
-        Layers by path, and whether the one that runs last is to be left out.
+        copy: A model made from its config.
 
     Raises:
-        ValueError: If a name or the predicate matches no layer.
+        ValueError: If the copy is made of other layers.
+    """
+    found, others = sublayers(model), sublayers(copy)
+    types, other_types = (
+        [type(layer).__name__ for layer in each.values()]
+        for each in (found, others)
+    )
+    if types != other_types:
+        raise ValueError(
+            "`model` must be rebuilt from its config as it is. Received: a "
+            f"model with the layers {list(found)}, rebuilt with the layers "
+            f"{list(others)}"
+        )
+    return list(others.values())
+
+
+def find(model: keras.Model, layer: str | keras.layers.Layer) -> str:
+    """Returns the path of the one layer that is meant.
+
+    Args:
+        model: A built model.
+        layer: A layer, or its name or path, as `select` takes them.
+
+    Raises:
+        ValueError: If no layer is meant, or several are.
+    """
+    found = sublayers(model)
+    paths = _matches(layer, found, "layer")
+    if len(paths) > 1:
+        raise ValueError(
+            f"{model.name!r} has {len(paths)} layers named {layer!r}: give the "
+            f"layer itself, or one of the paths {paths}"
+        )
+    return paths[0]
+
+
+def select(
+    model: keras.Model, layers: Layers
+) -> tuple[dict[str, keras.layers.Layer], bool]:
+    """Returns the layers that a choice means.
+
+    Args:
+        model: A built model.
+        layers: Layers, or names, paths and `fnmatch` patterns of them; a
+            predicate; or `None` for the default, see `scrub`. A path may leave
+            out its beginning: `"block/norm"` is also
+            `"encoder/block/norm"` where nothing else is called so. Keras' own
+            `layer.path` is taken, too.
+
+    Returns:
+        Layers by path, and whether to leave out the one that runs last.
+
+    Raises:
+        ValueError: If a name, a layer or the predicate matches no layer.
     """
     found = {
         path: layer
@@ -97,38 +163,56 @@ def select(
         if norms:
             return norms, False
         return {p: v for p, v in found.items() if _is_weighted(p, found)}, True
+    # A layer can be called like a predicate.
+    if isinstance(layers, (str, keras.layers.Layer)):
+        layers = [layers]
     if callable(layers):
         chosen = {path for path, layer in found.items() if layers(layer)}
         if not chosen:
             raise ValueError("`layers` is true for no layer of the model.")
     else:
-        patterns = [layers] if isinstance(layers, str) else layers
-        chosen = set().union(*(_matches(p, found) for p in patterns))
+        chosen = {p for each in layers for p in _matches(each, found)}
     return {p: layer for p, layer in found.items() if p in chosen}, False
 
 
-def _matches(pattern, found):
-    matches = {
-        path
-        for path, layer in found.items()
-        if fnmatch.fnmatchcase(layer.name, pattern)
-        or fnmatch.fnmatchcase(path, pattern)
-    }
+def _matches(wanted, found, argument="layers"):
+    """Returns the paths that a layer, a name, a path or a pattern means."""
+    if isinstance(wanted, keras.layers.Layer):
+        matches = [path for path, layer in found.items() if layer is wanted]
+        wanted = wanted.name
+    elif isinstance(wanted, str):
+        matches = _named(found, wanted, lambda p, v: (v.name, p)) or _named(
+            found, f"*/{wanted}", lambda p, v: (f"/{p}", f"/{v.path}")
+        )
+    else:
+        raise TypeError(
+            f"`{argument}` must be made of layers, names and paths. Received: "
+            f"{wanted!r}"
+        )
     if not matches:
         names = sorted({layer.name for layer in found.values()} | set(found))
-        near = difflib.get_close_matches(pattern, names, n=5, cutoff=0.4)
+        near = difflib.get_close_matches(wanted, names, n=5, cutoff=0.4)
         raise ValueError(
-            f"`layers` names {pattern!r}, which matches the name or path of no "
-            f"layer. Near it: {near or names}"
+            f"`{argument}` must be a layer of the model, or the name or path "
+            f"of one. Received: {wanted!r}. "
+            + (f"Near it: {near}" if near else f"There are: {names[:20]}")
         )
     return matches
 
 
-def _is_normalization(layer):
-    """By the name of its class, if it is an innermost layer.
+def _named(found, pattern, names):
+    return [
+        path
+        for path, layer in found.items()
+        if any(fnmatch.fnmatchcase(n, pattern) for n in names(path, layer))
+    ]
 
-    Many a model brings a normalization of its own, no subclass of those of
-    Keras, and many a block is named after the normalization inside of it.
+
+def _is_normalization(layer):
+    """Says so by the name of its class, if no layer is inside it.
+
+    Many models bring a normalization of their own that is not a subclass of
+    those of Keras, and many blocks are named after the normalization in them.
     """
     return (
         "norm" in type(layer).__name__.lower()
@@ -139,7 +223,7 @@ def _is_normalization(layer):
 
 
 def _is_weighted(path, found):
-    """Whether a layer has weights and is not inside of any but models."""
+    """Says whether a layer has weights and only models around it."""
     parts = path.split("/")
     outer = ("/".join(parts[:i]) for i in range(1, len(parts)))
     return (
@@ -149,3 +233,76 @@ def _is_weighted(path, found):
             isinstance(found.get(p), (keras.Model, type(None))) for p in outer
         )
     )
+
+
+def hook(
+    layer: keras.layers.Layer, after: Callable[..., Any]
+) -> Callable[[], None]:
+    """Lets `after(outputs, *args, **kwargs)` replace a layer's outputs.
+
+    Replacing `call` on the instance works wherever the layer runs, even inside
+    layers whose code is not ours. It does not show in the layer's config:
+    whoever rebuilds the layer has to hook it again.
+
+    Args:
+        layer: The layer.
+        after: Gets what `call` returned and its arguments.
+
+    Returns:
+        A function that takes the hook off again, if it is the last one.
+    """
+    inner = layer.call
+    before = vars(layer).get("call")
+
+    @functools.wraps(inner)
+    def call(*args, **kwargs):
+        return after(inner(*args, **kwargs), *args, **kwargs)
+
+    def undo():
+        if before is None:
+            del layer.call
+        else:
+            layer.call = before
+
+    layer.call = call
+    return undo
+
+
+def inputs_of(model: keras.Model) -> Any:
+    """Returns the symbolic inputs of a model, nested as it takes them.
+
+    A subclassed model does not know them: it has `None`.
+    """
+    if not hasattr(model, "inputs"):
+        return None
+    # The `input` of a Sequential is there only after a symbolic call.
+    sequential = isinstance(model, keras.Sequential)
+    return model.inputs[0] if sequential else model.input
+
+
+def inferring_shapes() -> bool:
+    """Says whether Keras runs a layer only to see what shapes come out."""
+    with keras.SymbolicScope() as scope:
+        return scope.original_scope is not None
+
+
+class _Mask(keras.layers.Layer):
+    """Gets the mask of what it is called on, as every layer does."""
+
+    def __init__(self):
+        super().__init__(name="mask", autocast=False)
+        self.supports_masking = True
+        self.mask = None
+
+    def call(self, inputs, mask=None):
+        self.mask = mask
+        return inputs
+
+
+def mask_of(tensor: Any) -> Any:
+    """Returns the Keras mask of a tensor, or `None`, on any backend."""
+    if not keras.ops.is_tensor(tensor):
+        return None
+    reader = _Mask()
+    reader(tensor)
+    return reader.mask

@@ -17,7 +17,7 @@ def by_objective(value: T | dict[str, T], name: str) -> dict[str, T]:
         name: Name of the argument, for error messages.
 
     Returns:
-        A new dict; its only key is `SINGLE` where `value` was no dict.
+        A new dict; its only key is `SINGLE` where `value` is not a dict.
 
     Raises:
         ValueError: If the dict is empty or a key is not a non-empty string.

@@ -1,15 +1,25 @@
 """A Keras model that is fed packed data."""
 
+import types
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
 
-from tensorflow_model_remediation_ext.common.batches import convert_batches
+from tensorflow_model_remediation_ext.common.batches import (
+    as_dataset,
+    check_batched,
+    convert_batches,
+)
 from tensorflow_model_remediation_ext.common.data_errors import (
     in_plain_words,
 )
 from tensorflow_model_remediation_ext.common.objectives import by_objective
+from tensorflow_model_remediation_ext.common.preprocessing import (
+    check_kind,
+    preprocessor_of,
+)
 
 
 class RemediationInputs(NamedTuple):
@@ -28,11 +38,21 @@ class PackedDataModel(keras.Model):
     """A model whose data hold the inputs of penalties with each batch.
 
     Packed batches become Keras' batches on their way in, with a
-    `RemediationInputs` for `x`; the rest is left to Keras.
+    `RemediationInputs` for `x`; the rest is left to Keras. Where the wrapped
+    model is a KerasHub task, its preprocessor is applied to raw strings or
+    images on that way, to every part once.
     """
 
+    original_model: keras.Model
     #: The function that packs the data.
     packed_by: str
+    #: How many of the first parts of a penalty's inputs the model is run on.
+    parts_to_run = 1
+
+    def __init__(self, **kwargs: Any):
+        super().__init__(**kwargs)
+        # A plain object, since Keras keeps track of datasets.
+        self._fitting = types.SimpleNamespace(validation_data=None)
 
     def unpack(self, batch: Any) -> tuple[Any, Any] | None:
         """Splits a packed batch.
@@ -84,27 +104,56 @@ class PackedDataModel(keras.Model):
             ValueError: If the data were not packed, or hold other objectives
                 than `loss` and `loss_weight`.
         """
-        return super().fit(
-            self._keras_data(x, required=True),
-            y,
-            batch_size,
-            epochs,
-            verbose,
-            callbacks,
-            validation_split,
-            self._keras_data(validation_data),
-            **kwargs,
+        x = self._keras_data(x, required=True)
+        validation_data = self._validation_data(validation_data, batch_size)
+        # Keras hands them to `evaluate` after each epoch.
+        self._fitting.validation_data = validation_data
+        try:
+            return super().fit(
+                x,
+                y,
+                batch_size,
+                epochs,
+                verbose,
+                callbacks,
+                validation_split,
+                validation_data,
+                **kwargs,
+            )
+        finally:
+            self._fitting.validation_data = None
+
+    @in_plain_words
+    def evaluate(
+        self,
+        x: Any = None,
+        y: Any = None,
+        batch_size: int | None = None,
+        verbose: Any = "auto",
+        sample_weight: Any = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Evaluates on packed or plain data, as `keras.Model.evaluate`."""
+        validating = x is not None and x is self._fitting.validation_data
+        data = x if validating else self._keras_data(x)
+        raw = data is x and preprocessor_of(self.original_model)
+        if raw and not validating:
+            data = self._keras_data(as_dataset(x, y, sample_weight, batch_size))
+            y = sample_weight = batch_size = None
+        return super().evaluate(
+            data, y, batch_size, verbose, sample_weight, **kwargs
         )
 
     @in_plain_words
-    def evaluate(self, x: Any = None, *args: Any, **kwargs: Any) -> Any:
-        """Evaluates on packed or plain data, as `keras.Model.evaluate`."""
-        return super().evaluate(self._keras_data(x), *args, **kwargs)
-
-    @in_plain_words
-    def predict(self, x: Any, *args: Any, **kwargs: Any) -> Any:
+    def predict(
+        self, x: Any, batch_size: int | None = None, *args: Any, **kwargs: Any
+    ) -> Any:
         """Predicts for packed or plain data, as `keras.Model.predict`."""
-        return super().predict(self._keras_data(x), *args, **kwargs)
+        data = self._keras_data(x)
+        if data is x and preprocessor_of(self.original_model):
+            data = self._keras_data(as_dataset(x, None, None, batch_size))
+            batch_size = None
+        return super().predict(data, batch_size, *args, **kwargs)
 
     def train_on_batch(
         self,
@@ -133,13 +182,22 @@ class PackedDataModel(keras.Model):
         """Predicts for a packed or plain batch."""
         return super().predict_on_batch(self._batch_arguments(x)[0])
 
+    def _validation_data(self, data: Any, batch_size: int | None) -> Any:
+        converted = self._keras_data(data)
+        preprocess = preprocessor_of(self.original_model)
+        if data is None or converted is not data or not preprocess:
+            return converted
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        return self._keras_data(as_dataset(x, y, sample_weight, batch_size))
+
     def _keras_data(self, data: Any, required: bool = False) -> Any:
         """Returns `data` with every packed batch made a Keras batch."""
 
         def convert(batch):
             return self._keras_batch(batch, required)
 
-        converted = convert_batches(data, convert)
+        preprocessed = preprocessor_of(self.original_model) is not None
+        converted = convert_batches(data, convert, preprocessed)
         if converted is not None:
             return converted
         if required or self.unpack(data) is not None:
@@ -149,19 +207,52 @@ class PackedDataModel(keras.Model):
     def _keras_batch(self, batch: Any, required: bool) -> Any:
         """Returns a packed batch as `(RemediationInputs, y, sample_weight)`.
 
-        Any other batch is returned as it is, unless packed ones are required.
+        Any other batch is returned as it is, or preprocessed, unless packed
+        ones are required. The element spec of a dataset stands for a batch.
         """
         parts = self.unpack(batch)
+        if parts is None and required:
+            raise self._not_packed(batch)
         if parts is None:
-            if required:
-                raise self._not_packed(batch)
-            return batch
+            return self._plain_batch(batch)
         original, penalty_inputs = parts
+        original = keras.utils.unpack_x_y_sample_weight(original)
+        check_kind(self.original_model, original[0])
+        check_batched(batch, self.original_model)
+        preprocess = preprocessor_of(self.original_model)
+        if preprocess is not None and not _is_spec(batch):
+            original = preprocess(*original)
+            penalty_inputs = self._preprocessed(penalty_inputs, preprocess)
         penalty_inputs = by_objective(penalty_inputs, "data")
         self.open_objectives(penalty_inputs)
-        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(original)
+        x, y, sample_weight = original
         return keras.utils.pack_x_y_sample_weight(
             RemediationInputs(x, penalty_inputs), y, sample_weight
+        )
+
+    def _plain_batch(self, batch: Any) -> Any:
+        """Returns a batch that was not packed, preprocessed if need be."""
+        parts = batch if isinstance(batch, tuple) else (batch,)
+        check_kind(self.original_model, parts[0])
+        check_batched(batch, self.original_model)
+        preprocess = preprocessor_of(self.original_model)
+        if preprocess is None:
+            return batch
+        if _is_spec(batch):
+            return None  # Another object: the dataset is to be converted.
+        return keras.utils.pack_x_y_sample_weight(*preprocess(*parts))
+
+    def _preprocessed(self, penalty_inputs: Any, preprocess: Callable) -> Any:
+        """Returns inputs of penalties with the preprocessor applied."""
+        if isinstance(penalty_inputs, dict):
+            return {
+                objective: self._preprocessed(each, preprocess)
+                for objective, each in penalty_inputs.items()
+            }
+        run = self.parts_to_run
+        return (
+            *(preprocess(part)[0] for part in penalty_inputs[:run]),
+            *penalty_inputs[run:],
         )
 
     def _batch_arguments(
@@ -172,14 +263,18 @@ class PackedDataModel(keras.Model):
         required: bool = False,
     ) -> tuple[Any, Any, Any]:
         """Returns `x, y, sample_weight` for the `..._on_batch` methods."""
-        batch = self._keras_batch(x, required)
-        if batch is x:
-            return x, y, sample_weight
+        if self.unpack(x) is None:
+            if required:
+                raise self._not_packed(x)
+            preprocess = preprocessor_of(self.original_model)
+            plain = x, y, sample_weight
+            return preprocess(*plain) if preprocess else plain
         if y is not None or sample_weight is not None:
             raise ValueError(
                 "`y` and `sample_weight` must be None where `x` is a packed "
                 "batch: it holds them."
             )
+        batch = self._keras_batch(x, required)
         return keras.utils.unpack_x_y_sample_weight(batch)
 
     def _not_packed(self, data: Any) -> ValueError:
@@ -191,3 +286,9 @@ class PackedDataModel(keras.Model):
             f"packed by `{self.packed_by}`, or in `train_on_batch` one of "
             f"them. Received: {seen}"
         )
+
+
+def _is_spec(batch: Any) -> bool:
+    """Whether `batch` is the element spec of a dataset."""
+    flat = keras.tree.flatten(batch)
+    return any(isinstance(each, tf.TypeSpec) for each in flat)

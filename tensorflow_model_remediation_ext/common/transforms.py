@@ -41,7 +41,7 @@ def get(transform: str | Callable | dict | None) -> Callable:
         A function from a float tensor to a tensor of the same shape.
 
     Raises:
-        ValueError: If the name is unknown or the value is no callable.
+        ValueError: If the name is unknown, or the value is not a callable.
     """
     if transform is None:
         return lambda predictions: predictions
@@ -52,7 +52,8 @@ def get(transform: str | Callable | dict | None) -> Callable:
     if callable(transform):
         return transform
     raise ValueError(
-        f"`transform` must be None, one of {sorted(_BY_NAME)} or a callable. "
+        f"`transform` must be None, one of {sorted(_BY_NAME)} or a callable; "
+        "the name of a loss is given as `name=...`. "
         f"Received: transform={transform!r}"
     )
 

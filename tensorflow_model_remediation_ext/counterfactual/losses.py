@@ -9,6 +9,9 @@ from keras import ops
 
 from tensorflow_model_remediation_ext.common import transforms
 from tensorflow_model_remediation_ext.common.comparing import compare
+from tensorflow_model_remediation_ext.common.configs import (
+    constructor_config,
+)
 
 PACKAGE = "tensorflow_model_remediation_ext"
 
@@ -62,7 +65,7 @@ class CounterfactualLoss(keras.losses.Loss):
         dtype: Any = None,
     ):
         super().__init__(
-            name=name or _snake_case(type(self).__name__),
+            name=name or _scope_name(type(self).__name__),
             reduction=reduction,
             dtype=dtype,
         )
@@ -101,11 +104,19 @@ class CounterfactualLoss(keras.losses.Loss):
         )
 
     def get_config(self) -> dict:
-        """Returns the arguments of the constructor."""
-        return {
+        """Returns the arguments of the constructor.
+
+        Raises:
+            ValueError: If a subclass takes an argument that it does not save,
+                or if `transform` is a callable that is not registered.
+        """
+        config = {
             **super().get_config(),
+            "dtype": self.dtype,
             "transform": transforms.serialize(self.transform),
         }
+        overridden = type(self).get_config is not CounterfactualLoss.get_config
+        return constructor_config(self, config, overridden)
 
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
@@ -209,6 +220,12 @@ def _snake_case(name: str) -> str:
     return re.sub(r"([A-Z]+)([A-Z][a-z])", r"\1_\2", name).lower()
 
 
+def _scope_name(class_name: str) -> str:
+    """The name of a class in letters that TensorFlow takes for a scope."""
+    name = re.sub(r"[^a-z0-9_]", "", _snake_case(class_name)).lstrip("_")
+    return name or "loss"
+
+
 _BY_NAME = {
     _snake_case(loss.__name__): loss
     for loss in (
@@ -224,7 +241,8 @@ def get(loss: str | keras.losses.Loss | None) -> keras.losses.Loss:
 
     Args:
         loss: `None` (`PairwiseMSELoss()`), a name such as
-            `"pairwise_mse_loss"`, a `CounterfactualLoss`, or a Keras loss
+            `"pairwise_mse_loss"` in upper or lower case, a
+            `CounterfactualLoss`, or a Keras loss
             (or its class name) that is 0 for identical predictions, such as
             `keras.losses.Huber()`.
 
@@ -240,8 +258,8 @@ def get(loss: str | keras.losses.Loss | None) -> keras.losses.Loss:
     if loss is None:
         return PairwiseMSELoss()
     if isinstance(loss, str):
-        if loss in _BY_NAME:
-            return _BY_NAME[loss]()
+        if loss.lower() in _BY_NAME:
+            return _BY_NAME[loss.lower()]()
         found = getattr(keras.losses, loss, None)
         if not (isinstance(found, type) and issubclass(found, keras.Loss)):
             raise ValueError(

@@ -1,22 +1,47 @@
 """Evidence: what a model does, by group, and how sure one can be of it."""
 
+from tensorflow_model_remediation_ext.evaluation.calibration import (
+    BinRow,
+    CalibrationReport,
+    CalibrationRow,
+)
+from tensorflow_model_remediation_ext.evaluation.class_rows import (
+    ClassReport,
+    ClassRow,
+)
+from tensorflow_model_remediation_ext.evaluation.disparities import DisparityRow
+from tensorflow_model_remediation_ext.evaluation.evidence import Evidence
 from tensorflow_model_remediation_ext.evaluation.flips import (
+    ExampleRow,
     FlipReport,
     FlipRow,
+    FlowRow,
+    TermReport,
     flips,
 )
 from tensorflow_model_remediation_ext.evaluation.flips_of_model import (
     flips_of_model,
 )
+from tensorflow_model_remediation_ext.evaluation.group_errors import (
+    ErrorRow,
+    GroupErrorReport,
+)
 from tensorflow_model_remediation_ext.evaluation.group_metrics import (
-    DisparityRow,
+    group_metrics,
+)
+from tensorflow_model_remediation_ext.evaluation.group_report import (
     GroupReport,
     GroupRow,
-    group_metrics,
 )
 from tensorflow_model_remediation_ext.evaluation.intervals import (
     Estimate,
     wilson_interval,
+)
+from tensorflow_model_remediation_ext.evaluation.leakage import (
+    LeakageReport,
+    LeakageRow,
+    Reading,
+    leakage,
 )
 from tensorflow_model_remediation_ext.evaluation.performance import (
     accuracy,
@@ -35,32 +60,61 @@ from tensorflow_model_remediation_ext.evaluation.probes import (
     ProbeRow,
     linear_probe,
 )
+from tensorflow_model_remediation_ext.evaluation.readers import READERS
 from tensorflow_model_remediation_ext.evaluation.report.report import Report
+from tensorflow_model_remediation_ext.evaluation.subgroups import (
+    GeneralizedMeanRow,
+    SubgroupReport,
+    SubgroupRow,
+)
 from tensorflow_model_remediation_ext.evaluation.tradeoff import (
     Tradeoff,
+    TradeoffMethod,
     TradeoffRow,
     tradeoff,
 )
+from tensorflow_model_remediation_ext.evaluation.worst import WorstRow
 
 __all__ = [
+    "READERS",
+    "BinRow",
+    "CalibrationReport",
+    "CalibrationRow",
+    "ClassReport",
+    "ClassRow",
     "DisparityRow",
+    "ErrorRow",
     "Estimate",
+    "Evidence",
+    "ExampleRow",
     "FlipReport",
     "FlipRow",
+    "FlowRow",
+    "GeneralizedMeanRow",
+    "GroupErrorReport",
     "GroupReport",
     "GroupRow",
     "ImportanceReport",
     "ImportanceRow",
+    "LeakageReport",
+    "LeakageRow",
     "ProbeReport",
     "ProbeRow",
+    "Reading",
     "Report",
+    "SubgroupReport",
+    "SubgroupRow",
+    "TermReport",
     "Tradeoff",
+    "TradeoffMethod",
     "TradeoffRow",
+    "WorstRow",
     "accuracy",
     "auc",
     "flips",
     "flips_of_model",
     "group_metrics",
+    "leakage",
     "linear_probe",
     "permutation_importance",
     "probe_model",

@@ -7,6 +7,8 @@ from typing import Any
 import keras
 import numpy as np
 
+from tensorflow_model_remediation_ext.evaluation.frames import to_array
+
 
 def require_model(model: Any) -> None:
     """Raises unless `model` is a Keras model.
@@ -24,14 +26,19 @@ def finite_numbers(values: Any, name: str) -> np.ndarray:
     """Returns an array as float64.
 
     Args:
-        values: Anything that `numpy.asarray` takes.
+        values: Anything that `numpy.asarray` takes, or a data frame of
+            numbers.
         name: What to call it in an error.
 
     Raises:
+        TypeError: If it is a dict or a LazyFrame.
         ValueError: If a value is not a number, or not finite.
     """
+    array = to_array(values, name)
     try:
-        array = np.asarray(values, dtype=np.float64)
+        if array.dtype.kind in "cmM":
+            raise ValueError(f"dtype={array.dtype}")
+        array = array.astype(np.float64)
     except (TypeError, ValueError) as error:
         raise ValueError(
             f"`{name}` must be an array of numbers. Received: {values!r:.80}"
@@ -46,6 +53,30 @@ def finite_numbers(values: Any, name: str) -> np.ndarray:
     return array
 
 
+def relative_weights(sample_weight: Any, n: int) -> np.ndarray:
+    """Returns weights of at most 1; only their ratios matter.
+
+    Args:
+        sample_weight: Non-negative weights, `[n]`.
+        n: Number of rows.
+
+    Raises:
+        ValueError: If there are not `n` of them, or one is negative or not
+            finite.
+    """
+    weights = finite_numbers(sample_weight, "sample_weight")
+    if weights.shape != (n,):
+        raise ValueError(
+            f"`sample_weight` must have shape ({n},). "
+            f"Received: shape={weights.shape}"
+        )
+    if (weights < 0).any():
+        raise ValueError(
+            f"`sample_weight` must not be negative. Received: {weights.min()}"
+        )
+    return weights / weights.max() if weights.any() else weights
+
+
 def require_probabilities(
     values: np.ndarray, name: str, threshold: float
 ) -> None:
@@ -53,7 +84,7 @@ def require_probabilities(
 
     Raises:
         ValueError: If `threshold` is strictly between 0 and 1, and a value
-            outside of [0, 1].
+            is outside [0, 1].
     """
     if (
         0 < threshold < 1

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 
 from tensorflow_model_remediation_ext.evaluation.checks import (
     finite_numbers,
+    relative_weights,
     require_probabilities,
 )
 from tensorflow_model_remediation_ext.evaluation.groups import group_masks
@@ -20,7 +22,11 @@ from tensorflow_model_remediation_ext.evaluation.intervals import (
     normal_quantile,
     rate_estimate,
 )
-from tensorflow_model_remediation_ext.evaluation.tables import Row, Table
+from tensorflow_model_remediation_ext.evaluation.tables import (
+    Headline,
+    Row,
+    Table,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,6 +57,80 @@ class FlipRow(Row):
     counterfactual_gap: Estimate
 
 
+@dataclasses.dataclass(frozen=True)
+class FlowRow(Row):
+    """Pairs that are decided one way, and their counterfactuals another.
+
+    Args:
+        flow: The group and both classes.
+        group: Name of the group.
+        source: Class that was decided for on the original.
+        target: Class that was decided for on the counterfactual.
+        n: Number of pairs of the group with that source.
+        flip_count: Number of those with that target.
+        flip_rate: Weighted share of those with that target.
+    """
+
+    flow: str
+    group: str
+    source: str
+    target: str
+    n: int
+    flip_count: int
+    flip_rate: Estimate
+
+
+@dataclasses.dataclass(frozen=True)
+class ExampleRow(Row):
+    """A pair whose decision flips.
+
+    Args:
+        pair: Its place among all pairs, from 0.
+        original: The original text.
+        counterfactual: The counterfactual text.
+        original_score: Prediction on the original; with several columns, of
+            the class that was decided for on it.
+        counterfactual_score: Prediction on the counterfactual, of the same
+            class.
+    """
+
+    pair: int
+    original: str
+    counterfactual: str
+    original_score: float
+    counterfactual_score: float
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class TermReport(Table[FlipRow]):
+    """Flips by the term that was changed; its `repr` is a table.
+
+    Args:
+        rows: A `FlipRow` for each term, named in `group`, those first whose
+            decisions flip most.
+        confidence: Level of the intervals.
+    """
+
+    measures: ClassVar[str] = (
+        "How often decisions change where a term is changed. A pair in which "
+        "several terms are changed counts for each."
+    )
+    caveat: ClassVar[str] = (
+        "Of many terms some flip often by chance: read the intervals. Terms "
+        "that are changed together cannot be told apart."
+    )
+    columns: ClassVar[tuple[str, ...]] = (
+        "group",
+        "n",
+        "flip_count",
+        "flip_rate",
+        "counterfactual_gap",
+    )
+    plotted: ClassVar[dict[str, str]] = {"flip_rate": "flip rate"}
+    axis_label: ClassVar[str] = "flip rate by term"
+    most_plotted: ClassVar[int] = 20
+
+
 @dataclasses.dataclass(frozen=True, repr=False)
 class FlipReport(Table[FlipRow]):
     """The figures of all groups; its `repr` is a table.
@@ -59,7 +139,15 @@ class FlipReport(Table[FlipRow]):
         rows: One `FlipRow` for all pairs, `"overall"`, then one for each
             group.
         confidence: Level of the intervals.
+        flows: With more than two classes, a `FlowRow` for each group, source
+            and target that occur, the most frequent first.
+        terms: Flips by term, see `flips_of_model`; otherwise `None`.
+        examples: The pairs that flip furthest, see `flips_of_model`.
     """
+
+    flows: tuple[FlowRow, ...] = ()
+    terms: TermReport | None = None
+    examples: tuple[ExampleRow, ...] = ()
 
     measures: ClassVar[str] = (
         "How often a decision changes from an input to its counterfactual, in "
@@ -68,10 +156,10 @@ class FlipReport(Table[FlipRow]):
     )
     caveat: ClassVar[str] = (
         "A flip rate of zero is not equal treatment: it says that decisions on "
-        "these pairs do not hang on what was changed in them. In a small group "
-        "it says little even of that; its interval says how little."
+        "these pairs do not depend on what was changed in them. In a small "
+        "group it says little even of that; its interval says how little."
     )
-    _columns: ClassVar[tuple[str, ...]] = (
+    columns: ClassVar[tuple[str, ...]] = (
         "group",
         "n",
         "flip_count",
@@ -80,13 +168,31 @@ class FlipReport(Table[FlipRow]):
         "negative_to_positive",
         "counterfactual_gap",
     )
-    _plotted: ClassVar[dict[str, str]] = {"flip_rate": "flip rate"}
-    _compared: ClassVar[dict[str, str]] = {
+    plotted: ClassVar[dict[str, str]] = {"flip_rate": "flip rate"}
+    compared: ClassVar[dict[str, str]] = {
         "flip_rate": "flip rate",
         "flip_count": "flip count",
         "counterfactual_gap": "counterfactual gap",
     }
-    _axis_label: ClassVar[str] = "flip rate"
+    axis_label: ClassVar[str] = "flip rate"
+
+    def headlines(self) -> list[Headline]:
+        """Returns the flip rate of all pairs."""
+        return [Headline("flip rate", self.rows[0].flip_rate, percent=True)]
+
+    def remarks(self) -> list[str]:
+        """Returns which term flips most decisions."""
+        if self.terms is None or not self.terms.rows:
+            return []
+        first = max(self.terms.rows, key=lambda row: row.flip_rate.low)
+        if not first.flip_count:
+            return ["no decision flips where a term is changed."]
+        low, high = (100 * end for end in first.flip_rate[1:])
+        return [
+            f"decisions flip most where \u201c{first.group}\u201d is changed: "
+            f"in {first.flip_count:,} of {first.n:,} pairs (between {low:.0f} "
+            f"and {high:.0f} %)."
+        ]
 
 
 _OVERALL = "overall"
@@ -99,14 +205,15 @@ def flips(
     groups: Any = None,
     threshold: float = 0.5,
     sample_weight: Any = None,
+    classes: Sequence[Any] | None = None,
     confidence: float = 0.95,
     seed: int | np.random.Generator | None = None,
 ) -> FlipReport:
     """Measures how a model's decisions change from inputs to counterfactuals.
 
     A flip rate of zero is not equal treatment. It says that the decisions on
-    these pairs do not hang on what was changed in them: nothing about terms
-    that were not changed, about other words that go along with a group, about
+    these pairs do not depend on what was changed in them: nothing about terms
+    that were not changed, about other words that correlate with a group, about
     errors that are more frequent for one group than for another, or about
     inputs unlike these. In a small group it says little even of that; its
     interval says how little.
@@ -114,9 +221,10 @@ def flips(
     Intervals of the rates are Wilson's score intervals; with weights, for
     Kish's effective number of pairs. Intervals of the gap are those of the
     percentile bootstrap, computed beyond 1,000 pairs from its Cornish-Fisher
-    expansion, and run somewhat short for a few dozen pairs. Both take pairs to
-    be independent and look at one group at a time: of many groups, some
-    interval will miss.
+    expansion. They run somewhat short for a few dozen pairs, and there are
+    none for fewer than ten pairs or for gaps that are all alike. Both take
+    pairs to be independent and look at one group at a time: of many groups,
+    some interval will miss.
 
     Args:
         original_predictions: Predictions on the original inputs: `[n]` or
@@ -125,8 +233,8 @@ def flips(
         counterfactual_predictions: Predictions on the counterfactuals, row by
             row, of the same shape.
         groups: `None`; a dict of boolean masks `[n]`, which may overlap; an
-            array, list or pandas Series of labels `[n]`; or a pandas
-            DataFrame, each boolean column of which is a mask, and each other
+            array, list or Series of labels `[n]`; or a DataFrame of pandas or
+            polars, each boolean column of which is a mask, and each other
             column makes groups named `column=value`.
         threshold: With one column, a prediction greater than this is a
             positive decision. Predictions must be probabilities if it is
@@ -135,6 +243,8 @@ def flips(
             them the second is the positive one.
         sample_weight: Non-negative weights of the pairs, `[n]`; a zero leaves
             a pair out.
+        classes: Names of the columns, for the flows from class to class; by
+            default their numbers.
         confidence: Level of the two-sided intervals.
         seed: Seed or generator of the bootstrap in groups of up to 1,000
             pairs.
@@ -145,7 +255,7 @@ def flips(
 
     Raises:
         ValueError: If shapes do not match, a prediction or weight is not
-            finite, a weight is negative, predictions are no probabilities
+            finite, a weight is negative, predictions are not probabilities
             where they must be, or `groups` has none of the forms above.
 
     Examples:
@@ -171,15 +281,17 @@ def flips(
             f"and {np.shape(counterfactual_predictions)}"
         )
     n = len(original)
-    weights = None if sample_weight is None else _weights(sample_weight, n)
+    weights = (
+        None if sample_weight is None else relative_weights(sample_weight, n)
+    )
     masks = group_masks(groups, n)
     if _OVERALL in masks:
         raise ValueError(
             f"`groups` must not name a group {_OVERALL!r}: that is the row of "
             "all pairs."
         )
-    before = _decisions(original, threshold)
-    after = _decisions(counterfactual, threshold)
+    before = decisions(original, threshold)
+    after = decisions(counterfactual, threshold)
     gaps = np.abs(original - counterfactual).mean(axis=1)
     binary = original.shape[1] <= 2
     rng = np.random.default_rng(seed)
@@ -208,7 +320,52 @@ def flips(
 
     masks = {_OVERALL: np.ones(n, dtype=bool), **masks}
     rows = tuple(row(group, mask) for group, mask in masks.items())
-    return FlipReport(rows, confidence)
+    names = _class_names(classes, original.shape[1])
+    flows: list[FlowRow] = []
+    for group, mask in masks.items() if not binary else ():
+        if weights is not None:
+            mask = mask & (weights > 0)
+        w = None if weights is None else weights[mask]
+        flows += _flows(group, before[mask], after[mask], w, names, confidence)
+    return FlipReport(rows, confidence, tuple(flows))
+
+
+def _class_names(classes: Sequence[Any] | None, columns: int) -> list[str]:
+    count = max(columns, 2)
+    names = [*map(str, range(count) if classes is None else classes)]
+    if len(names) != count or len(set(names)) < count:
+        raise ValueError(
+            f"`classes` must name {count} classes, each once. "
+            f"Received: classes={names}"
+        )
+    return names
+
+
+def _flows(group, before, after, weights, names, confidence) -> list[FlowRow]:
+    """Returns the flows from class to class that occur in a group."""
+    k = len(names)
+    counts = np.bincount(before * k + after, minlength=k * k).reshape(k, k)
+    rows = []
+    for source, target in np.argwhere(counts > 0):
+        if source == target:
+            continue
+        there = before == source
+        rows.append(
+            FlowRow(
+                flow=f"{group}: {names[source]} to {names[target]}",
+                group=group,
+                source=names[source],
+                target=names[target],
+                n=int(np.count_nonzero(there)),
+                flip_count=int(counts[source, target]),
+                flip_rate=rate_estimate(
+                    after[there] == target,
+                    None if weights is None else weights[there],
+                    confidence,
+                ),
+            )
+        )
+    return sorted(rows, key=lambda row: -row.flip_count)
 
 
 def _predictions(values: Any, name: str, threshold: float) -> np.ndarray:
@@ -226,22 +383,8 @@ def _predictions(values: Any, name: str, threshold: float) -> np.ndarray:
     return array
 
 
-def _decisions(predictions: np.ndarray, threshold: float) -> np.ndarray:
+def decisions(predictions: np.ndarray, threshold: float) -> np.ndarray:
+    """Returns what predictions `[n, k]` decide, `[n]`."""
     if predictions.shape[1] == 1:
         return predictions[:, 0] > threshold
     return predictions.argmax(axis=1)
-
-
-def _weights(sample_weight: Any, n: int) -> np.ndarray:
-    """Returns weights of at most 1; only their ratios matter."""
-    weights = finite_numbers(sample_weight, "sample_weight")
-    if weights.shape != (n,):
-        raise ValueError(
-            f"`sample_weight` must have shape ({n},). "
-            f"Received: shape={weights.shape}"
-        )
-    if (weights < 0).any():
-        raise ValueError(
-            f"`sample_weight` must not be negative. Received: {weights.min()}"
-        )
-    return weights / weights.max() if weights.any() else weights

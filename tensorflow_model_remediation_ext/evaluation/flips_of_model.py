@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import dataclasses
+import functools
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from tensorflow_model_remediation_ext.common.checks import whole
 from tensorflow_model_remediation_ext.common.progress import with_progress
+from tensorflow_model_remediation_ext.evaluation.changed_texts import (
+    ChangedTexts,
+)
 from tensorflow_model_remediation_ext.evaluation.checks import require_model
 from tensorflow_model_remediation_ext.evaluation.flips import FlipReport, flips
 from tensorflow_model_remediation_ext.evaluation.predicting import (
@@ -23,14 +29,19 @@ def flips_of_model(
     *,
     groups: Any = None,
     threshold: float = 0.5,
+    classes: Sequence[Any] | None = None,
+    by_term: bool | Iterable[str] = False,
+    text_key: Any = None,
+    examples: int = 5,
     confidence: float = 0.95,
     seed: int | np.random.Generator | None = None,
     verbose: int | str = "auto",
 ) -> FlipReport:
     """Predicts counterfactual pairs and measures how decisions change.
 
-    The pairs are read once, batch by batch, and nothing but predictions,
-    weights and groups is kept. Where both halves of a batch are dense and of
+    The pairs are read once, batch by batch. Nothing is kept but predictions,
+    weights and groups, and of texts the examples and, with `by_term`, the words
+    that were changed. Where both halves of a batch are dense and of
     one shape they go through the model together. What `flips` says about the
     figures holds: a flip rate of zero is not equal treatment.
 
@@ -48,15 +59,27 @@ def flips_of_model(
             the forms of `flips`; or, better, in the batches.
         threshold: With one column, a prediction greater than this is a
             positive decision: 0.5 for probabilities, 0.0 for logits.
+        classes: Names of the model's columns, for the flows from class to
+            class; by default their numbers.
+        by_term: Whether to tell which terms flip decisions. What was changed is
+            found by comparing both texts of a pair word by word: the words
+            that were removed, or `"he > she"` for what was replaced. Words
+            that were removed next to one another are one term, unless the
+            terms are given here as a list.
+        text_key: Which input is the text, a key of a dict or the place in a
+            tuple; needed only where several inputs are text.
+        examples: How many texts to keep of those whose decisions flip, the
+            largest gaps first. 0 keeps none, as texts may be private.
         confidence: Level of the two-sided intervals.
         seed: Seed or generator of the bootstrap.
         verbose: `0` for silence, otherwise as in `keras.Model.predict`.
 
     Returns:
-        The report of `flips`.
+        The report of `flips`, with `terms` if asked for, and `examples` if
+        inputs are texts.
 
     Raises:
-        TypeError: If `model` is no Keras model, or `pairs` cannot be read
+        TypeError: If `model` is not a Keras model, or `pairs` cannot be read
             batch by batch.
         ValueError: If there are no pairs, or no end of them; if they are not
             in batches, or weights or groups not in every batch; if the model
@@ -78,16 +101,19 @@ def flips_of_model(
         through Robustness", arXiv 1809.10610, section 3.1.
     """
     require_model(model)
+    whole("examples", examples, least=0)
     before, after, weights, members = [], [], [], []
+    texts = ChangedTexts(by_term, text_key, examples)
     if isinstance(pairs, tf.data.Dataset):
         pairs = pairs.prefetch(tf.data.AUTOTUNE)
     for batch in with_progress(pairs, verbose, "pairs"):
-        original, counterfactual, weight, of_batch = _unpack(batch)
+        original, counterfactual, weight, of_batch = _parts(batch)
         halves = _predict(model, original, counterfactual)
         for half, kept in zip(halves, (before, after), strict=True):
             kept.append(half)
         weights.append(_of_batch(weight, len(halves[0])))
         members.append(of_batch)
+        texts.add(original, counterfactual, halves, weights[-1], threshold)
     if not before:
         raise ValueError(
             "`pairs` is empty: no example has a counterfactual, or it can be "
@@ -96,18 +122,23 @@ def flips_of_model(
     in_batches = _join(members, "groups")
     if in_batches is not None and groups is not None:
         raise ValueError("Give `groups`, or groups in the batches, not both.")
-    return flips(
+    measure = functools.partial(
+        flips,
         np.concatenate(before),
         np.concatenate(after),
-        groups=groups if in_batches is None else in_batches,
         threshold=threshold,
         sample_weight=_join(weights, "a weight"),
+        classes=classes,
         confidence=confidence,
         seed=seed,
     )
+    report = measure(groups=groups if in_batches is None else in_batches)
+    return dataclasses.replace(
+        report, terms=texts.by_term(measure), examples=texts.examples()
+    )
 
 
-def _unpack(batch: Any) -> tuple:
+def _parts(batch: Any) -> tuple:
     if hasattr(batch, "counterfactual_data"):
         raise ValueError(
             "`pairs` must be the data that `build_counterfactual_data` "

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+
+from tensorflow_model_remediation_ext.evaluation.frames import (
+    columns_of,
+    to_array,
+)
 
 
 def group_masks(groups: Any, n: int) -> dict[str, np.ndarray]:
@@ -13,9 +18,9 @@ def group_masks(groups: Any, n: int) -> dict[str, np.ndarray]:
 
     Args:
         groups: `None`; a dict of boolean masks `[n]`, which may overlap; an
-            array, list or pandas Series of labels, see `read_labels`; or a
-            pandas DataFrame of `n` rows, whose boolean columns are taken as
-            masks and whose other columns as labels.
+            array, list or Series of labels, see `read_labels`; or a DataFrame
+            of `n` rows, of pandas or polars, whose boolean columns are taken
+            as masks and whose other columns as labels.
         n: Number of rows.
 
     Returns:
@@ -28,17 +33,16 @@ def group_masks(groups: Any, n: int) -> dict[str, np.ndarray]:
     """
     if groups is None:
         return {}
-    if isinstance(groups, Mapping):
-        named = [(str(name), _mask(name, m, n)) for name, m in groups.items()]
-    elif hasattr(groups, "columns"):
+    columns = columns_of(groups, "groups")
+    if columns is None:
+        named = _by_label(groups, n)
+    else:
         named = []
-        for name, column in groups.items():
-            if column.dtype.kind == "b":
+        for name, column in columns.items():
+            if isinstance(groups, Mapping) or is_mask(column):
                 named.append((str(name), _mask(name, column, n)))
             else:
                 named += _by_label(column, n, f"{name}=")
-    else:
-        named = _by_label(groups, n)
     masks = dict(named)
     if len(masks) < len(named):
         raise ValueError(
@@ -48,10 +52,126 @@ def group_masks(groups: Any, n: int) -> dict[str, np.ndarray]:
     return masks
 
 
+class Groups(NamedTuple):
+    """Which rows are in which groups.
+
+    Attributes:
+        names: Names of the groups.
+        members: Whether a row is in a group, boolean `[n, groups]`.
+        others: Whether it is known not to be, boolean `[n, groups]`.
+    """
+
+    names: list[str]
+    members: np.ndarray
+    others: np.ndarray
+
+
+def read_groups(
+    features: Any, name: str, n: int, membership_threshold: float
+) -> Groups:
+    """Reads groups of people, which may overlap.
+
+    Args:
+        features: Labels `[n]`; or a dict or data frame of columns. Columns that
+            all are masks, or shares between 0 and 1, make groups that may
+            overlap; other columns make a group of each combination of labels.
+        name: What to call them in an error.
+        n: Number of rows.
+        membership_threshold: A share of at least this is a membership.
+
+    Raises:
+        TypeError: If there are no values yet.
+        ValueError: If a length is not `n`, a label is missing, or groups have
+            no name or the same one.
+    """
+    columns = columns_of(features, name)
+    if columns is not None and not columns:
+        raise ValueError(
+            f"`{name}` must hold labels of groups. "
+            f"Received: {type(features).__name__} without columns"
+        )
+    shares = [_shares(column) for column in (columns or {"": ""}).values()]
+    if columns is None or any(share is None for share in shares):
+        names, codes = _combinations(columns or {"": features}, name, n)
+        members = codes[:, None] == np.arange(len(names))
+        groups = Groups(names, members, ~members)
+    else:
+        names = [str(key) for key in columns]
+        for key, share in zip(columns, shares, strict=True):
+            if share.shape != (n,):
+                raise ValueError(
+                    f"`{name}[{key!r}]` must have shape ({n},). "
+                    f"Received: shape={share.shape}"
+                )
+        share = np.stack(shares, axis=1)
+        groups = Groups(
+            names, share >= membership_threshold, share < membership_threshold
+        )
+    if "overall" in names or "" in names or len(set(names)) < len(names):
+        raise ValueError(
+            f"`{name}` must name groups, none of them 'overall', by names that "
+            f"differ as text. Received: {names}"
+        )
+    return groups
+
+
+def _shares(column: Any) -> np.ndarray | None:
+    """Returns memberships as shares, NaN where unknown; `None` for labels."""
+    array = to_array(column, "groups")
+    if array.ndim == 2 and array.shape[1] == 1:
+        array = array[:, 0]
+    if array.dtype == bool:
+        return array.astype(np.float64)
+    if array.dtype.kind != "f":
+        return None
+    known = array[~np.isnan(array)]
+    is_share = len(known) and 0 <= known.min() <= known.max() <= 1
+    return array.astype(np.float64) if is_share else None
+
+
+def _combinations(
+    columns: Mapping[Any, Any], name: str, n: int
+) -> tuple[list[str], np.ndarray]:
+    """Returns names of all combinations of labels, and each row's place."""
+    names, codes = [""], np.zeros(n, np.int64)
+    for column, labels in columns.items():
+        values, rows = _sorted_labels(labels, name, n)
+        prefix = f"{column}=" if str(column) else ""
+        codes = codes * len(values) + rows
+        names = [
+            f"{before}, {prefix}{value}" if before else f"{prefix}{value}"
+            for before in names
+            for value in values
+        ]
+    return names, codes
+
+
+def _sorted_labels(
+    labels: Any, name: str, n: int
+) -> tuple[list[Any], np.ndarray]:
+    """Returns all labels, in pandas' order or sorted, and codes of the rows."""
+    found, rows = read_labels(labels, name, n)
+    categories = getattr(getattr(labels, "cat", labels), "categories", None)
+    if categories is not None:
+        values, _ = read_labels(categories, "categories", len(categories))
+    else:
+        try:
+            values = sorted(found)
+        except TypeError:  # Of different types.
+            values = found
+    place = {value: k for k, value in enumerate(values)}
+    return values, np.array([place[value] for value in found], int)[rows]
+
+
+def is_mask(column: Any) -> bool:
+    """Returns whether a column holds booleans, or is declared to."""
+    declared = str(getattr(column, "dtype", getattr(column, "type", "")))
+    # "boolean" of pandas, "Boolean" of polars, "bool[pyarrow]" and the like.
+    return declared.lower().startswith("bool")
+
+
 def _mask(name: Any, mask: Any, n: int) -> np.ndarray:
-    mask = np.asarray(mask)
-    if mask.dtype == object and {*map(type, mask.flat)} == {bool}:
-        mask = mask.astype(bool)  # A nullable column of pandas.
+    mask = to_array(mask, f"groups[{name!r}]")
     if mask.dtype != bool or mask.shape != (n,):
         raise ValueError(
             f"`groups[{name!r}]` must be a boolean mask of shape ({n},), "

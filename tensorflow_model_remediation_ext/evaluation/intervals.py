@@ -9,6 +9,8 @@ import numpy as np
 
 _RESAMPLES = 2_000
 _RESAMPLED_ROWS = 1_000
+# Of fewer rows no bootstrap knows how far their mean may be off.
+_LEAST_ROWS = 10
 
 
 class Estimate(NamedTuple):
@@ -25,7 +27,14 @@ class Estimate(NamedTuple):
     high: float
 
 
-UNKNOWN = Estimate(float("nan"), float("nan"), float("nan"))
+# One object, so that reports with the same gaps are equal.
+_NAN = float("nan")
+UNKNOWN = Estimate(_NAN, _NAN, _NAN)
+
+
+def without_interval(value: float) -> Estimate:
+    """Returns an estimate of which nothing tells how sure it is."""
+    return Estimate(float(value), _NAN, _NAN)
 
 
 def normal_quantile(confidence: float) -> float:
@@ -48,6 +57,16 @@ def normal_quantile(confidence: float) -> float:
     return NormalDist().inv_cdf((1 + confidence) / 2)
 
 
+def level_of(quantile: float) -> float:
+    """Returns the level of a normal interval of so many standard errors.
+
+    Args:
+        quantile: What `normal_quantile` returns.
+    """
+    # Below 1, so that it can be taken back.
+    return min(2 * NormalDist().cdf(quantile) - 1, 1 - 1e-12)
+
+
 def wilson_interval(
     successes: Any, n: Any, confidence: float = 0.95
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -56,7 +75,7 @@ def wilson_interval(
     Unlike the textbook interval it stays within 0 and 1, and is neither empty
     nor wildly off for proportions near 0 and 1 or for few trials. Its coverage
     is near `confidence` on average; for a given proportion and `n` it can be
-    off by some percent (0.91 instead of 0.95 at a proportion of 0.01 and
+    off by a few percent (0.91 instead of 0.95 at a proportion of 0.01 and
     `n=50`).
 
     Args:
@@ -150,7 +169,8 @@ def mean_estimate(
     Up to 1,000 rows the interval is that of 2,000 resamples. From there on it
     is the Cornish-Fisher expansion of the same bootstrap distribution from its
     first three cumulants. What it leaves out is of the order of 1/n of the
-    interval's width, far below the noise of 2,000 resamples, some percent.
+    interval's width, far below the noise of 2,000 resamples, a few percent.
+    Of fewer than ten rows, or of rows that are all alike, there is none.
 
     Args:
         values: Array, `[n]`.
@@ -160,7 +180,7 @@ def mean_estimate(
         rng: Source of the resamples.
 
     Returns:
-        The mean; NaN if `n` is 0.
+        The mean; NaN if `n` is 0. The ends are NaN if there is no interval.
 
     References:
         Hall 1992, "The Bootstrap and Edgeworth Expansion", section 2.5.
@@ -172,6 +192,9 @@ def mean_estimate(
         weights = np.ones(1)
     weights = np.broadcast_to(weights, n)
     mean = values @ weights / weights.sum()
+    counted = values[weights > 0]
+    if not has_mean_interval(len(counted), np.ptp(counted)):
+        return without_interval(mean)
     if n <= _RESAMPLED_ROWS:
         low, high = _resampled(values, weights, confidence, rng)
     else:
@@ -184,6 +207,16 @@ def mean_estimate(
         )
         low, high = np.clip(mean + interval, values.min(), values.max())
     return Estimate(float(mean), float(low), float(high))
+
+
+def has_mean_interval(n: float, spread: float) -> bool:
+    """Returns whether values tell how sure their mean is.
+
+    Args:
+        n: Number of values.
+        spread: Largest minus smallest of them.
+    """
+    return n >= _LEAST_ROWS and spread > 0
 
 
 def _resampled(values, weights, confidence, rng) -> np.ndarray:

@@ -151,6 +151,28 @@ def area_estimate(
         n: Number of negative examples, or an effective number.
         confidence: Level of the interval.
     """
+    low, high = area_interval(area, variance, m, n, confidence)
+    return Estimate(area, float(low), float(high))
+
+
+def area_interval(
+    area: Any, variance: Any, m: Any, n: Any, confidence: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Computes score intervals of areas under the ROC curve.
+
+    Args:
+        area: Areas, a scalar or array.
+        variance: Their variances, as estimated from the data.
+        m: Numbers of positive examples, or effective numbers.
+        n: Numbers of negative examples, or effective numbers.
+        confidence: Level of the intervals.
+
+    Returns:
+        Lower and upper ends; NaN where the area is.
+    """
+    area, variance, m, n = np.broadcast_arrays(
+        *(np.asarray(each, np.float64) for each in (area, variance, m, n))
+    )
 
     def supposed(area):
         # For exponential scores, with the mean of both class sizes.
@@ -159,19 +181,20 @@ def area_estimate(
         return area * (1 - area) * spread / (m * n)
 
     z = normal_quantile(confidence)
-    size = 2 * m * n / (m + n)
-    known = supposed(area)
-    ratio = variance / known if known > 0 and variance > 0 else 1.0
-    ratio = (_PRIOR_EXAMPLES + size * ratio) / (_PRIOR_EXAMPLES + size)
-    ends = np.array([0.0, 1.0])
-    inner = np.array([area, area])
-    for _ in range(60):
-        middle = (ends + inner) / 2
-        outside = (area - middle) ** 2 > z**2 * ratio * supposed(middle)
-        ends = np.where(outside, middle, ends)
-        inner = np.where(outside, inner, middle)
-    low, high = np.where(np.array([area == 0, area == 1]), area, inner)
-    return Estimate(area, float(low), float(high))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        size = 2 * m * n / (m + n)
+        ratio = variance / supposed(area)
+        ratio = np.where((variance > 0) & np.isfinite(ratio), ratio, 1.0)
+        ratio = (_PRIOR_EXAMPLES + size * ratio) / (_PRIOR_EXAMPLES + size)
+        ends = np.stack([np.zeros(area.shape), np.ones(area.shape)])
+        inner = np.stack([area, area])
+        for _ in range(60):
+            middle = (ends + inner) / 2
+            outside = (area - middle) ** 2 > z**2 * ratio * supposed(middle)
+            ends = np.where(outside, middle, ends)
+            inner = np.where(outside, inner, middle)
+    low, high = np.where(np.stack([area == 0, area == 1]), area, inner)
+    return low, high
 
 
 def _midranks(values: np.ndarray) -> np.ndarray:

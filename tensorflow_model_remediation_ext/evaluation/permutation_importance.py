@@ -1,4 +1,4 @@
-"""Which inputs does a model's quality hang on?"""
+"""Which inputs does a model's quality depend on?"""
 
 from __future__ import annotations
 
@@ -8,13 +8,16 @@ from typing import Any, ClassVar
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from tensorflow_model_remediation_ext.common.checks import whole
 from tensorflow_model_remediation_ext.evaluation.checks import require_model
+from tensorflow_model_remediation_ext.evaluation.frames import to_array
 from tensorflow_model_remediation_ext.evaluation.intervals import (
     Estimate,
     normal_quantile,
+)
+from tensorflow_model_remediation_ext.evaluation.model_inputs import (
+    ModelInputs,
 )
 from tensorflow_model_remediation_ext.evaluation.performance import (
     accuracy,
@@ -39,8 +42,8 @@ class ImportanceRow(Row):
         feature: Name of the feature or edit.
         changed: Number of rows that differ from the original ones; the mean
             over the repeats.
-        importance: Mean drop of the metric; the interval is that of the mean
-            over all shuffles, and has no width for an edit.
+        importance: Mean drop of the metric. The interval is that of the mean
+            over all shuffles; an edit has none.
         spread: Standard deviation of the drop between repeats; NaN for a
             single one.
         repeats: Number of shuffles, or 1 for an edit.
@@ -73,11 +76,11 @@ class ImportanceReport(Table[ImportanceRow]):
     )
     caveat: ClassVar[str] = (
         "A feature without importance may still be used together with others, "
-        "or be stood in for by those that go along with it. Intervals tell "
+        "or be replaced by those that correlate with it. Intervals tell "
         "what other shuffles of these data would give, not other data."
     )
-    _plotted: ClassVar[dict[str, str]] = {"importance": "importance"}
-    _columns: ClassVar[tuple[str, ...]] = (
+    plotted: ClassVar[dict[str, str]] = {"importance": "importance"}
+    columns: ClassVar[tuple[str, ...]] = (
         "feature",
         "changed",
         "importance",
@@ -140,15 +143,14 @@ def permutation_importance(
 ) -> ImportanceReport:
     """Measures how far a metric drops when a feature is shuffled.
 
-    A shuffled feature keeps its values but tells nothing of the row that it
-    stands in. For a text, where shuffling takes away everything at once, give
-    `edits`: what happens without a term is the drop of the metric on texts
-    from which it was removed. Only rows that an edit changes are predicted
-    again.
+    A shuffled feature keeps its values but tells nothing about the row that
+    it is in. For a text, where shuffling takes away everything at once, give
+    `edits`: what a term is worth is the drop of the metric on texts from which
+    it was removed. Only rows that an edit changes are predicted again.
 
-    What the figures do not show: of two features that go along with one
-    another each may stand in for the other, so that neither seems important.
-    Shuffled rows may be impossible ones, on which a model does as it likes.
+    What the figures do not show: of two features that correlate, each may
+    replace the other, so that neither seems important. Shuffled rows may be
+    impossible ones, on which a model does as it likes.
     Little importance for the metric is not little influence on decisions:
     a term that is rare, or moves right and wrong decisions alike, costs
     nothing here; measure that with `flips`. And intervals tell what other
@@ -156,10 +158,10 @@ def permutation_importance(
 
     Args:
         model: A Keras model with one output.
-        x: Its inputs: an array `[n, d]` or a pandas DataFrame, each column of
-            which is a feature; any other array, `[n]` or `[n, ...]`, that is
-            one feature; or a dict or sequence of arrays, each of which is one.
-            Strings are strings or bytes.
+        x: Its inputs: an array `[n, d]` or a DataFrame of numbers (pandas or
+            polars), each column of which is a feature; any other array, `[n]`
+            or `[n, ...]`, that is one feature; or a dict or sequence of
+            arrays, each of which is one. Strings are strings or bytes.
         y: What the metric compares predictions with, `[n, ...]`.
         metric: `"accuracy"` or `"auc"` of binary labels and probabilities, or
             a function of `y` and predictions, `[n, ...]` arrays, that returns
@@ -180,7 +182,8 @@ def permutation_importance(
 
     Raises:
         ImportError: If SciPy is missing.
-        TypeError: If `model` is no Keras model.
+        TypeError: If `model` is not a Keras model, or `x` is a DataFrame with
+            a column that does not hold numbers.
         ValueError: If lengths differ, an edit changes names or shapes of
             inputs, `model` has several outputs, names do not fit or occur
             twice, the metric is unknown or gives no number, or an option is
@@ -207,175 +210,109 @@ def permutation_importance(
     require_model(model)
     whole("n_repeats", n_repeats)
     whole("batch_size", batch_size)
-    score = _scorer(metric)
-    y = np.asarray(y)
-    if not len(y):
-        raise ValueError("`y` is empty.")
-    arrays, rebuild, columns = _inputs(x)
-    for name, array in arrays.items():
-        if array.shape[:1] != (len(y),):
-            raise ValueError(
-                "`x` and `y` must be equally long. Received: "
-                f"{len(y)} rows of `y` and shape {array.shape} for {name!r}"
-            )
-    features = _features(arrays, columns, feature_names)
-    edits = dict(edits or {})
-    names = [name for name, *_ in features] + list(edits)
+    measure = _Measure(model, metric, to_array(y, "y"), batch_size)
+    inputs, edits = ModelInputs.read(x), dict(edits or {})
+    _require_rows(inputs, len(measure.y))
+    features = inputs.features(feature_names)
+    names = [feature.name for feature in features] + list(edits)
     if len(set(names)) < len(names):
         raise ValueError(
             f"Features and edits must have names that differ. Received: {names}"
         )
-
-    def predict(arrays):
-        rows = len(next(iter(arrays.values())))
-        parts = []
-        for start in range(0, rows, batch_size):
-            batch = slice(start, min(start + batch_size, rows))
-            x = rebuild({key: array[batch] for key, array in arrays.items()})
-            parts.append(predict_batch(model, x, batch.stop - start))
-        return np.concatenate(parts)
-
-    original = predict(arrays)
-    baseline = score(y, original)
+    original = measure.predictions(inputs)
+    baseline = measure.score(original)
     rng = np.random.default_rng(seed)
-
-    def row(name, drops, changed):
-        return ImportanceRow(
-            feature=name,
-            changed=float(np.mean(changed)),
-            importance=_mean(drops, confidence),
-            spread=float(np.std(drops, ddof=1)) if drops[1:] else np.nan,
-            repeats=len(drops),
+    rows = [
+        _shuffled_row(
+            feature, inputs, measure, baseline, n_repeats, confidence, rng
         )
-
-    rows = []
-    for name, key, column in features:
-        drops, changed = [], []
-        for _ in range(n_repeats):
-            shuffled = _shuffle(arrays, key, column, rng)
-            drops.append(baseline - score(y, predict(shuffled)))
-            changed.append(_differ(arrays, shuffled).sum())
-        rows.append(row(name, drops, changed))
-    for name, edit in edits.items():
-        # Copies, since an edit may change what it is given.
-        copies = {key: array.copy() for key, array in arrays.items()}
-        edited, *_ = _inputs(edit(rebuild(copies)))
-        shapes = {key: array.shape for key, array in edited.items()}
-        wanted = {key: array.shape for key, array in arrays.items()}
-        if shapes != wanted:
-            raise ValueError(
-                f"`edits[{name!r}]` must keep the inputs and their shapes, "
-                f"{wanted}. Received: {shapes}"
-            )
-        changed = _differ(arrays, edited)
-        predictions = original.copy()
-        if changed.any():
-            predictions[changed] = predict(
-                {key: array[changed] for key, array in edited.items()}
-            )
-        drop = baseline - score(y, predictions)
-        exact = row(name, [drop], [changed.sum()])
-        rows.append(
-            dataclasses.replace(exact, importance=Estimate(drop, drop, drop))
-        )
+        for feature in features
+    ]
+    rows += [
+        _edited_row(name, edit, inputs, measure, original)
+        for name, edit in edits.items()
+    ]
     name = getattr(metric, "__name__", str(metric))
     return ImportanceReport(tuple(rows), confidence, name, baseline)
 
 
-def _scorer(metric: Any) -> Callable[[np.ndarray, np.ndarray], float]:
-    known = _METRICS.get(metric) if isinstance(metric, str) else metric
-    if not callable(known):
-        raise ValueError(
-            f"`metric` must be one of {sorted(_METRICS)} or a function. "
-            f"Received: metric={metric!r}"
-        )
+class _Measure:
+    """The metric of a model's predictions, for inputs of any size."""
 
-    def score(y, predictions):
-        value = float(known(y, predictions))
+    def __init__(self, model, metric, y, batch_size):
+        known = _METRICS.get(metric) if isinstance(metric, str) else metric
+        if not callable(known):
+            raise ValueError(
+                f"`metric` must be one of {sorted(_METRICS)} or a function. "
+                f"Received: metric={metric!r}"
+            )
+        if not len(y):
+            raise ValueError("`y` is empty.")
+        self.y = y
+        self._model, self._metric, self._size = model, known, batch_size
+
+    def predictions(self, inputs: ModelInputs) -> np.ndarray:
+        rows = len(next(iter(inputs.arrays.values())))
+        parts = []
+        for start in range(0, rows, self._size):
+            batch = inputs.rows(slice(start, start + self._size))
+            count = min(self._size, rows - start)
+            x = batch.rebuild(batch.arrays)
+            parts.append(predict_batch(self._model, x, count))
+        return np.concatenate(parts)
+
+    def score(self, predictions: np.ndarray) -> float:
+        value = float(self._metric(self.y, predictions))
         if np.isnan(value):
             raise ValueError("`metric` must be a number. Received: NaN")
         return value
 
-    return score
+
+def _require_rows(inputs: ModelInputs, n: int) -> None:
+    for name, array in inputs.arrays.items():
+        if array.shape[:1] != (n,):
+            raise ValueError(
+                "`x` and `y` must be equally long. Received: "
+                f"{n} rows of `y` and shape {array.shape} for {name!r}"
+            )
 
 
-def _inputs(
-    x: Any,
-) -> tuple[dict[str, np.ndarray], Callable, list[str] | None]:
-    """Returns the arrays of `x` by name, and what makes `x` of such a dict.
-
-    Last come the names of its columns, if `x` is one array that has them.
-    """
-    if isinstance(x, Mapping):
-        keys = {str(key): key for key in x}
-        arrays = {name: np.asarray(x[key]) for name, key in keys.items()}
-
-        def rebuild(arrays):
-            return {keys[name]: _tensor(a) for name, a in arrays.items()}
-
-        return arrays, rebuild, None
-
-    if isinstance(x, (list, tuple)) and all(np.ndim(a) for a in x):
-        arrays = {str(k): np.asarray(array) for k, array in enumerate(x)}
-        return arrays, lambda arrays: [*map(_tensor, arrays.values())], None
-
-    array, columns = np.asarray(x), None
-    if array.ndim == 2:
-        columns = [*map(str, getattr(x, "columns", range(array.shape[1])))]
-    return {"x": array}, lambda arrays: _tensor(arrays["x"]), columns
+def _shuffled_row(
+    feature, inputs, measure, baseline, n_repeats, confidence, rng
+) -> ImportanceRow:
+    drops, changed = [], []
+    for _ in range(n_repeats):
+        shuffled = inputs.shuffled(feature, rng)
+        drops.append(baseline - measure.score(measure.predictions(shuffled)))
+        changed.append(inputs.differ(shuffled).sum())
+    return ImportanceRow(
+        feature=feature.name,
+        changed=float(np.mean(changed)),
+        importance=_mean_drop(drops, confidence),
+        spread=float(np.std(drops, ddof=1)) if drops[1:] else np.nan,
+        repeats=n_repeats,
+    )
 
 
-def _tensor(array: np.ndarray) -> Any:
-    # Keras takes strings as tensors only.
-    return tf.constant(array) if array.dtype.kind in "OSU" else array
+def _edited_row(name, edit, inputs, measure, original) -> ImportanceRow:
+    edited = inputs.edited(edit, f"edits[{name!r}]")
+    changed = inputs.differ(edited)
+    predictions = original.copy()
+    if changed.any():
+        predictions[changed] = measure.predictions(edited.rows(changed))
+    drop = measure.score(original) - measure.score(predictions)
+    return ImportanceRow(
+        feature=name,
+        changed=float(changed.sum()),
+        # One edit says nothing about how another one would turn out.
+        importance=Estimate(drop, np.nan, np.nan),
+        spread=np.nan,
+        repeats=1,
+    )
 
 
-def _features(
-    arrays: dict[str, np.ndarray],
-    columns: list[str] | None,
-    names: Sequence[str] | None,
-) -> list[tuple[str, str, int | None]]:
-    """Returns each feature's name, array and column, `None` for all of it."""
-    if columns is None:
-        places, default = [(name, None) for name in arrays], list(arrays)
-    else:
-        places, default = [("x", k) for k in range(len(columns))], columns
-    if names is None:
-        names = default
-    if len(names) not in (0, len(places)):
-        raise ValueError(
-            f"`feature_names` must be {len(places)} names, or none. "
-            f"Received: {list(names)}"
-        )
-    return [
-        (str(name), *place) for name, place in zip(names, places, strict=False)
-    ]
-
-
-def _shuffle(arrays, key, column, rng) -> dict[str, np.ndarray]:
-    order = rng.permutation(len(arrays[key]))
-    if column is None:
-        return {**arrays, key: arrays[key][order]}
-    array = arrays[key].copy()
-    array[:, column] = array[order, column]
-    return {**arrays, key: array}
-
-
-def _differ(arrays, others) -> np.ndarray:
-    """Returns which rows differ in any array."""
-    differ: Any = False
-    for name, array in arrays.items():
-        other = others[name]
-        if array.dtype.kind in "OSU":
-            array, other = (_tensor(a).numpy() for a in (array, other))
-        # NaN differs from itself, but has not changed.
-        values = (array != other) & ((array == array) | (other == other))
-        differ = differ | values.reshape(len(array), -1).any(axis=1)
-    return differ
-
-
-def _mean(drops: list[float], confidence: float) -> Estimate:
-    """Returns the mean with Student's interval."""
+def _mean_drop(drops: list[float], confidence: float) -> Estimate:
+    """Returns the mean over shuffles with Student's interval."""
     mean, n = float(np.mean(drops)), len(drops)
     if n == 1:
         return Estimate(mean, np.nan, np.nan)

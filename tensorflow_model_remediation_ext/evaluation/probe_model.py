@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +10,12 @@ import numpy as np
 import tensorflow as tf
 
 from tensorflow_model_remediation_ext.common.checks import whole
+from tensorflow_model_remediation_ext.common.layers import (
+    find,
+    hook,
+    mask_of,
+    sublayers,
+)
 from tensorflow_model_remediation_ext.common.progress import with_progress
 from tensorflow_model_remediation_ext.evaluation.checks import (
     require_model,
@@ -47,8 +52,9 @@ def probe_model(
     Args:
         model: A functional, Sequential or subclassed model.
         layer: A layer of the model or of a model or layer inside it, by name,
-            by path, such as `"encoder/dense"`, or itself. Its output must be
-            one tensor of shape `[batch, ..., d]`.
+            by path, such as `"encoder/dense"`, or itself: what `scrub` takes
+            and prints. Its output must be one tensor of shape
+            `[batch, ..., d]`.
         dataset: A finite `tf.data.Dataset`, or an iterable, of batches
             `(x, z)`, `(x, z, sample_weight)` or `(x, z, sample_weight,
             groups)`. `z`, labels as for `linear_probe`, none of them missing,
@@ -59,7 +65,7 @@ def probe_model(
             what belongs together.
         max_rows: Limit of the rows that are kept; `None` for all.
         cv: Number of folds.
-        kind: `"linear"`, or `"mlp"` for a nonlinear reader beside it.
+        kind: `"linear"`, or `"mlp"` for a nonlinear reader as well.
         confidence: Level of the two-sided intervals.
         seed: Seed of the folds, the nonlinear reader and the rows kept.
         max_iter: Upper limit of training, see `linear_probe`.
@@ -70,7 +76,7 @@ def probe_model(
 
     Raises:
         ImportError: If scikit-learn is missing.
-        TypeError: If `model` is no Keras model, or `dataset` cannot be read
+        TypeError: If `model` is not a Keras model, or `dataset` cannot be read
             batch by batch.
         ValueError: If the model has no such layer, or several; if the layer
             does not run, or runs several times; if shapes do not match, there
@@ -94,11 +100,12 @@ def probe_model(
     require_model(model)
     if max_rows is not None:
         whole("max_rows", max_rows)
-    read = _reader(model, _find(model, layer), dataset)
+    path = find(model, layer)
+    read = _activations(model, sublayers(model)[path], path, dataset)
     sample = _Sample(max_rows, seed)
     examples, by_position, grouped = 0, False, False
     for batch in with_progress(dataset, verbose):
-        x, z, weight, groups = _unpack(batch)
+        x, z, weight, groups = _columns(batch)
         activations, mask = read(x)
         if activations.ndim < 2 or not len(activations):
             raise ValueError(
@@ -132,33 +139,8 @@ def probe_model(
     )
 
 
-def _find(model: keras.Model, layer: Any) -> keras.layers.Layer:
-    """Returns the layer of that name, wherever it is in the model."""
-    # Keras has no public way to see the layers inside of layers.
-    inside = model._flatten_layers(include_self=False)
-    if isinstance(layer, keras.layers.Layer):
-        found = [each for each in inside if each is layer]
-    else:
-        found = [each for each in inside if layer in (each.name, each.path)]
-    if len(found) == 1:
-        return found[0]
-    wanted = layer if isinstance(layer, str) else getattr(layer, "name", layer)
-    if found:
-        raise ValueError(
-            f"{model.name!r} has {len(found)} layers named {wanted!r}: give "
-            "the layer itself, or one of the paths "
-            f"{[each.path for each in found]}"
-        )
-    names = [each.name for each in inside]
-    near = difflib.get_close_matches(str(wanted), names, n=5, cutoff=0.4)
-    raise ValueError(
-        f"`layer` must be a layer of {model.name!r}. Received: {wanted!r}. "
-        + (f"Near it: {near}" if near else f"There are: {names[:20]}")
-    )
-
-
-def _reader(
-    model: keras.Model, layer: keras.layers.Layer, dataset: Any
+def _activations(
+    model: keras.Model, layer: keras.layers.Layer, path: str, dataset: Any
 ) -> Callable:
     """Returns a function from inputs to the layer's output and its mask."""
 
@@ -166,38 +148,35 @@ def _reader(
         if not model.built:
             model(x, training=False)
         outputs = []
-        call, own = layer.call, vars(layer).get("call")
 
-        def listen(*args, **kwargs):
-            outputs.append(call(*args, **kwargs))
-            return outputs[-1]
+        def listen(output, *args, **kwargs):
+            outputs.append(output)
+            return output
 
-        # Layers of subclassed models, and those inside of others, have no
+        # Layers of subclassed models, and those inside others, have no
         # symbolic output to build a model of.
-        layer.call = listen
+        off = hook(layer, listen)
         try:
             model(x, training=False)
         finally:
-            del layer.call
-            if own is not None:
-                layer.call = own
+            off()
         if len(outputs) != 1:
             raise ValueError(
-                f"The layer {layer.name!r} must run once for each batch. "
+                f"The layer {path!r} must run once for each batch. "
                 f"Received: a model that runs it {len(outputs)} times"
             )
         if keras.tree.is_nested(outputs[0]):
             raise ValueError(
-                f"The layer {layer.name!r} must have one tensor as its output. "
+                f"The layer {path!r} must have one tensor as its output. "
                 f"Received: {outputs[0]}"
             )
-        return outputs[0], getattr(outputs[0], "_keras_mask", None)
+        return outputs[0], mask_of(outputs[0])
 
     if keras.backend.backend() == "tensorflow":
         signature = None
         if isinstance(dataset, tf.data.Dataset):
             # Traces once, whatever the sizes of the batches.
-            signature = [_unpack(dataset.element_spec)[0]]
+            signature = [_columns(dataset.element_spec)[0]]
         run = tf.function(
             run,
             input_signature=signature,
@@ -218,7 +197,7 @@ def _reader(
     return read
 
 
-def _unpack(batch: Any) -> tuple:
+def _columns(batch: Any) -> tuple:
     if not isinstance(batch, (tuple, list)) or len(batch) not in (2, 3, 4):
         raise ValueError(
             "`dataset` must yield (x, z), (x, z, sample_weight) or "

@@ -22,7 +22,12 @@ from tensorflow_model_remediation_ext.evaluation.performance import (
     area_estimate,
     ordered_share,
 )
-from tensorflow_model_remediation_ext.evaluation.tables import Row, Table, extra
+from tensorflow_model_remediation_ext.evaluation.tables import (
+    Headline,
+    Row,
+    Table,
+    extra,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,7 +79,7 @@ class ProbeReport(Table[ProbeRow]):
         "on these data, another kind of reader, or later layers, may. That a "
         "probe reads a concept does not say that the network uses it."
     )
-    _columns: ClassVar[tuple[str, ...]] = (
+    columns: ClassVar[tuple[str, ...]] = (
         "kind",
         "n",
         "classes",
@@ -82,9 +87,15 @@ class ProbeReport(Table[ProbeRow]):
         "accuracy",
         "auc",
     )
-    _plotted: ClassVar[dict[str, str]] = {"accuracy": "accuracy", "auc": "AUC"}
-    _references: ClassVar[dict[str, str]] = {"accuracy": "majority_rate"}
-    _axis_label: ClassVar[str] = "on held-out folds"
+    plotted: ClassVar[dict[str, str]] = {"accuracy": "accuracy", "auc": "AUC"}
+    reference_fields: ClassVar[dict[str, str]] = {"accuracy": "majority_rate"}
+    axis_label: ClassVar[str] = "on held-out folds"
+
+    def headlines(self) -> list[Headline]:
+        """Returns the AUC of each reader."""
+        return [
+            Headline(f"AUC of the {r.kind} reader", r.auc) for r in self.rows
+        ]
 
     def __repr__(self) -> str:
         stopped = [row.kind for row in self.rows if not row.converged]
@@ -114,11 +125,11 @@ def linear_probe(
 ) -> ProbeReport:
     """Measures how well a linear reader finds a concept in a representation.
 
-    The reader is a logistic regression on standardized features; with
-    `kind="mlp"` a network with one hidden layer of 64 units is put beside it,
-    so that nobody mistakes linear erasure for complete erasure. Each example
-    is read by a reader that was trained on the other folds. A concept is out
-    of a reader's sight where the interval of the accuracy holds
+    The reader is a logistic regression on standardized features. With
+    `kind="mlp"` a network with one hidden layer of 64 units comes with it, so
+    that nobody mistakes linear erasure for complete erasure. Each example is
+    read by a reader that was trained on the other folds. A concept is out of a
+    reader's sight where the interval of the accuracy holds
     `majority_rate` and that of the AUC 0.5; where classes are uneven, look at
     the AUC.
 
@@ -150,7 +161,7 @@ def linear_probe(
         groups: Labels `[n]` of what belongs together, such as ids of
             sentences; a group is never split between folds.
         cv: Number of folds. Every class needs as many examples.
-        kind: `"linear"`, or `"mlp"` for the nonlinear reader beside it.
+        kind: `"linear"`, or `"mlp"` for the nonlinear reader as well.
         confidence: Level of the two-sided intervals.
         seed: Seed of the folds and of the nonlinear reader.
         max_iter: Upper limit of training, in steps of the linear reader and
@@ -197,7 +208,7 @@ def linear_probe(
     inflation = 1 + cv / (cv - 1)
     rows = []
     for each in _KINDS[: 1 + _KINDS.index(kind)]:
-        reader, limit = _reader(each, seed, max_iter)
+        reader, limit = _classifier(each, seed, max_iter)
         scores, steps = _read(reader, x, z, folds)
         right = scores.argmax(axis=1) == z
         accuracy, effective_n = _accuracy(right, groups, inflation, confidence)
@@ -265,7 +276,7 @@ def _folds(x, z, groups, cv, seed) -> list[tuple[np.ndarray, np.ndarray]]:
     return folds
 
 
-def _reader(kind: str, seed: int, max_iter: int | None):
+def _classifier(kind: str, seed: int, max_iter: int | None):
     """Returns a scikit-learn classifier, and its limit of iterations."""
     pipeline = extra("sklearn.pipeline", "A probe")
     preprocessing = extra("sklearn.preprocessing", "A probe")

@@ -18,7 +18,7 @@ class RunDirectory:
     """A directory with one JSON file for each finished run.
 
     Files appear whole or not at all, so a run that was interrupted leaves
-    nothing behind, and several processes may fill one directory.
+    nothing, and several processes may fill one directory.
 
     Args:
         path: The directory, made if it is missing; `None` keeps nothing.
@@ -42,7 +42,7 @@ class RunDirectory:
             return
         configuration = {
             **configuration,
-            "sources": [_digest(function) for function in functions],
+            "sources": [digest(function) for function in functions],
         }
         try:
             # As it will be read back: tuples become lists, keys text.
@@ -115,7 +115,13 @@ class RunDirectory:
             raise
 
 
-def _digest(function: Callable) -> str:
+def digest(function: Callable) -> str:
+    """Returns what tells a function from one of another source text.
+
+    Args:
+        function: Any function; one without a source, such as a builtin, counts
+            by its type alone.
+    """
     try:
         source = inspect.getsource(function)
     except (OSError, TypeError):

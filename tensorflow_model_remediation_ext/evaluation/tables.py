@@ -10,6 +10,8 @@ A result is a frozen dataclass derived from `Table`, and offers:
 - `plot(axes=None)`: the matplotlib `Axes` that it drew on, with intervals;
 - `measures` and `caveat`: what the figures are of, and what they do not show,
   in a sentence or two, to be printed wherever they are.
+
+A `Report` takes other objects as well; see `evidence.Evidence`.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ import dataclasses
 import importlib
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
 from tensorflow_model_remediation_ext.evaluation.intervals import Estimate
 
@@ -66,6 +68,24 @@ class Row:
         return flat
 
 
+class Headline(NamedTuple):
+    """A figure that a report compares in a sentence.
+
+    Attributes:
+        label: What it is, to stand after "the".
+        estimate: The figure.
+        percent: Whether it is a share that is read in percent.
+    """
+
+    label: str
+    estimate: Estimate
+    percent: bool = False
+
+    def show(self, value: float) -> str:
+        """Returns a value as text."""
+        return f"{100 * value:.1f} %" if self.percent else f"{value:.3g}"
+
+
 SomeRow = TypeVar("SomeRow", bound=Row)
 
 
@@ -83,14 +103,17 @@ class Table(Generic[SomeRow]):
 
     measures: ClassVar[str] = ""
     caveat: ClassVar[str] = ""
-    _columns: ClassVar[tuple[str, ...]] = ()
+    # Fields of a row that are printed.
+    columns: ClassVar[tuple[str, ...]] = ()
     # Figures that are drawn, with their labels.
-    _plotted: ClassVar[dict[str, str]] = {}
-    # Those that are printed beside another model's, where they are more.
-    _compared: ClassVar[dict[str, str]] = {}
-    # Fields of a row that a figure is drawn beside, as a dashed line.
-    _references: ClassVar[dict[str, str]] = {}
-    _axis_label: ClassVar[str] = ""
+    plotted: ClassVar[dict[str, str]] = {}
+    # Those that are compared with another model's, where they are more.
+    compared: ClassVar[dict[str, str]] = {}
+    # Fields of a row that a figure is drawn with, as a dashed line.
+    reference_fields: ClassVar[dict[str, str]] = {}
+    axis_label: ClassVar[str] = ""
+    # More rows than these are not drawn, only printed.
+    most_plotted: ClassVar[int | None] = None
 
     def __getitem__(self, name: str) -> SomeRow:
         for row in self.rows:
@@ -122,29 +145,60 @@ class Table(Generic[SomeRow]):
         Raises:
             ImportError: If matplotlib is missing.
         """
+        rows = self.rows[: self.most_plotted]
         return plot_estimates(
             axes,
-            [label_of(row) for row in self.rows],
+            [label_of(row) for row in rows],
             {
-                label: [getattr(row, name) for row in self.rows]
-                for name, label in self._plotted.items()
+                label: [getattr(row, name) for row in rows]
+                for name, label in self.drawn().items()
             },
-            f"{self._axis_label} ({100 * self.confidence:g} % intervals)",
-            self.reference_lines(self._plotted),
+            f"{self.axis_label} ({100 * self.confidence:g} % intervals)",
+            self.reference_lines(self.drawn()),
         )
 
+    def drawn(self) -> dict[str, str]:
+        """Returns the figures to draw that any row has, with their labels."""
+        known = {
+            name: label
+            for name, label in self.plotted.items()
+            if any(
+                getattr(row, name).value == getattr(row, name).value
+                for row in self.rows
+            )
+        }
+        return known or self.plotted
+
+    def parts(self) -> dict[str, Table]:
+        """Returns the tables that are part of this one, by what they are."""
+        fields = dataclasses.fields(self)
+        values = {field.name: getattr(self, field.name) for field in fields}
+        return {
+            name.replace("_", " "): value
+            for name, value in values.items()
+            if isinstance(value, Table)
+        }
+
+    def headlines(self) -> list[Headline]:
+        """Returns the figures that a report compares in sentences."""
+        return []
+
+    def remarks(self) -> list[str]:
+        """Returns more sentences on these results, for the report's top."""
+        return []
+
     def reference_lines(self, figures: Iterable[str]) -> dict[str, set[float]]:
-        """Returns what to draw beside these figures: values by their label."""
+        """Returns what to draw with these figures: values by their label."""
         return {
             field.replace("_", " "): {getattr(r, field) for r in self.rows}
-            for figure, field in self._references.items()
+            for figure, field in self.reference_fields.items()
             if figure in figures
         }
 
     def __repr__(self) -> str:
         return "\n".join(
             [
-                text_table(self.rows, self._columns),
+                text_table(self.rows, self.columns),
                 f"{100 * self.confidence:g} % intervals in brackets",
             ]
         )
@@ -304,6 +358,8 @@ def show(value: Any) -> str:
         if value.low != value.low:
             return f"{value.value:,.4f} [no interval]"
         return "{:,.4f} [{:,.4f}, {:,.4f}]".format(*value)
+    if value is None:
+        return "-"
     if isinstance(value, float):
         return "-" if value != value else f"{value:.4f}"
     return str(value)

@@ -34,9 +34,15 @@ def working_dtype(x: tf.Tensor) -> tf.DType:
 
 
 def tensor(value: Any) -> tf.Tensor:
-    """Returns a TensorFlow tensor of any Keras backend's tensor or an array."""
+    """Returns a TensorFlow tensor of an array or table, or of another backend.
+
+    Raises:
+        ValueError: If a table holds other than numbers.
+    """
     if tf.is_tensor(value):
         return value
+    if hasattr(value, "to_numpy"):  # A table or series of pandas or polars.
+        return numbers("data", value)
     return tf.convert_to_tensor(keras.ops.convert_to_numpy(value))
 
 

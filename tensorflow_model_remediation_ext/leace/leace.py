@@ -353,11 +353,11 @@ class LeaceFitter(Fitter):
 
     def _sigma_strips(self):
         strips, n = self._moments.scatter_strips(), self.n
-        shrinkage = self.options.shrinkage
-        for strip in strips:
-            strip /= n if shrinkage else degrees_of_freedom(n)
-        if shrinkage:
+        if self.options.shrinkage:
             shrink_strips(strips, n)
+            return strips
+        for strip in strips:
+            strip /= degrees_of_freedom(n)
         return strips
 
     @property

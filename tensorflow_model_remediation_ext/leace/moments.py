@@ -62,10 +62,11 @@ class Moments(CenteredSums):
         """Returns `scatter_xx` in strips, see `Sums.xx`, for the caller."""
         if not self._xx:
             raise ValueError("The second moment of `x` is not tracked.")
-        x, mean_x, strips = self._x.numpy(), self.mean_x, []
-        mean = x / max(self.n, TINY)
+        x = np.asarray(self._x.numpy(), np.float64)
+        mean, mean_x, strips = x / max(self.n, TINY), self.mean_x, []
         for strip, (i, j) in zip(self._xx, spans(self.x_dim), strict=True):
-            strip = strip.numpy() - outer(x[i:j], mean[i:])
+            strip = np.asarray(strip.numpy(), np.float64)
+            strip -= outer(x[i:j], mean[i:])
             index = np.arange(j - i)
             squares = strip[index, index]
             strip[index, index] = self._varying(squares, mean_x[i:j])

@@ -34,7 +34,11 @@ class QuadraticEraser(tf.Module):
     the sampling error of means and covariances remains; it is large where
     there are few samples for each feature. Classes that are not Gaussian still
     differ in higher moments, which other nonlinear readers find. And the true
-    class of each row must be known: a predicted one leaks what predicted it.
+    class of each row must be known. Used with labels at prediction time it can
+    *write* the label into higher moments that did not hold it: each class goes
+    through a map of its own, and a nonlinear reader may tell the maps apart
+    (arXiv 2502.02820). Where labels are not at hand, or readers are nonlinear,
+    take `SoftQuadraticEraser`, and measure with `evaluation.leakage`.
 
     Args:
         class_means: `[num_classes, x_dim]`.
@@ -51,7 +55,8 @@ class QuadraticEraser(tf.Module):
 
     References:
         Álvarez-Esteban et al. 2016 (arXiv 1511.05355), for the barycenter;
-        the least movement that equalizes means and covariances.
+        the least movement that equalizes means and covariances. arXiv
+        2502.02820, on what labels at prediction time write into the result.
     """
 
     def __init__(
@@ -384,7 +389,8 @@ class QuadraticFitter(Fitter):
 
     def _compute_eraser(self):
         sigma, n, means = self.sigma_xx, self.n, self.mean_x
-        maps = optimal_transport.barycenter_maps(sigma, n)[1]
+        # What the tolerance leaves is extra movement, of its square.
+        maps = optimal_transport.barycenter_maps(sigma, n, tol=1e-7)[1]
         return QuadraticEraser(means, n @ means / n.sum(), maps)
 
     def editor(self) -> QuadraticEditor:

@@ -9,7 +9,7 @@ from tensorflow_model_remediation_ext.common.data_errors import (
     repeat_or_fail,
 )
 
-SENTENCE = "Nothing is there: `data['a']` is empty."
+SENTENCE = "Nothing is there: `data['señora']` is empty."
 Dataset = tf.data.Dataset
 
 
@@ -25,8 +25,10 @@ def test_the_sentence_is_all_of_the_error(compiled):
     @in_plain_words
     def read(data):
         """Reads."""
-        step = tf.function(next) if compiled else next
-        return step(iter(data))
+        iterator = iter(data)
+        if not compiled:
+            return next(iterator)
+        return tf.function(lambda: next(iterator))()
 
     assert read.__doc__ == "Reads."
     with pytest.raises(tf.errors.InvalidArgumentError) as error:

@@ -115,31 +115,37 @@ def test_sparse_predictions_are_densified():
     )
 
 
-def test_masked_positions_do_not_count():
-    def masked(x):
-        x = tf.constant(x)
-        x._keras_mask = tf.constant([[True, True, False], [True, False, False]])
-        return x
+class Masked(keras.layers.Layer):
+    """Gives its input a mask, by the way that Keras has for it."""
 
+    def __init__(self, *mask):
+        super().__init__()
+        self.rows = mask
+
+    def call(self, inputs):
+        return keras.ops.copy(inputs)
+
+    def compute_mask(self, inputs, previous_mask):
+        return keras.ops.convert_to_tensor(self.rows, dtype="bool")
+
+
+def test_masked_positions_do_not_count():
+    masked = Masked([True, True, False], [True, False, False])
     a, b = RNG.uniform(size=(2, 2, 3, 2)).astype("float32")
-    first = float(PairwiseMSELoss("sigmoid")(masked(a), masked(b)))
+    loss = PairwiseMSELoss("sigmoid")
+    first = float(loss(masked(a), masked(b)))
+    rows = np.array([0, 0, 1]), np.array([0, 1, 0])
+    assert first == pytest.approx(float(loss(a[rows], b[rows])), rel=1e-5)
     a[0, 2], a[1, 1:] = 9.0, -9.0
-    assert float(
-        PairwiseMSELoss("sigmoid")(masked(a), masked(b))
-    ) == pytest.approx(first)
+    assert float(loss(masked(a), masked(b))) == pytest.approx(first)
 
 
 def test_a_position_masked_in_either_half_does_not_count():
-    def masked(x, *mask):
-        x = tf.constant(x)
-        x._keras_mask = tf.constant([mask])
-        return x
-
     a, b = RNG.uniform(size=(2, 1, 3, 2)).astype("float32")
     both = PairwiseMSELoss()(a[:, 1:2], b[:, 1:2])
-    first, last = (False, True, True), (True, True, False)
+    first, last = Masked([False, True, True]), Masked([True, True, False])
     for one, other in ((first, last), (last, first)):
-        loss = PairwiseMSELoss()(masked(a, *one), masked(b, *other))
+        loss = PairwiseMSELoss()(one(a), other(b))
         np.testing.assert_allclose(loss, both, rtol=1e-6)
 
 
@@ -203,3 +209,49 @@ def test_public_paths():
         counterfactual.keras.CounterfactualModel
         is counterfactual.keras.models.CounterfactualModel
     )
+
+
+@keras.saving.register_keras_serializable("test_losses")
+class _Named(CounterfactualLoss):
+    def __init__(self, name=None):
+        super().__init__(transform="sigmoid", name=name, reduction="sum")
+
+    def call(self, original, counterfactual):
+        return keras.ops.sum(keras.ops.abs(original - counterfactual), axis=-1)
+
+
+def test_a_loss_that_takes_a_name_only():
+    """It saves and loads; its class's name is no scope of TensorFlow."""
+    loss = _Named()
+    assert loss.name == "named"
+    graph = tf.function(lambda a, b: loss(a, b))
+    np.testing.assert_allclose(graph(A, B), loss(A, B), rtol=1e-6)
+    config = keras.saving.serialize_keras_object(loss)
+    restored = keras.saving.deserialize_keras_object(config)
+    np.testing.assert_allclose(restored(A, B), loss(A, B))
+    assert type("Größe", (PairwiseMSELoss,), {})().name == "gre"
+
+
+@keras.saving.register_keras_serializable("test_losses")
+class Margin(PairwiseMSELoss):
+    def __init__(self, margin=0.1, **kwargs):
+        super().__init__(**kwargs)
+        self.margin = margin
+
+
+def test_arguments_that_would_be_lost_are_told():
+    with pytest.raises(ValueError, match=r"override `get_config`.*'margin'"):
+        keras.saving.serialize_keras_object(Margin(0.5))
+
+
+def test_names_ignore_case():
+    for name in ("pairwise_mse_loss", "Pairwise_MSE_Loss"):
+        assert type(counterfactual.losses.get(name)) is PairwiseMSELoss
+    with pytest.raises(ValueError, match=r"given as `name=...`.*'x'"):
+        PairwiseMSELoss("x")
+
+
+def test_dtypes_are_saved():
+    loss = PairwiseMSELoss(dtype="float16")
+    restored = PairwiseMSELoss.from_config(loss.get_config())
+    assert keras.backend.standardize_dtype(restored(A, B).dtype) == "float16"

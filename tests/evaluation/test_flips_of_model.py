@@ -7,7 +7,14 @@ from tensorflow_model_remediation_ext.counterfactual.keras import (
     build_counterfactual_data,
     pack_counterfactual_data,
 )
-from tensorflow_model_remediation_ext.evaluation import flips, flips_of_model
+from tensorflow_model_remediation_ext.evaluation import (
+    Report,
+    flips,
+    flips_of_model,
+)
+from tensorflow_model_remediation_ext.evaluation.changed_texts import (
+    changed_terms,
+)
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(90, 3)).astype("float32")
@@ -253,3 +260,105 @@ class Sum(keras.Model):
 def test_errors(make, data, options, message):
     with pytest.raises(ValueError, match=message):
         flips_of_model(make(), batches(*data), verbose=0, **options)
+
+
+class CountsGay(keras.layers.Layer):
+    """Decides for a text that names a term, and little else."""
+
+    def call(self, texts):
+        found = tf.strings.regex_full_match(texts, ".*gay.*")
+        return tf.where(
+            found,
+            0.9,
+            0.1 + 0.01 * tf.cast(tf.strings.length(texts), tf.float32) / 100,
+        )
+
+
+def text_model():
+    text = keras.Input((), dtype="string")
+    return keras.Model(text, CountsGay()(text))
+
+
+TEXTS = ["I am a gay man", "A black woman", "gay and black", "<b> man"]
+
+
+def text_pairs(batch=2):
+    data = tf.data.Dataset.from_tensor_slices(TEXTS * 5).batch(batch)
+    return build_counterfactual_data(data, ["gay", "black", "man"])
+
+
+def test_terms_that_flip_most_come_first():
+    terms = ["gay", "black", "man", "never there"]
+    options = {"verbose": 0, "seed": 0}
+    report = flips_of_model(
+        text_model(), text_pairs(), by_term=terms, **options
+    )
+    assert {
+        row.group: (row.n, row.flip_count) for row in report.terms.rows
+    } == {
+        "gay": (10, 10),
+        "man": (10, 5),
+        "black": (10, 5),
+    }
+    assert report.terms.rows[0].group == "gay"
+    rate = report.terms["gay"].flip_rate
+    assert 0.5 < rate.low < rate.value == rate.high == 1
+    labels = [t.get_text() for t in report.terms.plot().get_yticklabels()]
+    assert labels[0] == "gay (n = 10)"
+    others = flips_of_model(
+        text_model(), text_pairs(5), by_term=True, **options
+    )
+    # Without a list, what was removed at one place is one term.
+    assert {row.group for row in others.terms.rows} == {
+        "gay man",
+        "gay",
+        "black",
+        "man",
+    }
+    assert others.examples == report.examples
+    with pytest.raises(TypeError, match="`by_term` must be True"):
+        flips_of_model(text_model(), text_pairs(), by_term="gay", **options)
+
+
+def test_examples_are_the_pairs_that_flip_furthest_or_left_out():
+    report = flips_of_model(
+        text_model(), text_pairs(), examples=3, seed=0, verbose=0
+    )
+    assert len(report.examples) == 3
+    first = report.examples[0]
+    assert first.original in TEXTS and "gay" not in first.counterfactual
+    assert first.original_score == pytest.approx(0.9)
+    page = Report("A").add("m", "Flips", report).to_html()
+    assert first.original in page
+    without = Report("A", examples=0).add("m", "Flips", report)
+    assert first.original not in without.to_html()
+    assert first.original not in str(without.to_dict())
+    none = flips_of_model(
+        text_model(), text_pairs(), examples=0, seed=0, verbose=0
+    )
+    assert none.examples == ()
+    assert none["overall"] == report["overall"]
+
+
+@pytest.mark.parametrize(
+    ("original", "counterfactual", "terms"),
+    [
+        ("I am a gay man", "I am a man", ["gay"]),
+        ("He is tall. he", "She is tall. she", ["he > she"]),
+        ("african american", "", ["african american"]),
+        ("gay or not gay", "or not", ["gay"]),
+        ("the gay women", "the", ["gay women"]),
+        ("a b", "a b", []),
+        ("c++ rules", "rules", ["c++"]),
+    ],
+)
+def test_terms_are_what_texts_differ_by(original, counterfactual, terms):
+    assert changed_terms(original, counterfactual) == terms
+
+
+def test_terms_need_one_text():
+    x = np.zeros((4, 2), "float32")
+    pairs = tf.data.Dataset.from_tensor_slices((x, x)).batch(2)
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    with pytest.raises(TypeError, match=r"`by_term` needs.*0 inputs"):
+        flips_of_model(model, pairs, threshold=0.0, by_term=True, verbose=0)

@@ -104,7 +104,19 @@ def test_mean_interval_stays_among_the_values():
     estimate = mean_estimate(values, None, 0.95, np.random.default_rng(0))
     assert 0 <= estimate.low <= estimate.value <= estimate.high <= 1
     same = mean_estimate(values[1:], None, 0.95, np.random.default_rng(0))
-    assert same == (0, 0, 0)
+    assert same.value == 0 and np.isnan(same[1:]).all()
+
+
+@pytest.mark.parametrize("n", [1, 2, 9, 10])
+def test_few_values_have_no_interval(n):
+    rng = np.random.default_rng(0)
+    values, weights = rng.random(12), np.arange(12) < n
+    for estimate in (
+        mean_estimate(values[:n], None, 0.95, rng),
+        mean_estimate(values, weights.astype(float), 0.95, rng),
+    ):
+        assert estimate.value == pytest.approx(values[:n].mean())
+        assert np.isnan(estimate.low) == np.isnan(estimate.high) == (n < 10)
 
 
 def test_equal_weights_are_no_weights():

@@ -212,6 +212,37 @@ def test_a_frame_names_its_features():
     assert report["3"].importance.value == 0 < report["a"].importance.value
 
 
+def frames():
+    """Frames whose arrays NumPy alone takes for objects."""
+    plain = pd.DataFrame({"a": X[:, 0] > 0, "b": Y.astype(int), "c": X[:, 2]})
+    yield plain
+    yield plain.convert_dtypes()
+    yield plain.assign(a=plain["a"].astype(object))
+
+
+@pytest.mark.parametrize("frame", [*frames()])
+def test_frames_of_any_numbers(frame):
+    report = permutation_importance(linear_model(), frame, Y, n_repeats=1)
+    array = np.stack([X[:, 0] > 0, Y, X[:, 2]], axis=1)
+    assert report == permutation_importance(
+        linear_model(), array, Y, n_repeats=1, feature_names="abc"
+    )
+
+
+def test_dummies_with_integers_and_labels_of_a_frame():
+    frame = pd.DataFrame({"n": range(300), "s": ["x", "y"] * 150})
+    frame = pd.get_dummies(frame)
+    y = pd.Series(Y.astype(int), dtype="Int64")
+    report = permutation_importance(linear_model(), frame, y, n_repeats=1)
+    assert [row.feature for row in report.rows] == ["n", "s_x", "s_y"]
+
+
+def test_frames_that_are_not_numbers_say_what_to_pass():
+    frame = pd.DataFrame({"n": range(300), "s": ["x", "y"] * 150})
+    with pytest.raises(TypeError, match=r"numbers only.*dict of arrays.*'s'"):
+        permutation_importance(linear_model(), frame, Y)
+
+
 def test_several_inputs_names_and_a_metric_of_ones_own():
     inputs = [keras.Input((1,)), keras.Input((2, 1))]
     flat = keras.layers.Flatten()(inputs[1])

@@ -151,7 +151,7 @@ def test_constant_features_and_far_means_do_no_harm():
 def test_report_prints_converts_and_draws():
     report = linear_probe(*concept(100, 3, 1.0))
     header, line, note = repr(report).splitlines()
-    assert header.split() == list(report._columns) and "95 %" in note
+    assert header.split() == list(report.columns) and "95 %" in note
     assert line.startswith("linear")
     figures = json.loads(json.dumps(report.to_dict()))["linear"]
     assert figures["auc_low"] < figures["auc"] < figures["auc_high"]

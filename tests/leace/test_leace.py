@@ -215,7 +215,7 @@ def one_large(rng, n=500):
 def one_small(rng, n=500):
     z = rng.integers(0, 2, (n, 3))
     x = (rng.normal(size=(n, 3)) + z) * [1, 0.01, 1]
-    x = np.column_stack([x, rng.normal(size=(n, 4))])
+    x = np.column_stack([x, 1e-3 * rng.normal(size=(n, 4))])
     return x, z[:, [0, 2, 1]], {"method": "orth"}
 
 

@@ -16,6 +16,10 @@ from tensorflow_model_remediation_ext.common.remediation_model import (
     RemediationModel,
 )
 from tensorflow_model_remediation_ext.counterfactual import losses
+from tensorflow_model_remediation_ext.counterfactual.keras.metrics import (
+    CounterfactualGap,
+    FlipRate,
+)
 from tensorflow_model_remediation_ext.counterfactual.keras.packed import (
     as_packed,
     check_batched,
@@ -33,10 +37,14 @@ class CounterfactualModel(RemediationModel):
 
     where `original_loss` is the compiled loss plus regularization losses, and
     `counterfactual_loss` compares the predictions on both halves of the
-    pairs. All three are logged, `counterfactual_loss` before weighting. Else
-    the model is used as the one it wraps: callbacks, `jit_compile`, mixed
-    precision, `tf.distribute` and saving included. `evaluate` and `predict`
-    take packed and plain data alike; `export` exports the wrapped model.
+    pairs. All three are logged, `counterfactual_loss` before weighting.
+    Otherwise the model is used like the one it wraps: callbacks,
+    `jit_compile`, mixed precision, `tf.distribute` and saving included.
+    `evaluate` and `predict` take packed and plain data alike; `export` exports
+    the wrapped model.
+
+    A KerasHub task with its preprocessor takes packed raw strings or images:
+    the preprocessor is applied to every part of them, once.
 
     The sum holds for each batch; over an epoch, for data whose batches have a
     pair for each example, as packed ones do. `val_loss` holds the penalty where
@@ -44,7 +52,8 @@ class CounterfactualModel(RemediationModel):
 
     The pairs do not touch the state of the wrapped model: batch statistics
     are learned from the data alone, and both halves of a pair see the same
-    dropout mask.
+    dropout mask. That holds for randomness that Keras draws, on each of its
+    backends, and not for what a layer draws in another way, as by `tf.random`.
 
     Callbacks that monitor one of the added figures cannot know which way is
     better: give them `mode="min"`.
@@ -63,7 +72,9 @@ class CounterfactualModel(RemediationModel):
             `PairwiseMSELoss()`. For a model that ends in a sigmoid,
             `PairwiseMSELoss(transform="logit")` pairs logits, as in the
             paper. With several outputs, the penalty is the sum over outputs.
-        loss_weight: Weight of the penalty, or a dict by objective.
+        loss_weight: Weight of the penalty, a target (`AtMost(0.005)`: at
+            most one decision in 200 flips) that training finds the weight
+            for, or a dict of either by objective.
         outputs: Names or positions of the outputs that are paired. Default:
             those that have a loss in `compile`.
         **kwargs: Passed to `keras.Model`, e.g. `name`.
@@ -97,6 +108,8 @@ class CounterfactualModel(RemediationModel):
 
     penalty_name = "counterfactual"
     packed_by = "pack_counterfactual_data"
+    target_metrics = (FlipRate, CounterfactualGap)
+    parts_to_run = 2
     replaced_methods = MappingProxyType(
         {
             "compute_counterfactual_loss": "override `compute_penalty`",
@@ -111,7 +124,7 @@ class CounterfactualModel(RemediationModel):
         self,
         original_model: keras.Model,
         loss: Any = None,
-        loss_weight: float | dict[str, float] = 1.0,
+        loss_weight: Any = 1.0,
         *,
         outputs: str | int | Iterable[str | int] | None = None,
         **kwargs: Any,
@@ -144,6 +157,10 @@ class CounterfactualModel(RemediationModel):
             **kwargs: As in `keras.Model.compile`.
         """
         super().compile(*args, penalty_metrics=counterfactual_metrics, **kwargs)
+
+    def default_target_metric(self, loss: Any) -> FlipRate:
+        """Returns a flip rate: what pairing is for."""
+        return FlipRate()
 
     def unpack(self, batch: Any) -> tuple[Any, Any] | None:
         """Splits `CounterfactualPackedInputs`."""

@@ -1,5 +1,6 @@
 """Task data and counterfactual pairs in one element."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import tensorflow as tf
@@ -82,6 +83,33 @@ def check_batched(packed: CounterfactualPackedInputs) -> None:
             "`batch` the task's data before `pack_counterfactual_data`. "
             f"Received: single examples, of which a part is {single[0]}"
         )
+
+
+def replace_inputs(
+    element: Any, function: Callable[[Any], Any]
+) -> CounterfactualPackedInputs | None:
+    """Returns a packed element with a function applied to each input.
+
+    Args:
+        element: Anything; or the element spec of a dataset.
+        function: Called with the task's `x` and with both halves of pairs.
+
+    Returns:
+        The element with what `function` returned; `None` if not packed.
+    """
+    packed = as_packed(element)
+    if packed is None:
+        return None
+    (x, y, sample_weight), pairs = packed
+    replaced = {
+        objective: (function(original), function(counterfactual), *weight)
+        for objective, (original, counterfactual, *weight) in by_objective(
+            pairs, "counterfactual_data"
+        ).items()
+    }
+    return CounterfactualPackedInputs(
+        (function(x), y, sample_weight), unwrap(replaced)
+    )
 
 
 def check_pair(parts: Any, name: str) -> None:

@@ -72,16 +72,7 @@ class Chart:
             figure = axes.figure
             figure.set_figwidth(_WIDTH)
             if axes.get_legend():
-                # Beside the axes it neither hides a point nor is cut off.
-                axes.get_legend().remove()
-                handles, labels = axes.get_legend_handles_labels()
-                figure.legend(
-                    handles,
-                    labels,
-                    loc="outside upper left",
-                    ncols=3,
-                    frameon=False,
-                )
+                _lay_legend_outside(axes)
             figure.savefig(
                 buffer,
                 format=kind,
@@ -91,11 +82,32 @@ class Chart:
         return buffer.getvalue()
 
 
+def _lay_legend_outside(axes: Any) -> None:
+    """Moves the legend above the axes, in as many lines as it needs."""
+    # There it neither hides a point nor is cut off.
+    figure = axes.figure
+    axes.get_legend().remove()
+    handles, labels = axes.get_legend_handles_labels()
+    for columns, letters in ((3, 18), (2, 20), (1, 40), (1, 24), (1, 12)):
+        legend = figure.legend(
+            handles,
+            [textwrap.fill(label, letters) for label in labels],
+            loc="outside upper left",
+            ncols=columns,
+            frameon=False,
+        )
+        figure.draw_without_rendering()
+        if letters == 12 or legend.get_window_extent().x1 <= figure.bbox.x1:
+            return
+        legend.remove()
+
+
 def charts(name: str, by_model: Mapping[str, Table]) -> list[Chart]:
     """Returns the charts of the results that have one name.
 
     Results that draw themselves as any table does come together, one chart for
-    each figure, with the models side by side; others draw one each.
+    each figure, with the models side by side; others draw one each. What has
+    no figure to draw has no chart.
 
     Args:
         name: What was measured.
@@ -104,8 +116,16 @@ def charts(name: str, by_model: Mapping[str, Table]) -> list[Chart]:
     Returns:
         The charts.
     """
+    by_model = {
+        model: dataclasses.replace(
+            result, rows=result.rows[: result.most_plotted]
+        )
+        for model, result in by_model.items()
+    }
     results = list(by_model.values())
-    plotted = results[0]._plotted
+    plotted = results[0].drawn()
+    if type(results[0]).plot is Table.plot and not plotted:
+        return []
     if len(results) > 1 and type(results[0]).plot is Table.plot:
         return [
             Chart(

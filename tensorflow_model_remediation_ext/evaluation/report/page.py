@@ -26,6 +26,10 @@ from tensorflow_model_remediation_ext.evaluation.tables import (
 )
 
 _SUMMARY = "Figures of each model, side by side."
+_IN_SHORT = (
+    "Differences are told from both intervals; of models measured on the same "
+    "data that errs toward saying that nothing differs."
+)
 _SUMMARY_CAVEAT = (
     "Figures are those of the data they were measured on. Two intervals that "
     "overlap may still differ, and of many intervals some will miss. Whether a "
@@ -33,12 +37,16 @@ _SUMMARY_CAVEAT = (
 )
 
 
+# Texts of more letters are broken into lines.
+_LONG = 30
+
+
 class Section(NamedTuple):
     """What a page says of one subject.
 
     Args:
         name: Its heading.
-        about: What these results are of, beside what `measures` says.
+        about: What these results are of, in addition to `measures`.
         by_model: Results by the name of the model.
     """
 
@@ -52,6 +60,7 @@ def render(
     summary: str,
     models: Sequence[str],
     figures: Mapping[str, Mapping[str, Estimate]],
+    sentences: Sequence[str],
     sections: Sequence[Section],
 ) -> str:
     """Returns a whole HTML page.
@@ -61,14 +70,15 @@ def render(
         summary: What stands below it; may be empty.
         models: Names of the models, in order.
         figures: Plain figures by their name and the model.
+        sentences: What they say, for the top.
         sections: What follows.
 
     Returns:
         The text of the page.
     """
     parts = []
-    if figures:
-        parts.append(("Summary", _summary(models, figures)))
+    if figures or sentences:
+        parts.append(("Summary", _summary(models, figures, sentences)))
     parts += [(section.name, _section(section)) for section in sections]
     links = "".join(
         f'<li><a href="#s{k}">{escape(name)}</a></li>'
@@ -119,8 +129,16 @@ as well.</p>
 
 
 def _summary(
-    models: Sequence[str], figures: Mapping[str, Mapping[str, Estimate]]
+    models: Sequence[str],
+    figures: Mapping[str, Mapping[str, Estimate]],
+    sentences: Sequence[str],
 ) -> str:
+    said = "".join(
+        f"<li>{escape(text[:1].upper() + text[1:])}</li>" for text in sentences
+    )
+    short = f'<p>{_IN_SHORT}</p><ul class="short">{said}</ul>' if said else ""
+    if not figures:
+        return short + _caveat(_SUMMARY_CAVEAT)
     rows = [
         [name, *(by_model.get(model, UNKNOWN) for model in models)]
         for name, by_model in figures.items()
@@ -128,7 +146,7 @@ def _summary(
     table = _table(
         "Figures by model; intervals in brackets", ["figure", *models], rows
     )
-    return f"<p>{_SUMMARY}</p>{table}{_caveat(_SUMMARY_CAVEAT)}"
+    return f"{short}<p>{_SUMMARY}</p>{table}{_caveat(_SUMMARY_CAVEAT)}"
 
 
 def _section(section: Section) -> str:
@@ -141,20 +159,29 @@ def _section(section: Section) -> str:
         values = {
             m: getattr(r, field.name) for m, r in section.by_model.items()
         }
-        if _is_rows(values[next(iter(values))]):
+        rows = {m: value for m, value in values.items() if _is_rows(value)}
+        if rows:
             own = field.name == "rows"
             caption = "figures" if own else _label(field.name)
-            columns = result._columns if own else ()
+            columns = result.columns if own else ()
             parts.append(
-                _rows_table(f"{caption}; {level}", values, columns, result)
+                _rows_table(f"{caption}; {level}", rows, columns, result)
             )
-        elif field.name != "confidence":
+        elif field.name != "confidence" and not _is_shown_elsewhere(values):
             said = "; ".join(
                 escape(f"{model}: {_text(value)}")
                 for model, value in values.items()
             )
             parts.append(f"<p>{_label(field.name).capitalize()}. {said}.</p>")
     return "".join(parts) + _caveat(result.caveat)
+
+
+def _is_shown_elsewhere(values: Mapping[str, Any]) -> bool:
+    """Returns whether there is nothing to show, or only tables of their own."""
+    return all(
+        value is None or value == () or isinstance(value, Table)
+        for value in values.values()
+    )
 
 
 def _is_rows(value: Any) -> bool:
@@ -174,17 +201,15 @@ def _rows_table(
     """Returns one table of several models' rows, equal names together."""
     one = next(iter(tables.values()))[0]
     columns = columns or [field.name for field in dataclasses.fields(one)]
-    names = dict.fromkeys(
-        name_of(row) for rows in tables.values() for row in rows
-    )
-    lines = [
-        [name, model, *(getattr(row, column) for column in columns[1:])]
-        for name in names
-        for model, rows in tables.items()
-        for row in rows
-        if name_of(row) == name
-    ]
-    labels = [result._plotted.get(column, _label(column)) for column in columns]
+    by_name: dict[Any, list[list[Any]]] = {}
+    for model, rows in tables.items():
+        for row in rows:
+            figures = [getattr(row, column) for column in columns[1:]]
+            by_name.setdefault(name_of(row), []).append(
+                [name_of(row), model, *figures]
+            )
+    lines = [line for found in by_name.values() for line in found]
+    labels = [result.plotted.get(column, _label(column)) for column in columns]
     header = [labels[0], "model", *labels[1:]]
     return _table(caption, header, lines)
 
@@ -213,7 +238,9 @@ def _cell(value: Any) -> str:
     shown = escape(_text(value))
     if isinstance(value, Estimate):
         shown = re.sub(r"(\[.*)", r'<span class="interval">\1</span>', shown)
-    return f"<td{_sort(value)}>{shown}</td>"
+    long = isinstance(value, str) and len(value) > _LONG
+    kind = ' class="text"' if long else _sort(value)
+    return f"<td{kind}>{shown}</td>"
 
 
 def _sort(value: Any) -> str:
@@ -259,4 +286,4 @@ def _caveat(caveat: str) -> str:
 
 
 def _label(name: str) -> str:
-    return name.replace("_", " ")
+    return name.replace("_", " ").strip()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import os
@@ -9,18 +10,29 @@ import pathlib
 import re
 from typing import Any
 
+from tensorflow_model_remediation_ext.common.checks import whole
+from tensorflow_model_remediation_ext.evaluation.evidence import (
+    Evidence,
+    as_table,
+)
 from tensorflow_model_remediation_ext.evaluation.intervals import (
     UNKNOWN,
     Estimate,
+    without_interval,
 )
 from tensorflow_model_remediation_ext.evaluation.report import charts
 from tensorflow_model_remediation_ext.evaluation.report.page import (
     Section,
     render,
 )
+from tensorflow_model_remediation_ext.evaluation.report.summary import (
+    sentences,
+)
 from tensorflow_model_remediation_ext.evaluation.tables import (
+    Row,
     Table,
     aligned,
+    name_of,
     show,
 )
 
@@ -39,6 +51,8 @@ class Report:
     Args:
         title: Heading of the page.
         summary: A sentence or two below it: what the data and models are.
+        examples: How many texts of a result to show at most, such as pairs
+            that flip. 0 leaves all of them out, as they may be private.
 
     Examples:
         >>> labels = [0, 1, 0, 1]
@@ -51,19 +65,21 @@ class Report:
         PosixPath('evidence/report.html')
     """
 
-    def __init__(self, title: str, summary: str = ""):
+    def __init__(self, title: str, summary: str = "", *, examples: int = 5):
         _require_text(title=title, summary=summary)
+        self._examples = whole("examples", examples, least=0)
         self.title = title
         self.summary = summary
         self._figures: dict[str, dict[str, Estimate]] = {}
         self._results: dict[str, dict[str, Table]] = {}
         self._about: dict[str, str] = {}
+        self._kinds: dict[str, type] = {}
 
     def add(
         self,
         model: str,
         name: str,
-        result: Table | Estimate | float,
+        result: Evidence | Estimate | float,
         about: str = "",
     ) -> Report:
         """Adds what was measured of a model.
@@ -73,7 +89,9 @@ class Report:
             name: What was measured. Under one name, all models have results of
                 the same type and intervals of the same level.
             result: What a function of `evaluation` returned: a table, an
-                `Estimate`, or a plain number, which has no interval.
+                `Estimate`, or a plain number, which has no interval. Or any
+                object that is `Evidence`: with `measures`, `caveat` and
+                `to_dict`.
             about: Of a table, a sentence for all models on what it is of: which
                 examples, which change in them.
 
@@ -82,23 +100,26 @@ class Report:
 
         Raises:
             TypeError: If `result` is none of these, or of another type than
-                what other models have under this name; or if a text is none.
+                what other models have under this name; or if a text is not a
+                string.
             ValueError: If the model already has a result of this name, or
                 intervals have another level than other models' under it.
         """
         _require_text(model=model, name=name, about=about)
-        if isinstance(result, Table):
-            home, other = self._results, self._figures
+        home: dict[str, dict[str, Any]]
+        kind = type(result)
+        if hasattr(result, "to_dict"):
+            home, result = self._results, as_table(result)
+            if getattr(result, "examples", ()):
+                shown = result.examples[: self._examples]
+                result = dataclasses.replace(result, examples=shown)
         else:
-            home, other = self._figures, self._results
-            result = _estimate(result)
+            home, kind, result = self._figures, Estimate, _estimate(result)
         before = home.get(name, {})
-        if name in other or any(
-            type(r) is not type(result) for r in before.values()
-        ):
+        if self._kinds.get(name, kind) is not kind:
             raise TypeError(
                 f"Results named {name!r} must be of one type. "
-                f"Received: {type(result).__name__} for the model {model!r}"
+                f"Received: {kind.__name__} for the model {model!r}"
             )
         if model in before:
             raise ValueError(
@@ -112,6 +133,7 @@ class Report:
                     f"Results named {name!r} must have one `confidence`. "
                     f"Received: {level} for the model {model!r}, after {known}"
                 )
+        self._kinds[name] = kind
         home.setdefault(name, {})[model] = result
         if about:
             self._about[name] = about
@@ -147,13 +169,25 @@ class Report:
                             "caveat": result.caveat,
                             "confidence": result.confidence,
                             "figures": result.to_dict(),
+                            **_more_rows(result),
                         }
                         for model, result in by_model.items()
                     }
-                    for name, by_model in self._results.items()
+                    for name, by_model in self._sections().items()
                 },
             }
         )
+
+    def _sections(self) -> dict[str, dict[str, Table]]:
+        """Returns results by name and model, each followed by its parts."""
+        sections: dict[str, dict[str, Table]] = {}
+        for name, by_model in self._results.items():
+            sections[name] = by_model
+            for model, result in by_model.items():
+                for part, table in result.parts().items():
+                    title = f"{name}: {part}"
+                    sections.setdefault(title, {})[model] = table
+        return sections
 
     def to_html(self) -> str:
         """Returns the page.
@@ -166,9 +200,10 @@ class Report:
             self.summary,
             self.models,
             self._figures,
+            sentences(self._figures, self._results),
             [
                 Section(name, self._about.get(name, ""), by_model)
-                for name, by_model in self._results.items()
+                for name, by_model in self._sections().items()
             ],
         )
 
@@ -197,7 +232,7 @@ class Report:
             encoding="utf-8",
         )
         taken: set[str] = set()
-        for name, by_model in self._results.items():
+        for name, by_model in self._sections().items():
             for chart in charts.charts(name, by_model):
                 (home / _file_name(chart.title, taken)).write_bytes(chart.png())
         return page
@@ -210,13 +245,14 @@ class Report:
                 for name, by_model in self._figures.items()
             ]
             parts.append(aligned([["", *models], *rows]))
-        for name, by_model in self._results.items():
+        for name, by_model in self._sections().items():
             first = next(iter(by_model.values()))
-            for figure, label in (first._compared or first._plotted).items():
+            for figure, label in (first.compared or first.plotted).items():
                 labels, series = charts.side_by_side(by_model, figure)
                 columns = [[f"{name}: {label}", *labels]]
                 columns += [[m, *map(show, each)] for m, each in series.items()]
                 parts.append(aligned(list(zip(*columns, strict=True))))
+        parts += sentences(self._figures, self._results)
         return "\n\n".join([*parts, "Intervals in brackets"])
 
 
@@ -230,12 +266,27 @@ def _estimate(value: Any) -> Estimate:
     if isinstance(value, Estimate):
         return value
     try:
-        return Estimate(float(value), math.nan, math.nan)
+        return without_interval(value)
     except (TypeError, ValueError) as error:
         raise TypeError(
-            "`result` must be a table of `evaluation`, an Estimate or a "
-            f"number. Received: {value!r}"
+            "`result` must be a table of `evaluation`, an Estimate, a number, "
+            "or have `measures`, `caveat` and `to_dict`. "
+            f"Received: {value!r}"
         ) from error
+
+
+def _more_rows(result: Table) -> dict[str, Any]:
+    """Returns rows that are in fields of their own, by field and name."""
+    fields = {
+        field.name: getattr(result, field.name)
+        for field in dataclasses.fields(result)
+        if field.name != "rows"
+    }
+    return {
+        name: {str(name_of(row)): row.to_dict() for row in rows}
+        for name, rows in fields.items()
+        if isinstance(rows, tuple) and rows and isinstance(rows[0], Row)
+    }
 
 
 def _plain(value: Any) -> Any:

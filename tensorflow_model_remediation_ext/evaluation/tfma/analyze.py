@@ -50,7 +50,7 @@ def analyze_flips(
     """Measures flips of predictions in a data frame with TFMA.
 
     It says what `evaluation.flips` says, and no more: a flip rate of zero is
-    not equal treatment. It takes some hundred microseconds a row, where
+    not equal treatment. It takes a few hundred microseconds a row, where
     `flips` takes less than one; it is there for those who need TFMA's
     `EvalResult`, its other metrics or its pipelines.
 

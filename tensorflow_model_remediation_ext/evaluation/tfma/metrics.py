@@ -15,6 +15,7 @@ from tensorflow_model_analysis.utils import model_util
 
 from tensorflow_model_remediation_ext.evaluation.intervals import (
     expanded_interval,
+    has_mean_interval,
 )
 
 # The output names, in the order of `PairSums.extract_output`.
@@ -34,7 +35,7 @@ class PairSums(beam.CombineFn):
 
     In the accumulator, `sums[i, j]` is the sum of `weight^i * gap^j`,
     which is all that the mean gap, its interval and the effective number of
-    pairs need; beside it stand the number of flips and the ends of the gaps.
+    pairs need; with it come the number of flips and the ends of the gaps.
     So it merges by adding, in any order, and does not grow with the data.
 
     Args:
@@ -112,6 +113,8 @@ class PairSums(beam.CombineFn):
             ),
             *ends,
         )
+        if not has_mean_interval(n, ends[1] - ends[0]):
+            low = high = np.nan
         effective = total**2 / sums[2, 0]
         return n, effective, flips, mean, low, high
 
@@ -149,7 +152,7 @@ class _PairSumsOfExamples(PairSums):
 class CounterfactualPairs(metric_types.Metric):
     """Numbers of pairs and flips, and the counterfactual gap with its interval.
 
-    A metric of TensorFlow Model Analysis that stands beside its
+    A metric of TensorFlow Model Analysis that goes with its
     `BooleanFlipRates`: the baseline predicts the originals, the candidate the
     counterfactuals.
 
@@ -174,7 +177,7 @@ def _computations(
     example_weighted: bool = False,
     **_: Any,
 ):
-    """One combiner for each candidate beside the baseline."""
+    """One combiner for each candidate."""
     baseline = model_util.get_baseline_model_spec(eval_config).name
     shared = {"eval_config": eval_config, "example_weighted": example_weighted}
     computations = []

@@ -10,6 +10,10 @@ from tensorflow_model_remediation_ext.leace.leace import (
     LeaceEraser,
     LeaceFitter,
 )
+from tensorflow_model_remediation_ext.leace.mmd import (
+    covariance_eraser,
+    mmd_eraser,
+)
 from tensorflow_model_remediation_ext.leace.oracle import (
     OracleEraser,
     OracleFitter,
@@ -22,6 +26,11 @@ from tensorflow_model_remediation_ext.leace.quadratic import (
 from tensorflow_model_remediation_ext.leace.shrinkage import (
     optimal_linear_shrinkage,
 )
+from tensorflow_model_remediation_ext.leace.soft_quadratic import (
+    SoftQuadraticEditor,
+    SoftQuadraticEraser,
+    SoftQuadraticFitter,
+)
 
 __all__ = [
     "LeaceEraser",
@@ -32,6 +41,11 @@ __all__ = [
     "QuadraticEditor",
     "QuadraticEraser",
     "QuadraticFitter",
+    "SoftQuadraticEditor",
+    "SoftQuadraticEraser",
+    "SoftQuadraticFitter",
+    "covariance_eraser",
+    "mmd_eraser",
     "optimal_linear_shrinkage",
     "optimal_transport",
     "random_scrub",

@@ -1,5 +1,6 @@
 """A Keras layer that erases a concept from what passes through it."""
 
+import itertools
 from typing import Any
 
 import keras
@@ -8,7 +9,13 @@ import tensorflow as tf
 from keras import ops
 
 from tensorflow_model_remediation_ext.common.checks import whole
+from tensorflow_model_remediation_ext.common.layers import mask_of
+from tensorflow_model_remediation_ext.common.progress import with_progress
 from tensorflow_model_remediation_ext.leace import arrays, fitting, labels
+from tensorflow_model_remediation_ext.leace.keras.adapted import (
+    Adapted,
+    require_adapted,
+)
 from tensorflow_model_remediation_ext.leace.leace import (
     LeaceEraser,
     LeaceFitter,
@@ -26,11 +33,13 @@ _ROWS = 4096
 class LeaceLayer(keras.layers.Layer):
     """Erases a concept, linearly, from the last axis of its inputs.
 
-    The layer learns in `adapt`, or comes with a fitted `eraser`; it has no
-    trainable weights, and before it has learned it refuses to run. It guards
+    The layer learns in `adapt`, or comes with a fitted `eraser`. It has no
+    trainable weights. Whether it has learned is one of its weights, saved,
+    loaded and set with the others; before it has, it refuses to run. It guards
     against linear readers of its outputs on the data it was adapted to:
-    nonlinear readers, and layers trained after it that are nonlinear, may still
-    find the concept. Adapt anew after changing the layers before it.
+    nonlinear readers, and nonlinear layers trained after it, may still find the
+    concept. Adapt it again after changing the layers before it. It computes in
+    float32 or more, whatever its dtype policy.
 
     Args:
         z_dim: Number of columns or classes of the concept. May be left out
@@ -105,7 +114,6 @@ class LeaceLayer(keras.layers.Layer):
             whole("z_dim", z_dim)
         self.z_dim, self.method, self.affine = z_dim, method, affine
         self.shrinkage, self.svd_tol = shrinkage, svd_tol
-        self._has_learned = False
         self._initial = None
         if eraser is not None:
             _require_eraser(eraser)
@@ -118,7 +126,6 @@ class LeaceLayer(keras.layers.Layer):
                 self.z_dim = max(eraser.proj_left.shape[1], 1)
             self.affine = eraser.bias is not None
             self._initial = self._values(eraser)
-            self._has_learned = True
 
     def _values(self, eraser: LeaceEraser) -> dict[str, np.ndarray]:
         """Weight values, filled up by zeros to a rank known beforehand."""
@@ -157,6 +164,8 @@ class LeaceLayer(keras.layers.Layer):
                 f"The eraser is for x_dim={len(initial['proj_left'])}. "
                 f"Received: input_shape={input_shape}"
             )
+        # Half precision would leave traces of the concept.
+        dtype = "float64" if self.variable_dtype == "float64" else "float32"
 
         def weight(name, shape):
             def initializer(shape, dtype=None):
@@ -165,11 +174,11 @@ class LeaceLayer(keras.layers.Layer):
                     return ops.zeros(shape, dtype)
                 return ops.convert_to_tensor(value, dtype)
 
-            # Half precision would leave traces of the concept.
             return self.add_weight(
                 name=name,
                 shape=shape,
                 initializer=initializer,
+                dtype=dtype,
                 trainable=False,
                 autocast=False,
             )
@@ -177,7 +186,7 @@ class LeaceLayer(keras.layers.Layer):
         self.proj_left = weight("proj_left", (x_dim, self.z_dim))
         self.proj_right = weight("proj_right", (self.z_dim, x_dim))
         self.bias = weight("bias", (x_dim,)) if self.affine else None
-        self.adapted = weight("adapted", ())
+        self.adapted = Adapted(bool(initial), dtype)
         self.input_spec = keras.layers.InputSpec(min_ndim=2, axes={-1: x_dim})
         self.built = True
 
@@ -193,11 +202,15 @@ class LeaceLayer(keras.layers.Layer):
 
         Args:
             data: `[..., x_dim]` inputs of this layer, as an array or tensor,
-                with `z` beside it. Or batches `(x, z)` or
+                together with `z`. Or batches `(x, z)` or
                 `(x, z, sample_weight)`: a `tf.data.Dataset`, a
-                `keras.utils.PyDataset` or an iterable.
-            z: `[..., z_dim]`, or class ids `[...]`; only beside an array.
-            sample_weight: `[...]`; only beside an array.
+                `keras.utils.PyDataset` or an iterable. Where there are no
+                weights, the Keras mask of a tensor counts: what an `Embedding`
+                with `mask_zero=True` masks is left out. A `tf.data.Dataset`
+                keeps no masks: let it yield weights.
+            z: `[..., z_dim]`, or class ids `[...]`; only with an array.
+            sample_weight: `[...]`, zero for rows to leave out; only with an
+                array.
             verbose: `0` for silence, otherwise as in `keras.Model.fit`.
 
         Raises:
@@ -206,21 +219,20 @@ class LeaceLayer(keras.layers.Layer):
                 has more directions than the layer was built for.
         """
         if z is not None:
-            data_batches = _slices(data, z, sample_weight)
+            batches = _slices(data, z, sample_weight)
         elif sample_weight is not None or hasattr(data, "shape"):
             raise ValueError(
-                "`z` must be given beside an array, or `data` yield (x, z) or "
+                "`z` must be given with an array, or `data` yield (x, z) or "
                 "(x, z, sample_weight). Received: z=None, data of type "
                 f"{type(data).__name__}"
             )
         else:
-            data_batches = data
-        fitter: Any = None
-        for x, concept, weight in fitting.batches(
-            data_batches, verbose, "data"
-        ):
-            if fitter is None:
-                fitter = self._fitter(x, concept, of_all=z)
+            batches = data
+        batches = map(_masked, with_progress(batches, verbose, "data"))
+        batches = fitting.batches(batches, 0, "data")
+        first = next(batches)
+        fitter = self._fitter(*first[:2], of_all=z)
+        for x, concept, weight in itertools.chain([first], batches):
             fitter.update(x, concept, sample_weight=weight)
         eraser = fitter.eraser
         if not self.built:
@@ -236,7 +248,7 @@ class LeaceLayer(keras.layers.Layer):
                 exactly if the layer is affine.
 
         Raises:
-            TypeError: If it is no `LeaceEraser`.
+            TypeError: If it is not a `LeaceEraser`.
             ValueError: If it does not fit, or the layer is not built.
         """
         _require_eraser(eraser)
@@ -258,7 +270,6 @@ class LeaceLayer(keras.layers.Layer):
             )
         for name, value in self._values(eraser).items():
             getattr(self, name).assign(value)
-        self._has_learned = True
 
     def _fitter(self, x, z, of_all):
         x, z_dim = tf.convert_to_tensor(x), self.z_dim
@@ -270,7 +281,9 @@ class LeaceLayer(keras.layers.Layer):
                     "LeaceLayer to adapt to batches of class ids."
                 )
             z_dim = labels.inferred_size(
-                "z", labels.labels("z", z if of_all is None else of_all), x
+                "z",
+                labels.labels("z", z if of_all is None else _detached(of_all)),
+                x,
             )
         x_dim = self.proj_left.shape[0] if self.built else x.shape[-1]
         return LeaceFitter(
@@ -284,40 +297,20 @@ class LeaceLayer(keras.layers.Layer):
 
     def call(self, inputs):
         """Erases the concept from `inputs`."""
-        self._require_learned(inputs)
+        require_adapted(self, self.adapted)
         # The bias is subtracted where it is small: after the projection.
-        wide = ops.cast(inputs, self.variable_dtype)
+        wide = ops.cast(inputs, self.proj_left.dtype)
         inner = ops.matmul(wide, ops.transpose(self.proj_right))
         if self.bias is not None:
             inner = inner - ops.matmul(self.proj_right, self.bias)
+        # Divided by one, or 0 / 0 = NaN in what was traced with other weights.
+        inner = inner / self.adapted
         erased = wide - ops.matmul(inner, ops.transpose(self.proj_left))
         return ops.cast(erased, self.compute_dtype)
-
-    def _require_learned(self, inputs):
-        if self._has_learned or isinstance(inputs, keras.KerasTensor):
-            return
-        # Weights may have been set without our knowing. While tracing, only
-        # TensorFlow has a way to look at the value of a weight.
-        if keras.backend.backend() == "tensorflow":
-            with tf.init_scope():
-                self._has_learned = bool(self.adapted.numpy())
-        elif keras.backend.backend() == "torch":
-            self._has_learned = bool(ops.convert_to_numpy(self.adapted))
-        if not self._has_learned:
-            raise RuntimeError(
-                f"The layer {self.name!r} does not know yet what to erase. "
-                "Call its `adapt(x, z)`, or construct it with a fitted "
-                "`eraser`, before running it."
-            )
 
     def compute_output_shape(self, input_shape):
         """The shape of the inputs."""
         return input_shape
-
-    def load_own_variables(self, store):
-        """Loads the weights, and with them whether they were learned."""
-        super().load_own_variables(store)
-        self._has_learned = bool(ops.convert_to_numpy(self.adapted))
 
     def get_config(self) -> dict[str, Any]:
         """Constructor arguments; what was learned is in the weights."""
@@ -339,17 +332,34 @@ def _require_eraser(eraser):
         )
 
 
+def _masked(batch):
+    """A batch with the Keras mask of its inputs as weights, if it has none."""
+    if isinstance(batch, (tuple, list)) and len(batch) in (2, 3):
+        x, z, weight = (*batch, None)[:3]
+        return x, z, mask_of(x) if weight is None else weight
+    return batch
+
+
+def _numbers(name, value):
+    return arrays.numbers(name, _detached(value))
+
+
+def _detached(value):
+    """Returns tensors as those of TensorFlow: PyTorch's may want gradients."""
+    return arrays.tensor(value) if ops.is_tensor(value) else value
+
+
 def _slices(data, z, weight):
     """Batches of arrays."""
-    try:
-        x = arrays.tensor(data)
-    except (TypeError, ValueError) as error:
+    weight = mask_of(data) if weight is None else weight
+    if not hasattr(data, "shape"):
         raise TypeError(
             "`data` must be an array or tensor where `z` is given. Received: "
             f"data of type {type(data).__name__}"
-        ) from error
-    z = arrays.tensor(z)
-    weight = None if weight is None else arrays.tensor(weight)
+        )
+    x, z = _numbers("data", data), labels.labels("z", _detached(z))
+    if weight is not None:
+        weight = _numbers("sample_weight", weight)
     for name, value in (("z", z), ("sample_weight", weight)):
         if value is not None and value.shape[:1] != x.shape[:1]:
             raise ValueError(

@@ -1,5 +1,6 @@
 """Tests of building counterfactual pairs by a function."""
 
+import collections
 import itertools
 
 import keras
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tensorflow_model_remediation_ext.common.structures import is_alike
 from tensorflow_model_remediation_ext.counterfactual.keras.pairs import (
     build_counterfactual_data,
 )
@@ -183,4 +185,40 @@ def test_scalar_weights_beside_batches_of_numbers():
     with pytest.raises(ValueError, match=r"weight of shape `\[batch\]`"):
         build_counterfactual_data(
             numbers.batch(2), custom_counterfactual_function=function
+        )
+
+
+@pytest.mark.parametrize("size", [None, 2])
+def test_halves_have_the_structure_of_the_example(size):
+    x = collections.OrderedDict(sex=[0.0, 1.0, 1.0], age=[30.0, 40.0, 50.0])
+    data = Dataset.from_tensor_slices((x, [0, 1, 1]))
+    data = data.batch(size) if size else data
+
+    def swap(element):
+        x, _ = element
+        return dict(x), {**x, "sex": 1.0 - x["sex"]}
+
+    pairs = build_counterfactual_data(data, custom_counterfactual_function=swap)
+    wanted = data.element_spec[0]
+    assert all(is_alike(half, wanted) for half in pairs.element_spec)
+    for original, counterfactual in pairs:
+        assert list(original) == list(counterfactual) == ["sex", "age"]
+        np.testing.assert_array_equal(original["age"], counterfactual["age"])
+
+
+def test_a_function_may_choose_its_features():
+    data = Dataset.from_tensors({"text": "a gay man", "id": 1})
+    pairs = build_counterfactual_data(
+        data,
+        custom_counterfactual_function=lambda x: (x["text"], x["text"] + "!"),
+    )
+    assert pairs_of(pairs) == [(b"a gay man", b"a gay man!")]
+
+
+def test_halves_of_other_names_are_refused():
+    data = Dataset.from_tensors({"text": "a", "id": 1})
+    with pytest.raises(ValueError, match="`counterfactual_x` must have the"):
+        build_counterfactual_data(
+            data,
+            custom_counterfactual_function=lambda x: (x, {"text": x["text"]}),
         )

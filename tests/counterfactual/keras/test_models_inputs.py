@@ -1,5 +1,7 @@
 """CounterfactualModel with every kind of model and input, and bad input."""
 
+import functools
+
 import keras
 import numpy as np
 import pytest
@@ -9,6 +11,8 @@ from tensorflow_model_remediation_ext.counterfactual import losses
 from tensorflow_model_remediation_ext.counterfactual.keras import (
     CounterfactualModel,
     CounterfactualPackedInputs,
+    build_counterfactual_data,
+    pack_counterfactual_data,
 )
 from tensorflow_model_remediation_ext.counterfactual.keras.metrics import (
     FlipRate,
@@ -452,3 +456,47 @@ def test_metrics_by_objective_must_be_known():
     model = CounterfactualModel(dense(), {"a": None, "b": None})
     with pytest.raises(ValueError, match="'c'"):
         model.compile(counterfactual_metrics={"c": []})
+
+
+def fit(model):
+    return functools.partial(model.fit, shuffle=False)
+
+
+@pytest.mark.parametrize("targets", [LABELS, LABELS[:, 0]])
+def test_unbatched_data_get_a_hint(targets):
+    x = numbers()
+    packed = tf.data.Dataset.from_tensor_slices(
+        CounterfactualPackedInputs((x, targets), (x, x))
+    )
+    model = CounterfactualModel(dense())
+    model.compile("sgd", "mse")
+    for run in (fit(model), model.evaluate, model.predict):
+        with pytest.raises(
+            ValueError, match=r"must come in batches.*batch\(32\)"
+        ):
+            run(packed, verbose=0)
+    with pytest.raises(ValueError, match=r"must come in batches.*batch\(32\)"):
+        model.evaluate(tf.data.Dataset.from_tensor_slices((x, targets)))
+
+
+def test_that_no_example_holds_a_term_is_the_last_line():
+    texts = tf.data.Dataset.from_tensor_slices((TEXTS, LABELS)).batch(3)
+    pairs = build_counterfactual_data(texts, ["nowhere"])
+    data = pack_counterfactual_data(texts, pairs)
+    model = CounterfactualModel(text_model())
+    model.compile("sgd", "mse")
+    for run in (fit(model), model.evaluate, model.predict):
+        with pytest.raises(tf.errors.InvalidArgumentError) as caught:
+            run(data, verbose=0)
+        (line,) = str(caught.value).splitlines()
+        assert line.startswith("No example holds a term")
+        assert caught.value.__context__ is None
+
+
+def test_text_where_numbers_are_taken():
+    texts = tf.constant(TEXTS)
+    model = CounterfactualModel(dense())
+    model.compile("sgd", "mse")
+    for run in (fit(model), model.evaluate):
+        with pytest.raises(ValueError, match=r"map_inputs\(packed, tokenizer"):
+            run(pack(texts, texts), verbose=0)

@@ -7,6 +7,7 @@ those of another strategy of the process have sent.
 
 import importlib.util
 import os
+import pathlib
 import subprocess
 import sys
 
@@ -141,6 +142,11 @@ for name in b:
 assert "flip_rate" in a
 distance = PairwiseCosineLoss()([[1.0, 0.0]], [[0.0, 1.0]])
 np.testing.assert_allclose(float(distance), 1.0, rtol=1e-6)
+
+import runpy
+for name, test in runpy.run_path(sys.argv[3]).items():
+    if name.startswith("test_"):
+        test()
 """
 )
 
@@ -166,4 +172,10 @@ def test_other_backends(backend, tmp_path):
         # CI installs both and sets this, so that a skip cannot hide there.
         assert not os.environ.get("REQUIRE_BACKENDS")
         pytest.skip(f"{backend} is not installed (extra [backends])")
-    run(BACKEND, backend, tmp_path, KERAS_BACKEND=backend)
+    run(
+        BACKEND,
+        backend,
+        tmp_path,
+        pathlib.Path(__file__).with_name("test_models_backends.py"),
+        KERAS_BACKEND=backend,
+    )

@@ -1,11 +1,15 @@
 """Tests of packing task data with counterfactual pairs."""
 
+import collections
 import itertools
+from typing import Any, NamedTuple
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from tensorflow_model_remediation_ext.common.structures import is_alike
 from tensorflow_model_remediation_ext.counterfactual.keras.packed import (
     CounterfactualPackedInputs,
 )
@@ -186,6 +190,161 @@ def test_pack_pads_pairs_of_varying_sizes(known):
             np.testing.assert_array_equal(
                 np.where(original == 1, 4, original), counterfactual
             )
+
+
+def sizes(packed, objective=None):
+    """The rows of the task and of the pairs in each batch."""
+    return [
+        (
+            len(element.original_input[0]),
+            len(
+                element.counterfactual_data[objective][0]
+                if objective
+                else element.counterfactual_data[0]
+            ),
+        )
+        for element in packed
+    ]
+
+
+@pytest.mark.parametrize("known", [True, False])
+@pytest.mark.parametrize(
+    ("share", "expected"),
+    [
+        (1.0, [(3, 3), (3, 3), (1, 1)]),
+        (1, [(3, 3), (3, 3), (1, 1)]),
+        (0.6, [(3, 2), (3, 2), (1, 1)]),
+        (0.01, [(3, 1), (3, 1), (1, 1)]),
+        # 4 pairs of 7 texts: .57 of three rows are two.
+        ("auto", [(3, 2), (3, 2), (1, 1)]),
+    ],
+)
+def test_fewer_pairs_than_examples(share, expected, known):
+    data = labeled().batch(3)
+    data = data if known else data.map(lambda *element: element)
+    packed = pack_counterfactual_data(data, pairs(), pairs_per_example=share)
+    assert sizes(packed) == expected
+    texts = rows_of(packed.map(lambda e: e.original_input), 0)
+    assert texts == [text.encode() for text in TEXTS]
+    found = rows_of(packed.map(lambda e: e.counterfactual_data), 0)
+    assert found[:4] == BEFORE[: len(found)]
+    assert packed.cardinality() == data.cardinality()
+
+
+def test_auto_counts_by_objective_and_stops_at_one():
+    everything = labeled().map(lambda x, _: (x, x + "!")).repeat(2)
+    sources = {"few": pairs().batch(2), "all": everything}
+    packed = pack_counterfactual_data(
+        labeled().batch(7), sources, pairs_per_example="auto"
+    )
+    assert sizes(packed, "few") == [(7, 4)]
+    assert sizes(packed, "all") == [(7, 7)]
+
+
+def test_auto_reads_the_data_once():
+    reads = []
+
+    def generate():
+        reads.append(1)
+        yield from TEXTS
+
+    spec = tf.TensorSpec([], tf.string)
+    data = Dataset.from_generator(generate, output_signature=spec)
+    pack_counterfactual_data(data.batch(2), pairs(), pairs_per_example="auto")
+    assert reads == [1]
+
+
+def test_auto_without_pairs_fails_at_the_first_element():
+    nothing = build_counterfactual_data(labeled(), ["absent"])
+    packed = pack_counterfactual_data(
+        labeled().batch(2), nothing, pairs_per_example="auto"
+    )
+    with pytest.raises(
+        tf.errors.InvalidArgumentError, match="No example holds"
+    ):
+        next(iter(packed))
+
+
+@pytest.mark.parametrize(
+    "share", [0, -1.0, 1.5, float("nan"), True, None, "all", [0.5]]
+)
+def test_impossible_shares_are_refused(share):
+    with pytest.raises(ValueError, match="pairs_per_example=") as error:
+        pack_counterfactual_data(
+            labeled().batch(2), pairs(), pairs_per_example=share
+        )
+    assert repr(share) in str(error.value)
+
+
+@pytest.mark.parametrize("share", [0.5, "auto"])
+def test_fewer_pairs_need_batches_and_an_end(share):
+    with pytest.raises(ValueError, match="batch `original_input` first"):
+        pack_counterfactual_data(labeled(), pairs(), pairs_per_example=share)
+    endless = labeled().batch(2).repeat()
+    if share == "auto":
+        with pytest.raises(ValueError, match="come to an end"):
+            pack_counterfactual_data(endless, pairs(), pairs_per_example=share)
+        with pytest.raises(ValueError, match="come to an end"):
+            pack_counterfactual_data(
+                labeled().batch(2), pairs().repeat(), pairs_per_example=share
+            )
+    else:
+        packed = pack_counterfactual_data(
+            endless, pairs(), pairs_per_example=share
+        )
+        assert sizes(packed.take(5)) == [(2, 1)] * 3 + [(1, 1), (2, 1)]
+
+
+class Point(NamedTuple):
+    """Features by name, not in the order of the alphabet."""
+
+    sex: Any
+    age: Any
+
+
+@pytest.mark.parametrize("size", [None, 2])
+@pytest.mark.parametrize(
+    ("task", "half"),
+    [
+        (collections.OrderedDict, dict),
+        (dict, collections.OrderedDict),
+        (lambda f: Point(**f), lambda f: f),
+        (lambda f: Point(**f), lambda f: (f["sex"], f["age"])),
+        (
+            lambda f: {"in": collections.OrderedDict(f), "a": f["age"]},
+            lambda f: collections.OrderedDict([("in", f), ("a", f["age"])]),
+        ),
+    ],
+)
+def test_everything_has_the_structure_of_the_task(task, half, size):
+    sex, age = np.array([1.0, 0.0, 1.0]), np.array([30.0, 40.0, 50.0])
+    base = Dataset.from_tensor_slices({"sex": sex, "age": age})
+    base = base.batch(size) if size else base
+    data = base.map(lambda f: task({"sex": f["sex"], "age": f["age"]}))
+    data = data.map(lambda *x: (x if len(x) > 1 else x[0], 0.0))
+    if task({"sex": 0, "age": 0}).__class__ is Point:
+        data = data.map(lambda x, y: (Point(*x), y))
+    # The halves of pairs that come from elsewhere differ from one another too.
+    source = base.map(
+        lambda f: (
+            half({"sex": f["sex"], "age": f["age"]}),
+            task({"age": f["age"], "sex": 1 - f["sex"]}),
+        )
+    )
+    packed = pack_counterfactual_data(data, source)
+    (x, *_), (original, counterfactual, _) = packed.element_spec
+    assert is_alike(original, x)
+    assert is_alike(counterfactual, x)
+    (x, *_), (original, counterfactual, _) = next(iter(packed))
+    flat = [
+        [np.ravel(part)[0] for part in keras.tree.flatten(each)]
+        for each in (x, original, counterfactual)
+    ]
+    assert flat[0] == flat[1]
+    # `sex` is in one place only, the same in all.
+    assert [a != b for a, b in zip(flat[0], flat[2], strict=True)] == [
+        part == 1.0 for part in flat[0]
+    ]
 
 
 @pytest.mark.parametrize("data", [labeled(), labeled().batch(2), batches(2, 2)])

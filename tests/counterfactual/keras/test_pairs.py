@@ -1,11 +1,13 @@
 """Tests of building counterfactual pairs from terms."""
 
+import collections
 import itertools
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from tensorflow_model_remediation_ext.common.structures import is_alike
 from tensorflow_model_remediation_ext.counterfactual.keras.pairs import (
     build_counterfactual_data,
 )
@@ -137,6 +139,19 @@ def test_tuple_features_by_index():
     for key in (None, 1):
         pairs = build_counterfactual_data(data, TERMS, text_key=key)
         assert [b for _, (_, b), _ in pairs.as_numpy_iterator()] == AFTER
+
+
+@pytest.mark.parametrize("size", [None, 3])
+def test_the_structure_of_features_stays(size):
+    named = collections.namedtuple("Features", ["text", "rank"])
+    for kind in (named, collections.OrderedDict):
+        x = kind(text=TEXTS, rank=list(range(len(TEXTS))))
+        data = Dataset.from_tensor_slices((x, [0] * len(TEXTS)))
+        data = data.batch(size) if size else data
+        key = 0 if kind is named else "text"
+        pairs = build_counterfactual_data(data, TERMS, text_key=key)
+        for half in pairs.element_spec[:2]:
+            assert is_alike(half, data.element_spec[0])
 
 
 def test_batches_whose_sizes_vary_stay_apart():

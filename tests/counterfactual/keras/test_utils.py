@@ -1,8 +1,232 @@
 """Tests of the helpers under their public names."""
 
-import pytest
+import collections
 
-from tensorflow_model_remediation_ext.counterfactual.keras import utils
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tensorflow_model_remediation_ext.common.structures import is_alike
+from tensorflow_model_remediation_ext.counterfactual.keras import (
+    CounterfactualModel,
+    utils,
+)
+
+Dataset = tf.data.Dataset
+TEXTS = ["a gay man", "a dog", "the gay cat", "x", "a gay y"]
+
+
+def labeled():
+    labels = [[float(i % 2)] for i in range(len(TEXTS))]
+    weights = [float(i) for i in range(len(TEXTS))]
+    return Dataset.from_tensor_slices((TEXTS, labels, weights))
+
+
+def packed(size=2, **options):
+    pairs = utils.build_counterfactual_data(labeled(), ["gay"])
+    data = labeled().batch(size) if size else labeled()
+    return utils.pack_counterfactual_data(data, pairs, **options)
+
+
+def tokenizer():
+    vectorize = keras.layers.TextVectorization(output_sequence_length=4)
+    vectorize.adapt(TEXTS)
+    return vectorize
+
+
+# --- map_inputs ------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [None, 2])
+def test_map_inputs_maps_every_input_and_nothing_else(size):
+    tokens = tokenizer()
+    mapped = utils.map_inputs(packed(size), tokens)
+    for before, after in zip(packed(size), mapped, strict=True):
+        assert type(after) is utils.CounterfactualPackedInputs
+        (x, *rest), (original, counterfactual, weight) = before
+        (new_x, *new_rest), (new_original, new_other, new_weight) = after
+        for old, new in (
+            (x, new_x),
+            (original, new_original),
+            (counterfactual, new_other),
+        ):
+            np.testing.assert_array_equal(tokens(old), new)
+        unchanged = zip([*rest, weight], [*new_rest, new_weight], strict=True)
+        for old, new in unchanged:
+            np.testing.assert_array_equal(old, new)
+    assert mapped.cardinality() == packed(size).cardinality()
+
+
+def test_map_inputs_takes_any_structure_and_objectives():
+    data = labeled().map(lambda text, *_: ({"text": text}, 1.0)).batch(2)
+    pairs = utils.build_counterfactual_data(data, ["gay"])
+    both = utils.pack_counterfactual_data(data, {"one": pairs, "two": pairs})
+    Ordered = collections.OrderedDict
+
+    def lengths(x):
+        return Ordered(text=x["text"], bytes=tf.strings.length(x["text"]))
+
+    mapped = utils.map_inputs(both, lengths)
+    (x, _, weight), objectives = next(iter(mapped))
+    assert weight is None
+    assert list(objectives) == ["one", "two"]
+    for pairs in objectives.values():
+        for half in pairs[:2]:
+            assert is_alike(half, x)
+            np.testing.assert_array_equal(
+                half["bytes"], tf.strings.length(half["text"])
+            )
+
+
+# --- embed_inputs ----------------------------------------------------------
+
+
+def backbone():
+    """A model of tokens with what must be off while it is frozen."""
+    keras.utils.set_random_seed(0)
+    return keras.Sequential(
+        [
+            keras.Input((4,), dtype="int64"),
+            keras.layers.Embedding(20, 3),
+            keras.layers.Flatten(),
+            keras.layers.BatchNormalization(),
+            keras.layers.Dropout(0.5),
+        ]
+    )
+
+
+def head():
+    keras.utils.set_random_seed(1)
+    return keras.Sequential(
+        [keras.Input((12,)), keras.layers.Dense(1, "sigmoid")]
+    )
+
+
+def trained(model, data):
+    wrapped = CounterfactualModel(model, loss_weight=2.0)
+    wrapped.compile(keras.optimizers.Adam(0.05), "binary_crossentropy")
+    return wrapped.fit(data, epochs=3, verbose=0, shuffle=False).history
+
+
+@pytest.mark.parametrize("share", [1.0, 0.5])
+@pytest.mark.parametrize("on_disk", [False, True])
+@pytest.mark.filterwarnings("ignore:Encoding a StructuredValue")
+def test_training_on_embeddings_is_training_through_the_backbone(
+    tmp_path, on_disk, share
+):
+    tokens = utils.map_inputs(packed(pairs_per_example=share), tokenizer())
+    frozen, directory = backbone(), tmp_path / "embedded"
+    frozen.trainable = False
+    through, alone = head(), head()
+    inputs = keras.Input((4,), dtype="int64")
+    whole = keras.Model(inputs, through(frozen(inputs, training=False)))
+    expected = trained(whole, tokens)
+    embedded = utils.embed_inputs(
+        tokens, frozen, directory if on_disk else None, verbose=0
+    )
+    found = trained(alone, embedded)
+    for name, values in expected.items():
+        assert found[name] == pytest.approx(values, rel=1e-5), name
+    for a, b in zip(through.get_weights(), alone.get_weights(), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
+    assert embedded.cardinality() == tokens.cardinality()
+    if on_disk:
+        again = Dataset.load(str(directory))
+        assert trained(head(), again) == found
+        assert not [p for p in directory.iterdir() if "tmp" in p.name]
+
+
+def test_embeddings_keep_everything_together():
+    runs = []
+
+    def count(x):
+        """A backbone with two outputs that is not a model."""
+        runs.append(len(x))
+        length = tf.strings.length(x)[:, None]
+        return {"length": length, "double": 2 * length}
+
+    embedded = utils.embed_inputs(packed(), count, verbose=0)
+    for _ in range(2):
+        for before, after in zip(packed(), embedded, strict=True):
+            (x, y, w), (original, counterfactual, weight) = after
+            for old, new in (
+                (before.original_input[0], x),
+                (before.counterfactual_data[0], original),
+                (before.counterfactual_data[1], counterfactual),
+            ):
+                length = tf.strings.length(old)[:, None]
+                np.testing.assert_array_equal(new["length"], length)
+                np.testing.assert_array_equal(new["double"], 2 * length)
+            np.testing.assert_array_equal(y, before.original_input[1])
+            np.testing.assert_array_equal(w, before.original_input[2])
+            np.testing.assert_array_equal(weight, [1.0] * len(w))
+    # One pass: for each batch its `x` and two halves.
+    assert runs == [2, 2, 2, 2, 2, 2, 1, 1, 1]
+
+
+def numbers_model():
+    return keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
+
+
+def strings_model():
+    return keras.Sequential([keras.Input((), dtype="string"), tokenizer()])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        (lambda: (labeled(), len), ValueError, "pack_counterfactual_data"),
+        (lambda: ([1], len), TypeError, "`packed` must be"),
+        (lambda: (packed(), 1), TypeError, "`backbone` must be"),
+        (lambda: (packed(None), len), ValueError, r"`packed.batch\(32\)`"),
+        (lambda: (packed().repeat(), len), ValueError, "must be finite"),
+        (lambda: (packed(), numbers_model()), ValueError, "map_inputs"),
+        (
+            lambda: (
+                utils.map_inputs(packed(), tokenizer()),
+                keras.Sequential(
+                    [keras.Input((), dtype="string"), tokenizer()]
+                ),
+            ),
+            ValueError,
+            "without a tokenizer",
+        ),
+        (
+            lambda: (packed().filter(lambda *_: False), len),
+            ValueError,
+            "holds no batch",
+        ),
+    ],
+)
+def test_embed_errors(arguments, error, message):
+    with pytest.raises(error, match=message):
+        utils.embed_inputs(*arguments(), verbose=0)
+
+
+def test_embed_overwrites_nothing(tmp_path):
+    (tmp_path / "mine").write_text("precious")
+    with pytest.raises(ValueError, match="new or empty"):
+        utils.embed_inputs(packed(), len, tmp_path, verbose=0)
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+
+
+def test_embed_says_that_no_example_holds_a_term():
+    nothing = utils.build_counterfactual_data(labeled(), ["absent"])
+    empty = utils.pack_counterfactual_data(labeled().batch(2), nothing)
+    with pytest.raises(tf.errors.InvalidArgumentError) as error:
+        utils.embed_inputs(empty, tf.strings.length, verbose=0)
+    assert str(error.value).startswith("No example holds a term")
+
+
+def test_map_errors():
+    with pytest.raises(ValueError, match="pack_counterfactual_data"):
+        utils.map_inputs(labeled(), len)
+    with pytest.raises(TypeError, match="`function` must be"):
+        utils.map_inputs(packed(), None)
+
+
+# --- validate_counterfactual_structure -------------------------------------
 
 
 def test_valid_structures():

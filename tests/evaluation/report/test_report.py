@@ -5,6 +5,7 @@ import re
 import numpy as np
 import pytest
 from matplotlib import cbook
+from matplotlib.figure import Figure
 
 from tensorflow_model_remediation_ext.evaluation import (
     Report,
@@ -45,7 +46,7 @@ def test_json_has_all_figures_and_no_nan(report, saved, nasty):
     assert flipped["figures"]["9"]["flip_rate_low"] > 0
     assert "not equal treatment" in flipped["caveat"]
     sweep = figures["results"]["Trade-off"]["remediated"]["figures"]
-    assert sweep["10.0"]["flip_rate_high"] == pytest.approx(0.03)
+    assert sweep["10.0"]["unfairness_high"] == pytest.approx(0.03)
 
 
 def test_nothing_is_left_unescaped(page, nasty):
@@ -212,3 +213,25 @@ def test_charts_of_like_names_do_not_overwrite_each_other(tmp_path):
         "flips-2.png",
         "chart.png",
     }
+
+
+@pytest.mark.parametrize("letter", ["W", "i"])
+def test_long_names_of_models_stay_in_the_picture(letter, monkeypatch):
+    names = [f"{letter * 15} {letter * 16} {k:02d}" for k in range(4)]
+    names.append(letter * 70)
+    report = Report("Long names")
+    for k, name in enumerate(names):
+        pairs = np.linspace(0.1, 0.9, 20), np.linspace(0.9, 0.1 + k / 10, 20)
+        report.add(name, "Flips", flips(*pairs, seed=0))
+    drawn = []
+    save = Figure.savefig
+
+    def watched(self, *arguments, **options):
+        save(self, *arguments, **options)
+        box = self.legends[0].get_window_extent()
+        drawn.append((box.x0, box.x1, self.bbox.x1))
+
+    monkeypatch.setattr(Figure, "savefig", watched)
+    report.to_html()
+    for left, right, edge in drawn:
+        assert left >= 0 and right <= edge

@@ -7,6 +7,8 @@ import shutil
 import numpy as np
 import pytest
 
+from tensorflow_model_remediation_ext.evaluation import Report, group_metrics
+
 
 @pytest.fixture(scope="module")
 def browser():
@@ -114,3 +116,46 @@ def test_tables_sort_by_keyboard(opened):
     table.get_by_role("button", name="group").press("Enter")
     assert head.count() == 1
     assert cells(0)[:4] == ["9", "9", "10", "10"]
+
+
+@pytest.fixture(scope="module")
+def groups_page(tmp_path_factory):
+    """A page with the widest tables that there are."""
+    rng = np.random.default_rng(0)
+    n = 300
+    report = Report("By group, with long names of groups")
+    masks = {
+        f"a rather long name of group {k}": rng.random(n) < 0.5 for k in "ab"
+    }
+    for model in ("baseline", "a remediated model"):
+        result = group_metrics(
+            rng.integers(2, size=n), rng.random(n), masks, n_permutations=9
+        )
+        report.add(model, "Groups", result)
+    return report.save(tmp_path_factory.mktemp("groups"))
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1_200])
+def test_wide_tables_scroll_within_themselves(
+    browser, groups_page, width, scheme
+):
+    tab = browser.new_page(
+        viewport={"width": width, "height": 800}, color_scheme=scheme
+    )
+    tab.goto(groups_page.as_uri())
+    assert tab.evaluate("document.documentElement.scrollWidth") == width
+    assert tab.locator(".short li").count() > 3
+    tab.close()
+
+
+def test_no_table_is_cut_in_print(browser, groups_page, tmp_path):
+    # The inside of an A4 page, landscape, with its margins.
+    tab = browser.new_page(viewport={"width": 1_031, "height": 700})
+    tab.goto(groups_page.as_uri())
+    tab.emulate_media(media="print")
+    for table in tab.locator(".scroll").all():
+        assert table.evaluate("e => e.scrollWidth <= e.clientWidth + 1")
+    tab.pdf(path=tmp_path / "report.pdf", prefer_css_page_size=True)
+    assert (tmp_path / "report.pdf").read_bytes()[:4] == b"%PDF"
+    tab.close()

@@ -5,7 +5,6 @@ import os
 import pathlib
 import subprocess
 import sys
-import textwrap
 
 import keras
 import numpy as np
@@ -226,42 +225,57 @@ def test_exports(tmp_path, data):
 
 
 @pytest.mark.parametrize("backend", ["tensorflow", "jax", "torch"])
-def test_a_saved_layer_runs_in_a_fresh_process(tmp_path, data, backend):
+def test_models_that_hold_it_on_every_backend(backend):
     if not importlib.util.find_spec(backend):
         pytest.skip(f"{backend} is not installed")
-    x, ids = data
-    layer = LeaceLayer(3)
-    layer.adapt(x, ids)
-    model = keras.Sequential(
-        [keras.Input((D,)), keras.layers.Dense(D), layer, keras.layers.Dense(2)]
-    )
-    model.save(tmp_path / "model.keras")
-    np.savez(tmp_path / "arrays.npz", x=x, y=model.predict(x, verbose=0))
-    program = """
-        import sys
-        import keras
-        import numpy as np
-        from tensorflow_model_remediation_ext.leace.keras import LeaceLayer
-
-        arrays = np.load(sys.argv[1] + "/arrays.npz")
-        model = keras.models.load_model(sys.argv[1] + "/model.keras")
-        y = model.predict(arrays["x"], verbose=0)
-        np.testing.assert_allclose(y, arrays["y"], atol=1e-5)
-        try:
-            LeaceLayer(2)(arrays["x"])
-        except RuntimeError:
-            pass
-        else:
-            raise AssertionError("ran before it was adapted")
-        fresh = LeaceLayer(3)
-        fresh.adapt(arrays["x"], np.arange(len(arrays["x"])) % 3)
-        fresh(arrays["x"])
-    """
+    program = pathlib.Path(__file__).parent / "models_that_hold_it.py"
     subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(program), str(tmp_path)],
+        [sys.executable, program, ROOT / "tests" / "data" / "v0.1.0"],
         check=True,
-        cwd=ROOT,
-        env={**os.environ, "KERAS_BACKEND": backend},
+        env={
+            **os.environ,
+            "KERAS_BACKEND": backend,
+            "PYTHONPATH": str(ROOT),
+        },
+    )
+
+
+def test_says_what_it_learned_when_a_graph_or_a_checkpoint_asks(tmp_path, data):
+    x, ids = data
+    empty, layer = LeaceLayer(3), LeaceLayer(3)
+    layer.adapt(x, ids)
+    empty.build((None, D))
+    for run in (tf.function(empty), tf.function(empty, jit_compile=True)):
+        with pytest.raises(RuntimeError, match="does not know yet what"):
+            run(tf.constant(x))
+    # A graph of before, with the weights of after, leaves nothing through.
+    traced = tf.function(layer)
+    want = traced(x)
+    weights = layer.get_weights()
+    layer.set_weights(empty.get_weights())
+    assert np.isnan(traced(x)).all()
+    with pytest.raises(RuntimeError, match="does not know yet what"):
+        layer(x)
+    layer.set_weights(weights)
+    np.testing.assert_array_equal(traced(x), want)
+    path = tf.train.Checkpoint(layer=layer).write(str(tmp_path / "ckpt"))
+    tf.train.Checkpoint(layer=empty).read(path).assert_consumed()
+    np.testing.assert_array_equal(empty(x), layer(x))
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_pure_half_precision_computes_in_single_precision(data, dtype):
+    x, ids = data
+    pure, mixed = (
+        LeaceLayer(3, dtype=dtype),
+        LeaceLayer(3, dtype=f"mixed_{dtype}"),
+    )
+    for layer in (pure, mixed):
+        layer.adapt(x, ids)
+    assert {v.dtype for v in pure.weights} == {"float32"}
+    assert keras.backend.standardize_dtype(pure(x).dtype) == dtype
+    np.testing.assert_array_equal(
+        tf.cast(pure(x), "float32"), tf.cast(mixed(x), "float32")
     )
 
 
@@ -291,7 +305,7 @@ def test_bad_data_are_named(data):
     ):
         with pytest.raises(error, match=message):
             layer.adapt(*arguments)
-    with pytest.raises(ValueError, match="`z` must be given beside"):
+    with pytest.raises(ValueError, match="`z` must be given with"):
         layer.adapt([(x, ids)], sample_weight=np.ones(N))
     with pytest.raises(ValueError, match="`z_dim` is not known yet"):
         layer(x)

@@ -1,74 +1,41 @@
-"""A Keras model with erasers behind some of its layers."""
+"""A Keras model with erasers after some of its layers."""
 
-import functools
-from collections.abc import Callable
+import contextlib
 from typing import Any
 
 import keras
 
-from tensorflow_model_remediation_ext.common.layers import sublayers
+from tensorflow_model_remediation_ext.common.layers import (
+    hook,
+    inputs_of,
+    sublayers,
+)
 from tensorflow_model_remediation_ext.leace.keras.layer import LeaceLayer
 
 
-def hook(
-    layer: keras.layers.Layer, after: Callable[..., Any]
-) -> Callable[[], None]:
-    """Lets `after(outputs, *args, **kwargs)` replace a layer's outputs.
-
-    Replacing `call` on the instance works wherever the layer runs, be it inside
-    of layers whose code is not ours. It does not show in the layer's config:
-    whoever rebuilds the layer has to hook it again.
-
-    Args:
-        layer: The layer.
-        after: Gets what `call` returned and its arguments.
-
-    Returns:
-        A function that takes the hook off again, if it is the last one.
-    """
-    inner = layer.call
-    before = vars(layer).get("call")
-
-    @functools.wraps(inner)
-    def call(*args, **kwargs):
-        return after(inner(*args, **kwargs), *args, **kwargs)
-
-    def undo():
-        if before is None:
-            del layer.call
-        else:
-            layer.call = before
-
-    layer.call = call
-    return undo
-
-
-def inputs_of(model: keras.Model) -> Any:
-    """The symbolic inputs of a model, nested as it takes them.
-
-    Returns:
-        They, or `None` for a subclassed model, which does not know.
-    """
-    if isinstance(model, ScrubbedModel):
-        return inputs_of(model.model)
-    if not hasattr(model, "inputs"):
-        return None
-    # The `input` of a Sequential is there only after a symbolic call.
-    sequential = isinstance(model, keras.Sequential)
-    return model.inputs[0] if sequential else model.input
+def symbolic_inputs(model: keras.Model) -> Any:
+    """Returns the inputs of a model, or of the one that was scrubbed."""
+    while isinstance(model, ScrubbedModel):
+        model = model.model
+    return inputs_of(model)
 
 
 @keras.saving.register_keras_serializable(
     package="tensorflow_model_remediation_ext"
 )
 class ScrubbedModel(keras.Model):
-    """What `scrub` returns: a model that erases behind some of its layers.
+    """What `scrub` returns: a model that erases after some of its layers.
 
     It takes what the model takes and returns what it returns. The erasers are
-    layers of it, hence in its summary, weights and saved file; the model proper
-    is its attribute `model`. That one erases too, as does every model made of
-    its layers, but a copy made from its config alone does not: copy and save
-    the `ScrubbedModel`.
+    layers of it, hence in its summary, weights and saved file. Save it, export
+    it and copy it like any Keras model.
+
+    Its attribute `model` is the model itself, which erases, too, wherever its
+    layers run. But its config and its own weights know nothing of the erasers:
+    it refuses `save`, `save_weights`, `save_to_preset` and whatever else would
+    write them, and so do the models and layers in it. A model of KerasHub that
+    generates text does so here, with the erasers in place:
+    `scrubbed.generate(...)`.
 
     Args:
         model: A built model. Its layers are changed: from now on they erase.
@@ -98,12 +65,24 @@ class ScrubbedModel(keras.Model):
         self._paths = tuple(erasers)
         self._erasers = list(erasers.values())
         for path, eraser in erasers.items():
-            hook(layers[path], _erasing(eraser))
+            hook(layers[path], _erasing(path, eraser))
+        _guard(model, [layers[path] for path in erasers])
 
     @property
     def erasers(self) -> dict[str, LeaceLayer]:
         """The erasers by the path of the layer they come after."""
         return dict(zip(self._paths, self._erasers, strict=True))
+
+    def __getattr__(self, name):
+        """Finds `generate` where the model has it."""
+        if name == "generate":
+            return getattr(self.model, name)
+        find = getattr(super(), "__getattr__", None)
+        if find is None:
+            raise AttributeError(
+                f"{type(self).__name__!r} object has no attribute {name!r}"
+            )
+        return find(name)
 
     def build(self, input_shape):
         """Nothing is left to build."""
@@ -121,8 +100,8 @@ class ScrubbedModel(keras.Model):
         return None
 
     def export(self, filepath, *args, input_signature=None, **kwargs):
-        """As `keras.Model.export`, with the signature of the model inside."""
-        inputs = inputs_of(self)
+        """Exports as `keras.Model.export`, with the signature of the model."""
+        inputs = symbolic_inputs(self)
         if input_signature is None and inputs is not None:
             input_signature = [
                 keras.tree.map_structure(
@@ -149,20 +128,25 @@ class ScrubbedModel(keras.Model):
         )
 
     def get_config(self) -> dict[str, Any]:
-        """The model, the erasers and their places."""
+        """Returns the model, the erasers and their places."""
+        order = list(sublayers(self.model))
+        with _unguarded(self.model):
+            model = keras.saving.serialize_keras_object(self.model)
         return {
             "name": self.name,
             "trainable": self.trainable,
-            "model": keras.saving.serialize_keras_object(self.model),
+            "model": model,
             "erasers": {
                 path: keras.saving.serialize_keras_object(eraser)
                 for path, eraser in self.erasers.items()
             },
+            # Names may change when the model is rebuilt, the order does not.
+            "places": [order.index(path) for path in self._paths],
         }
 
     @classmethod
     def from_config(cls, config, custom_objects=None):
-        """A model like that of `get_config`, erasers in place."""
+        """Returns a model like that of `get_config`, erasers in place."""
         config = dict(config)
 
         def load(value):
@@ -172,8 +156,70 @@ class ScrubbedModel(keras.Model):
 
         model = load(config.pop("model"))
         erasers = {p: load(v) for p, v in config.pop("erasers").items()}
+        # Version 0.1.0 wrote no places.
+        places = config.pop("places", None)
+        if places is not None:
+            paths = list(sublayers(model))
+            erasers = {
+                paths[i]: eraser
+                for i, eraser in zip(places, erasers.values(), strict=True)
+            }
         return cls(model, erasers, **config)
 
 
-def _erasing(eraser):
-    return lambda hidden, *args, **kwargs: eraser(hidden)
+def _erasing(path, eraser):
+    def erase(hidden, *args, **kwargs):
+        # With a cache, as in `generate`, layers return (hidden, cache).
+        if not isinstance(hidden, (tuple, list)):
+            return eraser(hidden)
+        first, *rest = hidden
+        if keras.tree.is_nested(first) or len(first.shape) < 2:
+            raise ValueError(
+                f"The layer at {path!r} must return a tensor, or one and more. "
+                f"Received: {hidden}"
+            )
+        return type(hidden)([eraser(first), *rest])
+
+    return erase
+
+
+def _guard(model, erased):
+    """Lets a model and what is inside it write nothing without erasers.
+
+    That is whatever has a layer with an eraser in it, and such layers: what is
+    rebuilt from their configs would not erase.
+    """
+    erased = {id(layer) for layer in erased}
+    for layer in (model, *sublayers(model).values()):
+        inside = {id(v) for v in (layer, *sublayers(layer).values())}
+        if layer is model or inside & erased:
+            for name in ("get_config", "save_weights", "quantize"):
+                if hasattr(layer, name):
+                    setattr(layer, name, _refusal(name))
+
+
+@contextlib.contextmanager
+def _unguarded(model):
+    """Lets those that `_guard` guards write their configs for a while."""
+    held = [
+        (layer, vars(layer)["get_config"])
+        for layer in (model, *sublayers(model).values())
+        if "get_config" in vars(layer)
+    ]
+    for layer, _ in held:
+        del layer.get_config
+    try:
+        yield
+    finally:
+        for layer, refuse in held:
+            layer.get_config = refuse
+
+
+def _refusal(name):
+    def refuse(*args, **kwargs):
+        raise NotImplementedError(
+            f"`{name}` inside a ScrubbedModel would leave the erasers out: "
+            "save, copy and clone the ScrubbedModel itself."
+        )
+
+    return refuse

@@ -88,7 +88,7 @@ class Data:
             ):
                 raise ValueError(
                     "`x` must be of the same structure, dtypes and shapes in "
-                    "every batch but for the first axis, or come in a "
+                    "every batch except for the first axis, or come in a "
                     f"tf.data.Dataset. Received: {state} after {self.specs}"
                 )
             if (weight is None) != self._unweighted:
@@ -148,11 +148,12 @@ class Passes:
         spool = None
         if can_resume and stage.leaves_state and self._limit:
             spool = _Spool(Path(self._directory.name), self._limit)
+        run = stage.resume() if can_resume else stage.restart()
         for batch in source:
             if can_resume:
-                runs, state = stage.run(batch.state)
+                runs, state = run(batch.state)
             else:
-                runs = stage.skip(batch.state)
+                runs = run(batch.state)
             yield runs, batch.labels, *(batch.weight or [None])
             if spool and not spool.write(batch._replace(state=state)):
                 spool.delete()

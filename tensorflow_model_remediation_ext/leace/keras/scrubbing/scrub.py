@@ -1,8 +1,7 @@
-"""Concept scrubbing: an eraser behind many layers of a Keras model."""
+"""Concept scrubbing: an eraser after many layers of a Keras model."""
 
 import contextlib
 import warnings
-from collections.abc import Callable, Iterable
 from typing import Any
 
 import keras
@@ -10,15 +9,16 @@ import numpy as np
 import tensorflow as tf
 
 from tensorflow_model_remediation_ext.common.checks import whole
+from tensorflow_model_remediation_ext.common.layers import Layers
 from tensorflow_model_remediation_ext.leace.keras.scrubbing import token_labels
 from tensorflow_model_remediation_ext.leace.keras.scrubbing.copying import (
     copy_of,
     eraser_layer,
-    trace,
+    forward_pass,
     with_erasers,
 )
 from tensorflow_model_remediation_ext.leace.keras.scrubbing.model import (
-    inputs_of,
+    symbolic_inputs,
 )
 from tensorflow_model_remediation_ext.leace.keras.scrubbing.passes import (
     Data,
@@ -26,6 +26,7 @@ from tensorflow_model_remediation_ext.leace.keras.scrubbing.passes import (
     Progress,
     batch_specs,
 )
+from tensorflow_model_remediation_ext.leace.keras.scrubbing.stages import stages
 from tensorflow_model_remediation_ext.leace.leace import (
     LeaceEraser,
     LeaceFitter,
@@ -34,8 +35,6 @@ from tensorflow_model_remediation_ext.leace.options import LeaceOptions
 
 # What is kept on disk to go on from, unless the caller says otherwise.
 _CACHE_BYTES = 2**31
-
-Layers = str | Iterable[str] | Callable[[keras.layers.Layer], bool] | None
 
 
 def scrub(
@@ -53,7 +52,7 @@ def scrub(
     cache_bytes: int = _CACHE_BYTES,
     verbose: int | str = "auto",
 ) -> keras.Model:
-    """Erases a concept behind many layers of a model, one after the other.
+    """Erases a concept after many layers of a model, one after the other.
 
     Each eraser is fitted on the activations of the model with the erasers of
     all layers that run before in place, so that later layers cannot rebuild
@@ -64,14 +63,14 @@ def scrub(
     `svd_tol` leaves a visible part of the concept in, or the task that
     `preserve` names cannot be kept, one warning says for which layers.
 
-    The cost: with room for them on disk, the tensors that the next stage of
-    the model needs are kept there, deleted once used, and all of it costs about
-    one forward pass and the fitting, however many layers there are. Without,
-    every layer costs a forward pass up to that layer: for `k` layers evenly
-    spread, about `k / 2` passes. Layers that do not feed each other, as the two
-    normalizations of a parallel block, share a stage. In memory are, beside the
+    With room for them on disk, the tensors that the next stage of the model
+    needs are kept there and deleted once used. All of it then costs about one
+    forward pass and the fitting, however many layers there are. Without that
+    room, every layer costs a forward pass up to it: for `k` layers evenly
+    spread, about `k / 2` passes. Layers that do not feed each other, such as
+    the two normalizations of a parallel block, share a stage. Memory holds the
     model and its copy, one batch of activations and the statistics of one
-    stage, for each of its layers about `8 * x_dim**2` bytes.
+    stage: about `8 * x_dim**2` bytes for each of its layers.
 
     Args:
         model: A built model, which is left as it is: the result has copies of
@@ -83,14 +82,17 @@ def scrub(
             `[batch, z_dim]`, which counts for all of its tokens, or one for
             each token, `[batch, tokens]` or `[batch, tokens, z_dim]`. Integers
             are class ids where `z_dim > 1`; columns are of a floating dtype.
+            Integers that could be either are refused.
             Weights are `[batch]` or `[batch, tokens]`, zero at padding; where
             there are none, a Keras mask on the inputs of the layer is heeded.
         z_dim: Number of columns or classes of the concept.
-        layers: Names of layers, their paths such as
+        layers: Layers, their names, their paths such as
             `"block_0/_feedforward_layer_norm"`, or `fnmatch` patterns of
-            either; or a predicate on layers. By default every normalization
+            either; or a predicate on layers. By default every normalization,
             wherever it is nested, or where there is none, every layer with
-            weights but the last to run.
+            weights except the last to run. The default leaves out layers whose
+            output does not depend on the input, and warns of those that it
+            cannot scrub, such as a normalization inside a recurrent cell.
         method: `"leace"` or `"orth"`, see `LeaceFitter`.
         affine: Whether erasure keeps the mean of the activations.
         shrinkage: Whether to shrink the covariance of the activations.
@@ -106,16 +108,19 @@ def scrub(
 
     Returns:
         A `ScrubbedModel`, not compiled: it takes and returns what `model` does,
-        trains, saves to `.keras`, loads where this package is imported, and
-        exports. `.erasers` holds its `LeaceLayer`s by the path of the layer
-        each comes after, in the order in which they run.
+        trains, saves to `.keras`, loads where this package is imported,
+        exports, and generates text where `model` does. `.erasers` holds its
+        `LeaceLayer`s by the path of the layer each comes after, in the order in
+        which they run. Save this model, not its attribute `model`, which
+        refuses.
 
     Raises:
-        TypeError: If `model` or `dataset` are of another type.
-        ValueError: If a name matches no layer, `z` does not fit the activations
-            of a layer, or on bad values. The message names the layer.
-        RuntimeError: On another backend of Keras than TensorFlow, which does
-            run the result.
+        TypeError: If `model` or `dataset` is of another type.
+        ValueError: If a name matches no layer, a layer that was chosen cannot
+            be scrubbed, `z` does not fit the activations of a layer, or on bad
+            values. The message names the layer.
+        RuntimeError: On another backend of Keras than TensorFlow. The saved
+            result runs on all.
 
     A layer that runs several times in a forward pass has one eraser, fitted on
     all of its runs together while none of them is erased; a warning says so.
@@ -156,33 +161,36 @@ def scrub(
         eraser = LeaceEraser(*nothing, np.zeros(d) if affine else None)
         return eraser_layer(path, hidden, z_dim, eraser, **options)
 
-    graph = trace(model, copy, layers, data.specs, unfitted)
-    stages = graph.stages() if sequential else graph.all_at_once()
+    forward = forward_pass(model, copy, layers, data.specs, unfitted)
+    parts = stages(forward, sequential)
     notes: dict[str, str] = {}
     most: list[str] = []
-    progress = Progress(stages, data.cardinality, verbose)
-    passes = Passes(data, cache_bytes if graph.runs_once else 0)
+    progress = Progress(parts, data.cardinality, verbose)
+    passes = Passes(data, cache_bytes if forward.runs_once() else 0)
     with contextlib.closing(passes):
-        for stage in stages:
-            fitters = {
-                path: LeaceFitter(
-                    graph.runs[path][0].hidden.shape[-1],
-                    z_dim,
-                    preserve_dim=preserve_dim,
-                    **options,
+        for stage in parts:
+            rows = {
+                path: token_labels.TokenRows(
+                    LeaceFitter(
+                        forward.erasers[path].proj_left.shape[0],
+                        z_dim,
+                        preserve_dim=preserve_dim,
+                        **options,
+                    )
                 )
                 for path in stage.paths
             }
             for runs, labels, weight in passes.over(stage):
-                for path, fitter in fitters.items():
+                for path in stage.paths:
                     with _at(path):
                         for run in runs[path]:
-                            token_labels.update(fitter, run, labels, weight)
+                            rows[path].update(run, labels, weight)
                 progress.batch_done()
-            for path, fitter in fitters.items():
+            for path in stage.paths:
                 with _at(path):
-                    eraser, found = fitter.eraser_and_leftovers()
-                    graph.erasers[path].set_eraser(eraser)
+                    rows[path].check()
+                    eraser, found = rows[path].fitter.eraser_and_leftovers()
+                    forward.erasers[path].set_eraser(eraser)
                 # "nothing" is welcome where earlier erasers left nothing.
                 said = [
                     f.text for f in found if f.kind in ("partial", "shared")
@@ -196,7 +204,7 @@ def scrub(
         warnings.warn(
             f"Scrubbing is not complete:{''.join(lines)}", stacklevel=2
         )
-    elif not any(e.proj_left.numpy().any() for e in graph.erasers.values()):
+    elif not any(e.proj_left.numpy().any() for e in forward.erasers.values()):
         warnings.warn(
             "The concept varies with the outputs of no layer by more than "
             f"svd_tol={svd_tol}: the result erases nothing.",
@@ -208,7 +216,7 @@ def scrub(
             f"{most}.",
             stacklevel=2,
         )
-    return with_erasers(copy, graph.erasers, data.specs)
+    return with_erasers(copy, forward.erasers, data.specs)
 
 
 def random_scrub(
@@ -219,14 +227,14 @@ def random_scrub(
     x: Any = None,
     seed: int = 0,
 ) -> keras.Model:
-    """The control experiment: erases random subspaces where `scrub` would.
+    """Erases random subspaces where `scrub` would: the control experiment.
 
-    What a model loses by `scrub` and not by this is not lost to the mere number
-    of dimensions. A one-hot concept of `k` classes has rank `k - 1`.
+    What a model loses by `scrub` and not by this is not lost only because it
+    has fewer dimensions. A one-hot concept of `k` classes has rank `k - 1`.
 
     Args:
         model: A built model, which is left as it is.
-        rank: Dimensions to project away, orthogonally, behind every layer.
+        rank: Dimensions to project away, orthogonally, after every layer.
         layers: As in `scrub`.
         x: A batch of what the model takes; needed only for subclassed models,
             which do not know it.
@@ -237,8 +245,9 @@ def random_scrub(
 
     Raises:
         TypeError: If `model` is of another type.
-        ValueError: If a name matches no layer, `rank` is not between one and
-            the width of every layer, or `x` is needed.
+        ValueError: If a name matches no layer, a layer that was chosen cannot
+            be scrubbed, `rank` is not between one and the width of every layer,
+            or `x` is needed.
         RuntimeError: On another backend of Keras than TensorFlow.
 
     Examples:
@@ -250,7 +259,7 @@ def random_scrub(
         6
     """
     copy = copy_of(model)
-    inputs = inputs_of(copy)
+    inputs = symbolic_inputs(copy)
     if x is not None:
         specs = batch_specs(x)
     elif inputs is not None:
@@ -274,8 +283,8 @@ def random_scrub(
         basis, _ = np.linalg.qr(generator.normal(size=(d, rank)))
         return eraser_layer(path, hidden, rank, LeaceEraser(basis, basis.T))
 
-    graph = trace(model, copy, layers, specs, random)
-    return with_erasers(copy, graph.erasers, specs)
+    forward = forward_pass(model, copy, layers, specs, random)
+    return with_erasers(copy, forward.erasers, specs)
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""Labels of examples or tokens, beside the rows of a hidden state."""
+"""Labels of examples or tokens, row by row of a hidden state."""
 
 import tensorflow as tf
 
@@ -7,53 +7,96 @@ from tensorflow_model_remediation_ext.leace.labels import labels as numeric
 from tensorflow_model_remediation_ext.leace.leace import LeaceFitter
 
 
-def update(
-    fitter: LeaceFitter,
-    run: Run,
-    labels: list[tf.Tensor],
-    weight: tf.Tensor | None,
-) -> None:
-    """Adds the hidden state of one run of a layer to a fitter.
-
-    Rows of weight zero are left out before anything is computed from them:
-    padding is often most of a batch.
+class TokenRows:
+    """Fits a fitter to the runs of one layer.
 
     Args:
         fitter: Its `x_dim` is that of the layer.
-        run: Hidden state `[batch, ..., x_dim]` and mask.
-        labels: The concept and, with `preserve_dim`, the task labels: of
-            examples `[batch]` or of tokens `[batch, ...]`, with a last axis of
-            columns where they are no class ids.
-        weight: Of examples or tokens, or `None` to use the mask, if any.
-
-    Raises:
-        ValueError: If shapes or values do not fit.
     """
-    leading = run.hidden.shape[:-1]
-    x = tf.reshape(run.hidden, [-1, fitter.x_dim])
-    sizes = {"z": fitter.z_dim}
-    if fitter.preserve_dim:
-        sizes["preserve"] = fitter.preserve_dim
-    targets = [
-        _rows(name, numeric(name, label), size, leading)
-        for (name, size), label in zip(sizes.items(), labels, strict=True)
-    ]
-    keep = None
-    if weight is not None:
-        weight = _rows("sample_weight", weight, 0, leading)
-        keep = tf.cast(weight, tf.bool)
-    elif run.mask is not None:
-        keep = _rows("mask", tf.cast(run.mask, tf.bool), 0, leading)
-    if keep is not None:
-        x, *targets = (tf.boolean_mask(v, keep) for v in (x, *targets))
+
+    def __init__(self, fitter: LeaceFitter):
+        self.fitter = fitter
+        self._sizes = {"z": fitter.z_dim}
+        if fitter.preserve_dim:
+            self._sizes["preserve"] = fitter.preserve_dim
+        # Labels of which everything so far could also be columns.
+        self._doubtful = set(self._sizes)
+
+    def update(
+        self, run: Run, labels: list[tf.Tensor], weight: tf.Tensor | None
+    ) -> None:
+        """Adds one run of the layer.
+
+        Rows of weight zero are left out before anything is computed from them:
+        padding is often most of a batch.
+
+        Args:
+            run: Hidden state `[batch, ..., x_dim]` and mask.
+            labels: The concept and, with `preserve_dim`, the task labels: of
+                examples `[batch]` or of tokens `[batch, ...]`, with a last axis
+                of columns where they are not class ids.
+            weight: Of examples or tokens, or `None` to use the mask, if any.
+
+        Raises:
+            ValueError: If shapes or values do not fit.
+        """
+        leading = run.hidden.shape[:-1]
+        x = tf.reshape(run.hidden, [-1, self.fitter.x_dim])
+        targets = []
+        for (name, size), label in zip(
+            self._sizes.items(), labels, strict=True
+        ):
+            label = numeric(name, label)
+            targets.append(_rows(name, label, size, leading))
+            if name in self._doubtful and not _maybe_columns(label, size):
+                self._doubtful.remove(name)
+        keep = None
         if weight is not None:
-            weight = tf.boolean_mask(weight, keep)
-    if len(x):
-        fitter.update(x, *targets, sample_weight=weight)  # type: ignore[misc]
+            weight = _rows("sample_weight", weight, 0, leading)
+            keep = tf.cast(weight, tf.bool)
+        elif run.mask is not None:
+            keep = _rows("mask", tf.cast(run.mask, tf.bool), 0, leading)
+        if keep is not None:
+            x, *targets = (tf.boolean_mask(v, keep) for v in (x, *targets))
+            if weight is not None:
+                weight = tf.boolean_mask(weight, keep)
+        if len(x):
+            self.fitter.update(x, *targets, sample_weight=weight)  # type: ignore[misc]
+
+    def check(self) -> None:
+        """Refuses labels that have two meanings, once all are there.
+
+        Raises:
+            ValueError: If integers could be class ids of tokens or columns.
+        """
+        for name in sorted(self._doubtful):
+            size = self._sizes[name]
+            raise ValueError(
+                f"`{name}` holds integers 0 and 1 of shape [batch, {size}], "
+                f"which may be class ids of {size} tokens or {size} columns "
+                "for each example. Give columns in a floating dtype; or give "
+                f"the tokens' classes one-hot, [batch, {size}, {size}] in a "
+                "floating dtype."
+            )
+
+
+def _maybe_columns(value, size):
+    """Says whether what was taken for class ids of tokens could be columns."""
+    if (
+        size < 2
+        or not value.dtype.is_integer
+        or value.shape.rank < 2
+        or value.shape[-1] != size
+    ):
+        return False
+    ones = tf.cast(value == 1, tf.int32)
+    if not tf.reduce_all((value == 0) | (value == 1)):
+        return False
+    return size > 2 or bool(tf.reduce_all(tf.reduce_sum(ones, -1) == 1))
 
 
 def _rows(name, value, size, leading):
-    """Class ids or weights `[n]` or columns `[n, size]`, one row a token."""
+    """Returns ids or weights `[n]` or columns `[n, size]`, a row a token."""
     rank, columns = value.shape.rank, []
     if size > 1 and not value.dtype.is_integer:
         columns = [size]

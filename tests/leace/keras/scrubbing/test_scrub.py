@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tensorflow_model_remediation_ext.common.layers import sublayers
+from tensorflow_model_remediation_ext.common.layers import hook, sublayers
 from tensorflow_model_remediation_ext.leace.keras import (
     LeaceLayer,
     random_scrub,
@@ -26,7 +26,6 @@ from tensorflow_model_remediation_ext.leace.keras import (
 )
 from tensorflow_model_remediation_ext.leace.keras.scrubbing.model import (
     ScrubbedModel,
-    hook,
 )
 
 N, T, WORDS, D, K = 48, 6, 30, 8, 3
@@ -86,7 +85,7 @@ class Subclassed(keras.Model):
 
 
 def sequential():
-    """No normalization: scrubbed behind every layer but the last."""
+    """No normalization: scrubbed after every layer but the last."""
     return keras.Sequential(
         [
             keras.Input((T,), dtype="int32"),
@@ -175,7 +174,7 @@ def batches(*arrays, size=20):
 
 
 def covariances(model, x, z, keep=None):
-    """Largest covariance with one-hot `z` behind each layer that runs."""
+    """Largest covariance with one-hot `z` after each layer that runs."""
     found, undo = {}, []
     for path, layer in sublayers(model).items():
 
@@ -276,7 +275,7 @@ def test_each_batch_runs_as_deep_as_it_must():
     inputs = keras.Input((D,))
     x = norm(Counting(name="first")(inputs))
     x = norm(Counting(name="second")(x))
-    outputs = Counting(name="behind")(x)
+    outputs = Counting(name="after")(x)
     model = keras.Model(inputs, outputs)
     rng = np.random.default_rng(0)
     data = batches(rng.normal(size=(N, D)), rng.integers(0, K, N), size=16)
@@ -602,7 +601,7 @@ def test_what_cannot_be_scrubbed_is_said():
     stepwise = layers.RNN(NormalizedCell(), return_sequences=True)
     model = keras.Model(inputs, stepwise(inputs))
     x = np.zeros((N, T, D), "float32")
-    with pytest.raises(ValueError, match="inside of a loop"):
+    with pytest.raises(ValueError, match="inside a loop"):
         random_scrub(model, 1)
     pair = keras.Model(inputs, layers.LSTM(2, return_state=True)(inputs))
     with pytest.raises(ValueError, match="must return one floating-point"):
@@ -636,7 +635,7 @@ def test_the_saved_result_erases_on_other_backends(tmp_path, backend):
     attend = layers.MultiHeadAttention(2, 4, name="attend")
     outputs = layers.LayerNormalization(name="norm")(attend(inputs, inputs))
     model = keras.Model(inputs, outputs)
-    # One inside of a layer, that nobody but this layer calls.
+    # One inside a layer, which only this layer calls.
     chosen = ["attend/_output_dense", "norm"]
     scrubbed = scrub(model, batches(x, z), layers=chosen, **OPTIONS)
     scrubbed.save(tmp_path / "scrubbed.keras")

@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tensorflow_model_remediation_ext.common.layers import sublayers
+from tensorflow_model_remediation_ext.common.layers import hook, sublayers
 from tensorflow_model_remediation_ext.leace.keras import scrub
-from tensorflow_model_remediation_ext.leace.keras.scrubbing.model import hook
 
 keras_hub = pytest.importorskip(
     "keras_hub", reason="keras-hub is not installed (extra [hub])"
@@ -27,6 +26,12 @@ BACKBONES = {
     # A quarter of each head is rotated, and that in pairs.
     "GPTNeoX": (HEADS | {"num_heads": 1}, 3),
     "Llama": ({"num_query_heads": 2, "num_key_value_heads": 1}, 3),
+    "Gemma": (
+        {"num_query_heads": 2, "num_key_value_heads": 1, "head_dim": 4},
+        3,
+    ),
+    # A fourth one normalizes relative positions, which know no token.
+    "DebertaV3": (HEADS | {"bucket_size": 4}, 3),
 }
 
 
@@ -46,7 +51,7 @@ def make(name):
 
 
 def covariances(model, paths, x, z, weight):
-    """Largest covariance with one-hot `z` behind each layer, over tokens."""
+    """Largest covariance with one-hot `z` after each layer, over tokens."""
     found, undo = {}, []
     for path in paths:
 
@@ -74,7 +79,7 @@ def test_backbones_lose_the_concept_for_good(name, tmp_path):
     paths = list(scrubbed.erasers)
     assert len(paths) == BACKBONES[name][1]
     # In the order in which they run, not in which they are listed.
-    inner = [p for p in paths if "feedforward" in p or "attention" in p]
+    inner = [p.split("/")[-1] for p in paths if "/" in p]
     assert ["attention" in p for p in inner] == [True, False]
     found = covariances(model, paths, x, z, weight)
     left = covariances(scrubbed.model, paths, x, z, weight)
@@ -85,6 +90,27 @@ def test_backbones_lose_the_concept_for_good(name, tmp_path):
     scrubbed.save(tmp_path / "scrubbed.keras")
     loaded = keras.models.load_model(tmp_path / "scrubbed.keras")
     assert covariances(loaded.model, paths, x, z, weight) == left
+
+
+def test_text_is_generated_with_the_erasers_in_place(tmp_path):
+    backbone, x, z, _ = make("GPT2")
+    model = keras_hub.models.GPT2CausalLM(backbone)
+    data = tf.data.Dataset.from_tensor_slices((x, z)).batch(16)
+    scrubbed = scrub(model, data, z_dim=K, svd_tol=1e-6, verbose=0)
+    scrubbed.model.compile(sampler="greedy", jit_compile=False)
+    prompt = {name: v[:4].copy() for name, v in x.items()}
+    prompt["padding_mask"][:, 3:] = 0
+    found = scrubbed.generate(prompt, stop_token_ids=None)["token_ids"]
+    np.testing.assert_array_equal(found[:, :3], prompt["token_ids"][:, :3])
+    # Each token is the likeliest, for the erased model, after those before.
+    whole = {"token_ids": found, "padding_mask": np.ones_like(found)}
+    likeliest = np.argmax(scrubbed(whole), -1)
+    np.testing.assert_array_equal(found[:, 3:], likeliest[:, 2:-1])
+    assert not hasattr(scrubbed, "save_to_preset")
+    with pytest.raises(NotImplementedError, match="leave the erasers out"):
+        scrubbed.model.save_to_preset(str(tmp_path / "preset"))
+    with pytest.raises(NotImplementedError, match="leave the erasers out"):
+        scrubbed.model.backbone.save_to_preset(str(tmp_path / "preset"))
 
 
 def test_a_saved_backbone_erases_in_a_fresh_process(tmp_path):

@@ -1,0 +1,40 @@
+"""Configurations that a constructor takes."""
+
+import inspect
+from typing import Any
+
+
+def constructor_config(
+    instance: Any, config: dict[str, Any], overridden: bool
+) -> dict[str, Any]:
+    """Returns what the constructor of a subclass takes of a configuration.
+
+    A subclass whose `__init__` takes fewer arguments than its base sets the
+    others itself, and does so again when it is loaded.
+
+    Args:
+        instance: What is being saved.
+        config: Arguments of the base class by name.
+        overridden: Whether the subclass has a `get_config` of its own, and so
+            may add the arguments of its own.
+
+    Raises:
+        ValueError: If the constructor takes an argument that nothing saves.
+    """
+    cls = type(instance)
+    parameters = inspect.signature(cls.__init__).parameters.values()
+    named = {
+        p.name
+        for p in parameters
+        if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
+    } - {"self"}
+    if not any(p.kind is p.VAR_KEYWORD for p in parameters):
+        config = {name: each for name, each in config.items() if name in named}
+    missing = sorted(named - set(config))
+    if missing and not overridden:
+        raise ValueError(
+            f"{cls.__name__} must override `get_config` and add {missing} to "
+            "what `super().get_config()` returns: saved without, it could not "
+            f"be loaded as it is. Received: {list(config)}"
+        )
+    return config

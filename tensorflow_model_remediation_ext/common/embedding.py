@@ -1,0 +1,199 @@
+"""Packed inputs through a frozen model once, instead of in every epoch."""
+
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from tensorflow_model_remediation_ext.common.data_errors import in_plain_words
+from tensorflow_model_remediation_ext.common.elements import tensor_specs
+from tensorflow_model_remediation_ext.common.mapping import (
+    Replace,
+    check_packed,
+)
+from tensorflow_model_remediation_ext.common.progress import with_progress
+
+
+@in_plain_words
+def embed_packed(
+    packed: tf.data.Dataset,
+    backbone: Callable[[Any], Any],
+    directory: str | os.PathLike | None,
+    replace: Replace,
+    packed_by: str,
+    verbose: int | str = "auto",
+) -> tf.data.Dataset:
+    """Replaces every input by what a frozen model makes of it, in one pass.
+
+    Args:
+        packed: A finite dataset of packed batches.
+        backbone: A `keras.Model`, which predicts, or a function of an `x`.
+        directory: Where to keep the result; `None` keeps it in memory.
+        replace: How elements of this kind take a function.
+        packed_by: Name of the function that packs them, for errors.
+        verbose: `0` for silence, otherwise as in `keras.Model.predict`.
+
+    Returns:
+        A dataset of packed batches of embeddings, in the same order.
+
+    Raises:
+        TypeError: `packed` is not a dataset or `backbone` not callable.
+        ValueError: `packed` does not hold packed batches, is endless or
+            empty, has inputs that `backbone` does not take, or `directory`
+            holds something.
+    """
+    check_packed(packed, replace, packed_by)
+    if not callable(backbone):
+        raise TypeError(
+            "`backbone` must be a keras.Model or another function of an `x`. "
+            f"Received: backbone={backbone!r}"
+        )
+    _check_batches(packed)
+    _check_strings(packed, backbone, replace)
+    if directory is not None:
+        directory = Path(directory)
+        if directory.exists() and any(directory.iterdir()):
+            raise ValueError(
+                "`directory` must be new or empty. To use what is there, "
+                "`tf.data.Dataset.load` it. "
+                f"Received: directory={str(directory)!r}"
+            )
+
+    def embedded() -> Iterator[Any]:
+        for batch in with_progress(packed, verbose, "packed"):
+            yield replace(batch, lambda x: _embed(backbone, x))
+
+    if directory is None:
+        return _in_memory(embedded())
+    return _on_disk(embedded(), directory)
+
+
+def _embed(backbone, x):
+    if keras.backend.backend() != "tensorflow":
+        x = tf.nest.map_structure(
+            lambda part: part.numpy() if hasattr(part, "numpy") else part, x
+        )
+    if isinstance(backbone, keras.Model):
+        outputs = backbone.predict_on_batch(x)
+    else:
+        outputs = backbone(x)
+    return tf.nest.map_structure(
+        lambda y: tf.constant(keras.ops.convert_to_numpy(y)), outputs
+    )
+
+
+def _in_memory(elements):
+    records = []
+    spec = None
+    for element in elements:
+        spec = _common_spec(spec, element)
+        records.append(_serialize(element))
+    _check_any(len(records))
+    return _parse(tf.data.Dataset.from_tensor_slices(records), spec)
+
+
+def _on_disk(elements, directory):
+    """Writes records as they come, then what `Dataset.load` reads."""
+    directory.mkdir(parents=True, exist_ok=True)
+    spec, written = None, 0
+    with tempfile.TemporaryDirectory(dir=directory) as temporary:
+        path = os.path.join(temporary, "records")
+        with tf.io.TFRecordWriter(path) as writer:
+            for element in elements:
+                written += 1
+                spec = _common_spec(spec, element)
+                writer.write(
+                    tf.io.serialize_tensor(_serialize(element)).numpy()
+                )
+        _check_any(written)
+        records = tf.data.TFRecordDataset(path).map(
+            lambda record: tf.io.parse_tensor(record, tf.string)
+        )
+        saved = _parse(records, spec).apply(
+            tf.data.experimental.assert_cardinality(written)
+        )
+        saved.save(os.path.join(temporary, "saved"))
+        for part in Path(temporary, "saved").iterdir():
+            part.rename(directory / part.name)
+    return tf.data.Dataset.load(os.fspath(directory))
+
+
+def _serialize(element):
+    """Returns a batch as a vector of strings, one for each tensor."""
+    flat = tf.nest.flatten(element, expand_composites=True)
+    return tf.stack(
+        [tf.io.serialize_tensor(part) for part in flat if part is not None]
+    )
+
+
+def _parse(records, spec):
+    specs = tf.nest.flatten(spec, expand_composites=True)
+
+    def parse(record):
+        parts, index = [], 0
+        for each in specs:
+            if not isinstance(each, tf.TensorSpec):
+                parts.append(None)
+                continue
+            part = tf.io.parse_tensor(record[index], each.dtype)
+            parts.append(tf.ensure_shape(part, each.shape))
+            index += 1
+        return tf.nest.pack_sequence_as(spec, parts, expand_composites=True)
+
+    return records.map(
+        parse, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
+    )
+
+
+def _common_spec(spec, element):
+    """Returns the spec that fits all batches so far and one more."""
+
+    def of_part(part):
+        return None if part is None else tf.type_spec_from_value(part)
+
+    def of_both(a, b):
+        return None if a is None else a.most_specific_common_supertype([b])
+
+    new = tf.nest.map_structure(of_part, element)
+    return new if spec is None else tf.nest.map_structure(of_both, spec, new)
+
+
+def _check_any(batches):
+    if not batches:
+        raise ValueError("`packed` is empty: it holds no batch.")
+
+
+def _check_batches(packed):
+    single = [s for s in tensor_specs(packed.element_spec) if s.shape.rank == 0]
+    if single:
+        raise ValueError(
+            "`packed` must come in batches: use `packed.batch(32)`. Received: "
+            f"single examples, of which a part is {single[0]}"
+        )
+
+
+def _check_strings(packed, backbone, replace):
+    """Raises where strings meet a model of numbers, or the reverse."""
+    wanted = getattr(backbone, "inputs", None)
+    if not isinstance(backbone, keras.Model) or not wanted:
+        return
+    inputs = []
+    replace(packed.element_spec, inputs.append)
+    given = {spec.dtype == tf.string for spec in tensor_specs(inputs[0])}
+    taken = {
+        keras.backend.standardize_dtype(x.dtype) == "string" for x in wanted
+    }
+    if given == {True} and taken == {False}:
+        raise ValueError(
+            "`backbone` takes numbers and `packed` holds strings: apply the "
+            "tokenizer first, `map_inputs(packed, tokenizer)`."
+        )
+    if given == {False} and taken == {True}:
+        raise ValueError(
+            "`backbone` takes strings and `packed` holds numbers: give it the "
+            "texts as they were packed, without a tokenizer."
+        )

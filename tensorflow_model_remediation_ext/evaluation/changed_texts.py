@@ -1,0 +1,221 @@
+"""What was changed in the texts of counterfactual pairs, and which flip."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import re
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tensorflow_model_remediation_ext.evaluation.flips import (
+    ExampleRow,
+    FlipReport,
+    TermReport,
+    decisions,
+)
+
+# Words with the marks and joiners of all scripts, or single other signs.
+_WORDS = re.compile(r"[\w\u0300-\u036f\u200c\u200d]+|[^\w\s]")
+
+
+class ChangedTexts:
+    """Collects, batch by batch, terms that were changed and texts that flip.
+
+    Args:
+        by_term: Whether terms are asked for, or the terms themselves.
+        text_key: Which input is the text, `None` for the only one.
+        most: How many examples to keep.
+    """
+
+    def __init__(self, by_term: bool | Iterable[str], text_key: Any, most: int):
+        if isinstance(by_term, (str, bytes)):
+            raise TypeError(
+                "`by_term` must be True, False or a list of terms. "
+                f"Received: by_term={by_term!r}"
+            )
+        terms = () if isinstance(by_term, bool) else tuple(by_term)
+        self._wanted = by_term is True or bool(terms)
+        # Longer terms win over shorter ones.
+        found = sorted((term.lower() for term in terms), key=len, reverse=True)
+        self._terms = re.compile(
+            "|".join(rf"(?<!\w){re.escape(term)}(?!\w)" for term in found)
+        )
+        self._key, self._most = text_key, most
+        self._rows: dict[str, list[int]] = {}
+        self._found: list[tuple[float, ExampleRow]] = []
+        self._seen = 0
+
+    def add(
+        self,
+        original: Any,
+        counterfactual: Any,
+        halves: tuple[np.ndarray, np.ndarray],
+        weight: np.ndarray | None,
+        threshold: float,
+    ) -> None:
+        """Takes up a batch.
+
+        Args:
+            original: Inputs of the originals.
+            counterfactual: Inputs of the counterfactuals.
+            halves: Predictions on both.
+            weight: Weights `[batch]`, or `None`.
+            threshold: Of a positive decision.
+
+        Raises:
+            TypeError: If terms are asked for and no input is text, or several
+                are.
+        """
+        start, rows = self._seen, len(halves[0])
+        self._seen += rows
+        if not self._wanted and not self._most:
+            return
+        texts = [
+            _text_of(each, self._key, self._wanted)
+            for each in (original, counterfactual)
+        ]
+        if texts[0] is None or texts[1] is None:
+            return
+        before, after = (text.reshape(rows, -1)[:, 0] for text in texts)
+        if self._wanted:
+            for row, (one, other) in enumerate(zip(before, after, strict=True)):
+                for term in self._named(
+                    changed_terms(_decoded(one), _decoded(other))
+                ):
+                    self._rows.setdefault(term, []).append(start + row)
+        if self._most:
+            self._keep(start, before, after, halves, weight, threshold)
+
+    def _named(self, changes: list[str]) -> dict[str, None]:
+        """Returns the given terms in what was removed, else all of it."""
+        named: dict[str, None] = {}
+        for change in changes:
+            given = [t for t in self._terms.findall(change) if t]
+            named |= dict.fromkeys(given or [change])
+        return named
+
+    def by_term(self, measure: Callable[..., FlipReport]) -> TermReport | None:
+        """Returns flips by term, those first that flip most.
+
+        Args:
+            measure: `flips`, to which only groups are missing.
+        """
+        if not self._wanted:
+            return None
+        masks = {}
+        for term, rows in self._rows.items():
+            masks[term] = np.zeros(self._seen, bool)
+            masks[term][rows] = True
+        # A space apart, so that a term may be called as the row of all is.
+        named = {f" {term}": mask for term, mask in masks.items()}
+        report = measure(groups=named)
+        rows = [
+            dataclasses.replace(row, group=row.group[1:])
+            for row in report.rows[1:]
+            if row.n
+        ]
+        rows.sort(key=lambda row: (-row.flip_rate.value, -row.n, row.group))
+        return TermReport(tuple(rows), report.confidence)
+
+    def examples(self) -> tuple[ExampleRow, ...]:
+        """Returns the pairs that flip furthest."""
+        return tuple(row for _, row in self._found)
+
+    def _keep(self, start, before, after, halves, weight, threshold) -> None:
+        scores = [half.reshape(len(half), -1) for half in halves]
+        decided = [decisions(score, threshold) for score in scores]
+        gaps = np.abs(scores[0] - scores[1]).mean(axis=1)
+        flipped = decided[0] != decided[1]
+        if weight is not None:
+            flipped &= weight > 0
+        for row in np.flatnonzero(flipped):
+            column = int(decided[0][row]) if scores[0].shape[1] > 1 else 0
+            found = ExampleRow(
+                pair=start + int(row),
+                original=_decoded(before[row]),
+                counterfactual=_decoded(after[row]),
+                original_score=float(scores[0][row, column]),
+                counterfactual_score=float(scores[1][row, column]),
+            )
+            self._found.append((float(gaps[row]), found))
+        self._found.sort(key=lambda each: (-each[0], each[1].pair))
+        del self._found[self._most :]
+
+
+def _text_of(inputs: Any, key: Any, required: bool) -> np.ndarray | None:
+    if key is not None:
+        return np.asarray(inputs[key])
+    texts = [
+        each
+        for each in keras.tree.flatten(inputs)
+        if (isinstance(each, tf.Tensor) and each.dtype == tf.string)
+        or (isinstance(each, np.ndarray) and each.dtype.kind in "OSTU")
+    ]
+    if len(texts) == 1:
+        return np.asarray(texts[0])
+    if not required:
+        return None
+    raise TypeError(
+        "`by_term` needs one input that is text; where there are several, name "
+        f"it in `text_key`. Received: {len(texts)} inputs that are text"
+    )
+
+
+def _decoded(text: Any) -> str:
+    if isinstance(text, bytes):
+        return text.decode(errors="backslashreplace")
+    return str(text)
+
+
+def changed_terms(original: str, counterfactual: str) -> list[str]:
+    """Returns the terms by which two texts differ, in lower case.
+
+    Args:
+        original: The text with all terms.
+        counterfactual: The text without them, or with others in their place.
+
+    Returns:
+        Each once: what was removed, `"one > other"` for what was replaced, and
+        `"> other"` for what was added.
+    """
+    texts = original.lower(), counterfactual.lower()
+    spans = [
+        [match.span() for match in _WORDS.finditer(text)] for text in texts
+    ]
+    one, other = (
+        [text[begin:end] for begin, end in found]
+        for text, found in zip(texts, spans, strict=True)
+    )
+    # Nearly all of a pair is the same: only what is between is compared.
+    start = 0
+    shortest = min(len(one), len(other))
+    while start < shortest and one[start] == other[start]:
+        start += 1
+    end = 0
+    while end < shortest - start and one[-1 - end] == other[-1 - end]:
+        end += 1
+    matcher = difflib.SequenceMatcher(
+        None,
+        one[start : len(one) - end],
+        other[start : len(other) - end],
+        autojunk=False,
+    )
+    terms: dict[str, None] = {}
+    for kind, *places in matcher.get_opcodes():
+        if kind == "equal":
+            continue
+        a, b, c, d = (start + place for place in places)
+        removed = _between(texts[0], spans[0][a:b])
+        added = _between(texts[1], spans[1][c:d])
+        terms[f"{removed} > {added}".strip() if added else removed] = None
+    return list(terms)
+
+
+def _between(text: str, spans: list[tuple[int, int]]) -> str:
+    """Returns the text from the first span to the last."""
+    return text[spans[0][0] : spans[-1][1]] if spans else ""

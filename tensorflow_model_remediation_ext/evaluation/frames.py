@@ -1,0 +1,90 @@
+"""Arrays and columns, from the containers in which users have them."""
+
+from __future__ import annotations
+
+import decimal
+import numbers
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+
+def columns_of(values: Any, name: str) -> dict[Any, Any] | None:
+    """Returns the columns of a table.
+
+    Args:
+        values: A dict of columns, a DataFrame of pandas or polars, or a Table
+            of PyArrow; or anything else.
+        name: What to call it in an error.
+
+    Returns:
+        The columns by name, or `None` if `values` is not a table.
+
+    Raises:
+        TypeError: If it is a LazyFrame, which has no values yet.
+    """
+    if isinstance(values, Mapping):
+        return dict(values)
+    if hasattr(values, "collect_schema") and not hasattr(values, "to_numpy"):
+        raise TypeError(
+            f"`{name}` must hold values: pass `{name}.collect()`. "
+            f"Received: {type(values).__name__}"
+        )
+    if hasattr(values, "column_names"):
+        return {key: values[key] for key in values.column_names}
+    if hasattr(values, "columns"):
+        return {key: values[key] for key in values.columns}
+    return None
+
+
+def to_array(values: Any, name: str) -> np.ndarray:
+    """Returns an array with the simplest dtype that holds the values.
+
+    Columns that pandas or polars keep as objects, because a value may be
+    missing or because other columns are of another type, become numbers or
+    booleans if that is what they hold. A missing number is NaN.
+
+    Args:
+        values: Anything that `numpy.asarray` takes, or a table of numbers.
+        name: What to call it in an error.
+
+    Raises:
+        TypeError: If it is a LazyFrame, or a dict.
+    """
+    if isinstance(values, Mapping):
+        raise TypeError(
+            f"`{name}` must be an array. Received: {type(values).__name__}"
+        )
+    columns = columns_of(values, name)
+    if columns is None:
+        return _settled(np.asarray(values))
+    arrays = [_settled(np.asarray(column)) for column in columns.values()]
+    if not arrays:
+        return np.empty((len(values), 0))
+    kinds = {array.dtype.kind in "biuf" for array in arrays}
+    return np.stack(arrays, axis=1, dtype=None if kinds == {True} else object)
+
+
+def _settled(array: np.ndarray) -> np.ndarray:
+    if array.dtype != object:
+        return array
+    flat = array.ravel().tolist()
+    kinds = set(map(type, flat))
+    if not kinds:
+        return array
+    if kinds <= {bool, np.bool_}:
+        return array.astype(bool)
+    if not all(map(_is_number, kinds)) or all(map(_is_missing, kinds)):
+        return array
+    found = [np.nan if _is_missing(type(x)) else float(x) for x in flat]
+    return np.array(found).reshape(array.shape)
+
+
+def _is_number(kind: type) -> bool:
+    real = (numbers.Real, np.bool_, decimal.Decimal)
+    return issubclass(kind, real) or _is_missing(kind)
+
+
+def _is_missing(kind: type) -> bool:
+    return kind is type(None) or kind.__name__ == "NAType"

@@ -1,0 +1,182 @@
+"""What `group_metrics` returns for decisions."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, ClassVar
+
+from tensorflow_model_remediation_ext.evaluation.calibration import (
+    CalibrationReport,
+)
+from tensorflow_model_remediation_ext.evaluation.class_rows import ClassReport
+from tensorflow_model_remediation_ext.evaluation.disparities import DisparityRow
+from tensorflow_model_remediation_ext.evaluation.intervals import Estimate
+from tensorflow_model_remediation_ext.evaluation.subgroups import SubgroupReport
+from tensorflow_model_remediation_ext.evaluation.tables import (
+    Headline,
+    Row,
+    Table,
+    frame,
+    text_table,
+)
+from tensorflow_model_remediation_ext.evaluation.worst import (
+    WorstRow,
+    least_well_served,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class GroupRow(Row):
+    """The figures of one group of people; NaN where it has no such row.
+
+    With several classes, areas and rates are means over the classes, each
+    against the rest, and only where the group has rows of every class.
+
+    Args:
+        group: Name of the group.
+        n: Number of rows with a positive weight.
+        effective_n: Kish's effective number of rows, `n` without weights.
+        positives: Number of rows whose label is positive; `None` with several
+            classes.
+        accuracy: Share of right decisions.
+        auc: Area under the ROC curve.
+        selection_rate: Share of positive decisions; NaN with several classes,
+            see `classes`.
+        true_positive_rate: Share of positive decisions among the positives.
+        false_positive_rate: Share of positive decisions among the negatives.
+        p_value: Of the test that scores of the group are distributed as those
+            of all others; NaN for `"overall"`. With several classes, the
+            smallest of all columns, times their number.
+    """
+
+    group: str
+    n: int
+    effective_n: float
+    positives: int | None
+    accuracy: Estimate
+    auc: Estimate
+    selection_rate: Estimate
+    true_positive_rate: Estimate
+    false_positive_rate: Estimate
+    p_value: float
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class GroupReport(Table[GroupRow]):
+    """The figures of all groups, and how far they are apart.
+
+    `report["group"]` is the row of a group, `report.disparity("metric")` that
+    of a metric.
+
+    Args:
+        rows: One `GroupRow` for all rows, `"overall"`, then one for each group.
+        confidence: Level of the intervals.
+        disparities: A `DisparityRow` for each metric.
+        worst: A `WorstRow` for each figure that can be good or bad.
+        subgroups: Areas within and between groups; `None` with several classes.
+        calibration: Calibration of all groups; `None` for logits.
+        classes: Figures of each class; `None` with two classes.
+    """
+
+    disparities: tuple[DisparityRow, ...]
+    worst: tuple[WorstRow, ...]
+    subgroups: SubgroupReport | None = None
+    calibration: CalibrationReport | None = None
+    classes: ClassReport | None = None
+
+    measures: ClassVar[str] = (
+        "Quality and decisions for each group of people, and how far the "
+        "extreme groups are apart. The p-value is of a test that a group's "
+        "scores are distributed as all others'."
+    )
+    caveat: ClassVar[str] = (
+        "Equal figures are not equal treatment, and these criteria exclude "
+        "one another where base rates differ. The difference of the extreme "
+        "groups is never negative: with small groups it is large by chance."
+    )
+    columns: ClassVar[tuple[str, ...]] = (
+        "group",
+        "n",
+        "positives",
+        "accuracy",
+        "auc",
+        "selection_rate",
+        "true_positive_rate",
+        "false_positive_rate",
+        "p_value",
+    )
+    plotted: ClassVar[dict[str, str]] = {
+        "auc": "AUC",
+        "selection_rate": "selection rate",
+        "true_positive_rate": "true positive rate",
+        "false_positive_rate": "false positive rate",
+    }
+    axis_label: ClassVar[str] = "by group"
+
+    @property
+    def least_well_served(self) -> str | None:
+        """The group that is worst by most figures, `None` if there is none."""
+        return least_well_served(self.worst)
+
+    def headlines(self) -> list[Headline]:
+        """Returns the accuracy, and how far odds and parity are from equal."""
+        return [
+            Headline("accuracy", self.rows[0].accuracy, percent=True),
+            *(
+                Headline(
+                    f"gap in {name.replace('_', ' ')}",
+                    self.disparity(name).difference,
+                )
+                for name in ("demographic_parity", "equalized_odds")
+            ),
+        ]
+
+    def remarks(self) -> list[str]:
+        """Returns which group is served worst."""
+        if self.least_well_served is None:
+            return []
+        worst = [
+            self.plotted.get(row.metric, row.metric)
+            for row in self.worst
+            if row.group == self.least_well_served
+        ]
+        n = self[self.least_well_served].n
+        return [
+            f"the group {self.least_well_served} (n = {n:,}) has the worst "
+            f"{', '.join(worst)}."
+        ]
+
+    def disparity(self, metric: str) -> DisparityRow:
+        """Returns the difference and ratio of one metric.
+
+        Raises:
+            KeyError: If there is none of that name.
+        """
+        for row in self.disparities:
+            if row.metric == metric:
+                return row
+        raise KeyError(metric)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns plain numbers: `groups`, `disparities`, `worst` and parts."""
+        return {
+            "groups": super().to_dict(),
+            "disparities": {r.metric: r.to_dict() for r in self.disparities},
+            "worst": {r.metric: r.to_dict() for r in self.worst},
+            **{name: part.to_dict() for name, part in self.parts().items()},
+        }
+
+    def disparities_to_frame(self) -> Any:
+        """Returns a pandas DataFrame of the disparities, by metric.
+
+        Raises:
+            ImportError: If pandas is missing.
+        """
+        return frame(self.disparities)
+
+    def __repr__(self) -> str:
+        disparities = text_table(
+            self.disparities,
+            ("metric", "difference", "ratio", "lowest", "highest"),
+        )
+        return f"{disparities}\n\n{super().__repr__()}"

@@ -1,0 +1,103 @@
+"""Are the scores of a group distributed as those of all others?"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tensorflow_model_remediation_ext.evaluation.intervals import (
+    effective_size,
+)
+from tensorflow_model_remediation_ext.evaluation.tables import extra
+
+# Rows times groups times permutations that take about a second.
+_PERMUTED = 3 * 10**7
+_AT_ONCE = 10**6
+_ROUNDING = 1e-9
+
+
+def p_values(
+    scores: np.ndarray,
+    weights: np.ndarray,
+    members: np.ndarray,
+    others: np.ndarray,
+    n_permutations: int,
+    rng: np.random.Generator,
+) -> np.ndarray:
+    """Tests the scores of each group against those of all others.
+
+    The statistic is that of Kolmogorov and Smirnov. Where there are few enough
+    rows its permutations make the test exact, for scores with ties and for
+    weights too; all groups share them. Otherwise p-values are those of its
+    limit distribution for effective numbers of rows, which errs to the large
+    side where scores have ties.
+
+    Args:
+        scores: Scores, `[n]`.
+        weights: Non-negative weights, `[n]`.
+        members: Boolean memberships, `[n, groups]`.
+        others: What each group is compared with, boolean `[n, groups]`.
+        n_permutations: Number of permutations.
+        rng: Their source.
+
+    Returns:
+        P-values, `[groups]`; NaN where either side has fewer than two rows.
+
+    References:
+        Phipson and Smyth 2010, "Permutation p-values should never be zero";
+        Monahan 2011, "Numerical Methods of Statistics", section 12.6, for
+        weights.
+    """
+    order = np.argsort(scores, kind="stable")
+    order = order[weights[order] > 0]
+    ranked = scores[order]
+    # Only at the last of equal scores is the distribution function known.
+    last = np.flatnonzero(np.r_[ranked[1:] != ranked[:-1], ranked.size > 0])
+    weights, sides = weights[order], (members[order], others[order])
+    result = np.full(members.shape[1], np.nan)
+    enough = np.all([side.sum(axis=0) >= 2 for side in sides], axis=0)
+    if not enough.any():
+        return result
+    one, other = (side[:, enough] for side in sides)
+    # One at a time, since for many rows all do not fit into memory.
+    found = np.array(
+        [
+            _distances(weights, one[:, [k]], other[:, [k]], last)[0]
+            for k in range(one.shape[1])
+        ]
+    )
+    if one.size * n_permutations > _PERMUTED:
+        result[enough] = _limit_p_values(found, weights, one, other)
+        return result
+    n = len(weights)
+    exceeded = np.zeros(len(found))
+    at_once = max(1, _AT_ONCE // one.size)
+    for start in range(0, n_permutations, at_once):
+        size = min(at_once, n_permutations - start)
+        rows = rng.permuted(np.tile(np.arange(n), (size, 1)), axis=1)
+        drawn = _distances(weights, one[rows], other[rows], last)
+        exceeded += (drawn >= found - _ROUNDING).sum(axis=0)
+    result[enough] = (1 + exceeded) / (1 + n_permutations)
+    return result
+
+
+def _distances(
+    weights: np.ndarray, one: np.ndarray, other: np.ndarray, last: np.ndarray
+) -> np.ndarray:
+    """Returns largest distances of distribution functions, `[..., groups]`."""
+    apart: np.ndarray | float = 0.0
+    for side, sign in ((one, 1), (other, -1)):
+        sums = np.cumsum(side * weights[:, None], axis=-2)
+        apart = apart + sign * sums[..., last, :] / sums[..., -1:, :]
+    return np.abs(apart).max(axis=-2)
+
+
+def _limit_p_values(found, weights, one, other) -> np.ndarray:
+    stats = extra("scipy.stats", "A test of groups")
+    sizes = np.array(
+        [
+            [effective_size(weights[column]) for column in side.T]
+            for side in (one, other)
+        ]
+    )
+    scale = np.sqrt(sizes.prod(axis=0) / sizes.sum(axis=0))
+    return stats.kstwobign.sf(scale * found)

@@ -1,0 +1,158 @@
+"""Judges of what readers found: rows are counted once, groups together."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tensorflow_model_remediation_ext.evaluation.intervals import (
+    UNKNOWN,
+    Estimate,
+    normal_quantile,
+    wilson_interval,
+)
+from tensorflow_model_remediation_ext.evaluation.performance import (
+    area_estimate,
+    ordered_share,
+)
+
+_BLOCK = 100
+
+
+class Judge:
+    """Collects readers' scores over splits, and estimates how right they are.
+
+    Args:
+        classes: `[n]` true class ids of all rows.
+        groups: `[n]` ids of what belongs together, or `None`.
+        confidence: Level of the intervals.
+    """
+
+    def __init__(
+        self,
+        classes: np.ndarray,
+        groups: np.ndarray | None,
+        confidence: float,
+    ):
+        self.classes, self.num_classes = classes, int(classes.max()) + 1
+        self._units = np.arange(len(classes)) if groups is None else groups
+        self._grouped, self._confidence = groups is not None, confidence
+        self._right: dict[object, list] = {}
+        self._areas: dict[object, list] = {}
+
+    def add(self, reader: object, rows: np.ndarray, scores: np.ndarray) -> None:
+        """Adds a split: `[m]` judged rows and their `[m, classes]` scores."""
+        z = self.classes[rows]
+        self._right.setdefault(reader, []).append(
+            (rows, scores.argmax(axis=1) == z)
+        )
+        found = [
+            ordered_share(z == k, scores[:, k])
+            for k in ([1] if scores.shape[1] == 2 else range(scores.shape[1]))
+            if 0 < np.count_nonzero(z == k) < len(z)
+        ]
+        if found:
+            areas, influence = zip(*found, strict=True)
+            # The only row of a class tells no spread.
+            influence = np.nan_to_num(influence).mean(axis=0)
+            self._areas.setdefault(reader, []).append(
+                (rows, float(np.mean(areas)), influence)
+            )
+
+    def judged(self, reader: object) -> int:
+        """Returns how many different rows judged a reader."""
+        return len(
+            np.unique(np.concatenate([r for r, _ in self._right[reader]]))
+        )
+
+    def accuracy(self, reader: object) -> Estimate:
+        """Returns the share of rows read rightly; unknown without scores."""
+        if reader not in self._right:
+            return UNKNOWN
+        rows, right = map(
+            np.concatenate, zip(*self._right[reader], strict=True)
+        )
+        rate = float(right.mean())
+        variance, units = self._variance(rows, (right - rate) / len(rows))
+        # Where all are right, or all wrong, nothing tells how far the rows of
+        # a group go together; suppose they do entirely.
+        n = min(
+            rate * (1 - rate) / variance if variance else units,
+            len(np.unique(rows)),
+        )
+        low, high = wilson_interval(min(rate * n, n), n, self._confidence)
+        return Estimate(rate, float(low), float(high))
+
+    def auc(self, reader: object) -> Estimate:
+        """Returns the mean area over classes and splits."""
+        if reader not in self._areas:
+            return UNKNOWN
+        rows, areas, influence = zip(*self._areas[reader], strict=True)
+        rows = np.concatenate(rows)
+        variance, _ = self._variance(
+            rows, np.concatenate(influence) / len(areas)
+        )
+        # The scarcest class, counted in what is independent, and the rest.
+        pairs = np.unique([self.classes[rows], self._units[rows]], axis=1)
+        m = int(np.bincount(pairs[0], minlength=self.num_classes).min())
+        return area_estimate(
+            float(np.mean(areas)),
+            variance,
+            max(m, 1),
+            pairs.shape[1] - max(m, 1),
+            self._confidence,
+        )
+
+    def _variance(self, rows, influence) -> tuple[float, int]:
+        """Returns the variance of a sum, and its number of units."""
+        units, place = np.unique(self._units[rows], return_inverse=True)
+        sums = np.bincount(place, influence)
+        variance = float(sums @ sums)
+        if self._grouped and len(units) > 1:
+            variance *= len(units) / (len(units) - 1)
+        return variance, len(units)
+
+
+def similarity_kept(before: np.ndarray, after: np.ndarray) -> list[float]:
+    """Returns Spearman's correlation of rows' cosine similarities.
+
+    Args:
+        before: `[n, d]` rows.
+        after: `[n, e]` the same rows after erasure.
+
+    Returns:
+        A correlation for each block of a hundred rows, or of all where there
+        are fewer.
+    """
+    blocks = max(len(before) // _BLOCK, 1)
+    kept = []
+    for rows in np.array_split(np.arange(len(before)), blocks)[:10]:
+        ranks = [_ranks(_similarities(x[rows])) for x in (before, after)]
+        if min(map(np.std, ranks)) > 0:
+            kept.append(float(np.corrcoef(*ranks)[0, 1]))
+        else:
+            kept.append(0.0)
+    return kept
+
+
+def mean_of_blocks(values: list[float], confidence: float) -> Estimate:
+    """Returns a mean with its normal interval, none for a single value."""
+    mean = float(np.mean(values))
+    if len(values) < 2:
+        return Estimate(mean, float("nan"), float("nan"))
+    half = normal_quantile(confidence) * np.std(values, ddof=1)
+    half = float(half / np.sqrt(len(values)))
+    return Estimate(mean, mean - half, mean + half)
+
+
+def _similarities(x):
+    """Cosines of all pairs of rows."""
+    norms = np.linalg.norm(x, axis=1, keepdims=True)
+    x = x / np.where(norms > 0, norms, 1.0)
+    return (x @ x.T)[np.triu_indices(len(x), 1)]
+
+
+def _ranks(values):
+    _, place, counts = np.unique(
+        values, return_inverse=True, return_counts=True
+    )
+    return (np.cumsum(counts) - (counts - 1) / 2)[place]

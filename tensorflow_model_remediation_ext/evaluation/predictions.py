@@ -1,0 +1,165 @@
+"""Labels and predictions, as `group_metrics` takes them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tensorflow_model_remediation_ext.evaluation.checks import (
+    finite_numbers,
+    require_probabilities,
+)
+from tensorflow_model_remediation_ext.evaluation.groups import read_labels
+from tensorflow_model_remediation_ext.evaluation.performance import (
+    labels_and_scores,
+)
+
+# What probabilities in half precision may lack of one.
+_ROUNDING = 5e-3
+
+
+class ClassScores(NamedTuple):
+    """Scores of classes, and what was decided.
+
+    Attributes:
+        names: Names of the classes.
+        true: The class of each row, `[n]`.
+        decided: The class that was decided for, `[n]`.
+        columns: Scores of the classes, `[n, classes]`.
+        probabilities: Whether these are probabilities.
+    """
+
+    names: list[Any]
+    true: np.ndarray
+    decided: np.ndarray
+    columns: np.ndarray
+    probabilities: bool
+
+    def rows(self, kept: np.ndarray) -> ClassScores:
+        """Returns some of the rows."""
+        return self._replace(
+            true=self.true[kept],
+            decided=self.decided[kept],
+            columns=self.columns[kept],
+        )
+
+    def certainty(self) -> tuple[np.ndarray, np.ndarray]:
+        """Returns what happened, `[n]`, and how probable it was said to be.
+
+        That is the positive class of two, and the right decision of several.
+        """
+        if len(self.names) == 2:
+            return self.true == 1, self.columns[:, 1]
+        return self.true == self.decided, self.columns.max(axis=1)
+
+
+def read_class_scores(
+    y_true: Any, y_pred: Any, classes: Sequence[Any] | None, threshold: float
+) -> ClassScores:
+    """Reads labels and scores of two or more classes.
+
+    Raises:
+        ValueError: If lengths differ, there are no rows, a label is not one of
+            the classes, or scores are not finite or not probabilities where
+            they must be.
+    """
+    scores = finite_numbers(y_pred, "y_pred")
+    probabilities = 0 < threshold < 1
+    if scores.ndim < 2 or scores.shape[1:] == (1,):
+        if classes is not None:
+            y_true = _codes(y_true, [*classes], 2)
+        positive, column = labels_and_scores(y_true, scores, "y_true", "y_pred")
+        require_probabilities(column, "y_pred", threshold)
+        names = [0, 1] if classes is None else [*classes]
+        columns = np.stack([-column, column], axis=1)
+        return ClassScores(
+            names,
+            positive.astype(int),
+            (column > threshold).astype(int),
+            columns,
+            probabilities,
+        )
+    if scores.ndim != 2 or not scores.size:
+        raise ValueError(
+            "`y_pred` must have shape [n], [n, 1] or [n, classes], and at "
+            f"least one row. Received: shape={scores.shape}"
+        )
+    count = scores.shape[1]
+    names = [*range(count)] if classes is None else [*classes]
+    true = _codes(y_true, names, count)
+    if len(true) != len(scores):
+        raise ValueError(
+            "`y_true` and `y_pred` must be equally long. "
+            f"Received: {len(true)} and {len(scores)} rows"
+        )
+    if probabilities:
+        require_probabilities(scores, "y_pred", threshold)
+        sums = scores.sum(axis=1)
+        wrong = np.flatnonzero(np.abs(sums - 1) > _ROUNDING)
+        if len(wrong):
+            raise ValueError(
+                "`y_pred` must be probabilities that sum to one in each row; "
+                "give `threshold=0.0` for logits. "
+                f"Received: {sums[wrong[0]]:g} in row {wrong[0]}"
+            )
+    if count == 2:
+        column = scores[:, 1] if probabilities else scores[:, 1] - scores[:, 0]
+        decided = (column > threshold).astype(int)
+        scores = np.stack([-column, column], axis=1)
+    elif threshold not in (0, 0.5):
+        raise ValueError(
+            "`threshold` must be 0.5 for probabilities or 0.0 for logits of "
+            "several classes, of which the largest is the decision. "
+            f"Received: threshold={threshold}"
+        )
+    else:
+        decided = scores.argmax(axis=1)
+    return ClassScores(names, true, decided, scores, probabilities)
+
+
+def _codes(y_true: Any, names: list[Any], count: int) -> np.ndarray:
+    """Returns the place of each row's label among the names."""
+    if len(names) != count or len(set(names)) < count:
+        raise ValueError(
+            f"`classes` must name the {count} classes of `y_pred`, each once. "
+            f"Received: classes={names}"
+        )
+    given = np.asarray(y_true, dtype=object)
+    values, rows = read_labels(y_true, "y_true", len(given))
+    place = {name: k for k, name in enumerate(names)}
+    for value in values:
+        if value not in place:
+            raise ValueError(
+                "`y_true` must hold classes that `y_pred` has a column for, "
+                f"{names}. Received: {value!r}"
+            )
+    return np.array([place[value] for value in values], int)[rows]
+
+
+def read_amounts(y_true: Any, y_pred: Any) -> np.ndarray:
+    """Returns predictions minus truths, `[n]`.
+
+    Raises:
+        ValueError: If lengths differ, there are no rows, or an amount is not a
+            finite number.
+    """
+    amounts = []
+    for values, name in ((y_true, "y_true"), (y_pred, "y_pred")):
+        array = finite_numbers(values, name)
+        if array.ndim == 2 and array.shape[1] == 1:
+            array = array[:, 0]
+        if array.ndim != 1 or not len(array):
+            raise ValueError(
+                f"`{name}` must have shape [n] or [n, 1], and at least one "
+                f"row. Received: shape={array.shape}"
+            )
+        amounts.append(array)
+    true, predicted = amounts
+    if len(true) != len(predicted):
+        raise ValueError(
+            "`y_true` and `y_pred` must be equally long. "
+            f"Received: {len(true)} and {len(predicted)} rows"
+        )
+    return predicted - true

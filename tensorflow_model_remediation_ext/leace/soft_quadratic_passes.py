@@ -1,0 +1,344 @@
+"""The passes over the data that fit a `SoftQuadraticEraser`.
+
+Everything is in units of the features' standard deviations, so that none
+counts for more because its unit is smaller. Matrices act on columns, as in
+papers; what the eraser holds acts on rows.
+"""
+
+import dataclasses
+import warnings
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from tensorflow_model_remediation_ext.common.progress import progress_bar
+from tensorflow_model_remediation_ext.leace import (
+    arrays,
+    fitting,
+    labels,
+    leftovers,
+    logistic,
+    mixtures,
+    optimal_transport,
+)
+from tensorflow_model_remediation_ext.leace.moments import Moments
+from tensorflow_model_remediation_ext.leace.projections import projections
+from tensorflow_model_remediation_ext.leace.shrinkage import (
+    optimal_linear_shrinkage,
+)
+from tensorflow_model_remediation_ext.leace.sums import spans
+
+# How often the data are read: for means and covariances, for each step of the
+# regression, for the statistics of the classes, and for the last LEACE.
+PASSES = logistic.STEPS + 3
+# Variance that each class is given in addition, as a share of the mean one, so
+# that what hardly varies is not blown up.
+_FLOOR = 0.01
+# A correlation that is rounding error, and none to erase.
+_NOTHING = 1e-11
+
+
+@dataclasses.dataclass(frozen=True)
+class Sizes:
+    """What a fit is of.
+
+    Args:
+        x_dim: Number of features.
+        num_classes: Number of classes.
+        preserve_dim: Columns or classes of the task to preserve.
+    """
+
+    x_dim: int
+    num_classes: int
+    preserve_dim: int
+
+
+class Rows(NamedTuple):
+    """A batch as arrays: `[n, d]`, `[n]` ids, `[n, m]` or `None`, `[n]`."""
+
+    x: np.ndarray
+    z: np.ndarray
+    preserve: np.ndarray | None
+    weight: np.ndarray
+
+
+class Passes:
+    """Reads a dataset again and again, and sees that it stays the same.
+
+    Args:
+        dataset: Batches of `(x, z)` or `(x, z, sample_weight)`.
+        sizes: What to expect in them.
+        verbose: As in `keras.Model.fit`.
+    """
+
+    def __init__(self, dataset: Iterable[Any], sizes: Sizes, verbose: Any):
+        self._dataset, self._sizes = dataset, sizes
+        self._bar = progress_bar(PASSES, verbose, "pass")
+        self._first: tuple | None = None
+
+    def read(self) -> Iterator[tuple[Rows, np.ndarray]]:
+        """Yields the batches of a pass, and the folds of their rows.
+
+        Raises:
+            ValueError: If a batch is not as it should be, or at the end if the
+                rows were not those of the first pass.
+        """
+        total, count = 0, 0
+        for x, z, weight in fitting.batches(self._dataset, 0):
+            rows = self._rows(x, z, weight)
+            fold, mark = logistic.folds(rows.x)
+            total, count = (total + mark) % 2**64, count + len(fold)
+            yield rows, fold
+        if self._first is None:
+            self._first = total, count
+        elif self._first != (total, count):
+            raise ValueError(
+                f"`dataset` must yield the same rows each of {PASSES} times "
+                "that it is read, in any order: no random changes to them, and "
+                "no remainder dropped after shuffling. Received: "
+                f"{self._first[1]} rows at first, then {count}, or other ones"
+            )
+        self._bar.add(1)
+
+    def _rows(self, x, z, weight) -> Rows:
+        sizes, preserve = self._sizes, None
+        if sizes.preserve_dim:
+            if not isinstance(z, tuple) or len(z) != 2:
+                raise ValueError(
+                    "`dataset` must yield (x, (z, preserve)) where "
+                    "preserve_dim is positive."
+                )
+            z, preserve = z
+        elif isinstance(z, tuple):
+            raise ValueError(
+                "`z` must be an array, or preserve_dim positive. Received: "
+                "z of type tuple"
+            )
+        x = arrays.features(x, sizes.x_dim, least_rank=2)
+        leading = x.shape[:-1]
+        ids, check = labels.class_ids("z", z, leading, sizes.num_classes)
+        with arrays.require(check):
+            ids = ids.numpy()
+        if preserve is not None:
+            m = sizes.preserve_dim
+            preserve = labels.columns_or_ids(
+                "preserve", preserve, m, leading, tf.float64
+            )
+            if preserve.dtype == tf.int64:
+                with arrays.require(labels.in_range("preserve", preserve, m)):
+                    preserve = tf.one_hot(preserve, m, dtype=tf.float64)
+            preserve = preserve.numpy()
+        x = tf.reshape(tf.cast(x, arrays.working_dtype(x)), [-1, sizes.x_dim])
+        if weight is None:
+            weight = np.ones(len(ids))
+        else:
+            weight = labels.weights(weight, leading, tf.float64).numpy()
+        # A row of weight zero is left out, whatever it holds.
+        kept = weight != 0
+        if preserve is not None:
+            preserve = preserve[kept]
+        return Rows(x.numpy()[kept], ids[kept], preserve, weight[kept])
+
+
+class Transport(NamedTuple):
+    """What the passes find, in the units of `x`.
+
+    Attributes:
+        mean_x: `[d]`.
+        kernel: `[d, k]` of the regression of the centered rows.
+        bias: `[k]` of it.
+        maps: `[k, d, d]`, see `SoftQuadraticEraser`.
+        offsets: `[k, d]`.
+        scale: `[d]` standard deviations.
+        class_means: `[k, d]`, weighted by predicted probabilities.
+        class_sigmas: `[k, d, d]`, likewise, in units of `scale`, shrunk.
+    """
+
+    mean_x: np.ndarray
+    kernel: np.ndarray
+    bias: np.ndarray
+    maps: np.ndarray
+    offsets: np.ndarray
+    scale: np.ndarray
+    class_means: np.ndarray
+    class_sigmas: np.ndarray
+
+
+def fit_transport(
+    data: Passes,
+    sizes: Sizes,
+    shrinkage: float,
+    regularization: float,
+    max_rank: int | None,
+) -> Transport:
+    """Reads the data `PASSES` times, see `SoftQuadraticFitter`."""
+    k = sizes.num_classes
+    total = _linear_moments(data.read(), sizes, lambda x: x)
+    shares = _shares(total, k)
+    n, mean = total.n, total.mean_x
+    scale = np.sqrt(total.squares_x / n)
+    inverse = np.divide(1.0, scale, where=scale > 0, out=np.zeros_like(scale))
+    sigma, cross_z, cross_y = _standard(total, inverse, k)
+    first = _remove(sigma, cross_z, cross_y, n)
+
+    models = logistic.LogisticModels(
+        mean, scale, total.scatter_xx / n, n, k, regularization
+    )
+    for _ in range(logistic.STEPS):
+        for rows, fold in data.read():
+            models.add(rows.x, rows.z, rows.weight, fold)
+        models.step()
+
+    means, sigmas = _class_statistics(data.read(), models, sizes, inverse)
+    erased = [first @ s @ first.T for s in sigmas]
+    maps = _barycenter_maps(
+        _shrink(np.stack(erased), shares, shrinkage), shares, max_rank
+    )
+    centers = ((means - mean) * inverse) @ first.T
+    # Of the centered, standardized columns: A_c P, and -A_c times the center.
+    linear = np.stack([a @ first for a in maps])
+    offsets = -np.einsum("kij,kj->ki", maps, centers)
+
+    routed = _in_units(linear, offsets, scale, inverse)
+    after = _linear_moments(data.read(), sizes, _Erasing(mean, models, *routed))
+    sigma, now_z, now_y = _standard(after, inverse, k)
+    last = _remove(sigma, now_z, now_y, n)
+    if now_y is not None:
+        last = _restore(last, sigma, now_y, cross_y)
+    # Whatever the mean of the outputs was, it is that of `x` in the end.
+    moved = (mean - after.mean_x) * inverse
+    maps, offsets = _in_units(
+        np.stack([last @ each for each in linear]),
+        (offsets + moved) @ last.T,
+        scale,
+        inverse,
+    )
+    return Transport(
+        mean,
+        models.kernel,
+        models.bias,
+        maps,
+        offsets,
+        scale,
+        means,
+        _shrink(sigmas, shares, shrinkage),
+    )
+
+
+class _Erasing:
+    """What the eraser does before its last LEACE, to a batch."""
+
+    def __init__(self, mean, models, maps, offsets):
+        self._prediction = mean, models.kernel, models.bias
+        self._mixture = maps, offsets
+
+    def __call__(self, x):
+        rows = tf.constant(x)
+        p, delta = mixtures.predict(rows, *self._prediction)
+        return (rows + mixtures.mix(p, delta, *self._mixture)).numpy()
+
+
+def _linear_moments(batches, sizes, function) -> Moments:
+    """Moments of `function(x)` with all classes but the last, and the task."""
+    k = sizes.num_classes
+    moments = Moments(sizes.x_dim, k - 1 + sizes.preserve_dim)
+    for rows, _ in batches:
+        # All columns together would have a direction of rounding errors.
+        columns = np.eye(k)[rows.z][:, :-1]
+        if rows.preserve is not None:
+            columns = np.concatenate([columns, rows.preserve], axis=1)
+        moments.update(function(rows.x), columns, rows.weight)
+    return moments
+
+
+def _shares(total, k):
+    """Shares of the classes, checked to be of two rows or more."""
+    shares = np.append(total.mean_z[: k - 1], 0.0)
+    shares[-1] = 1 - shares.sum()
+    missing = np.flatnonzero(~fitting.enough_samples(shares * total.n))
+    if missing.size:
+        raise ValueError(
+            "Every class needs at least two samples. Received: classes "
+            f"{missing.tolist()} of weights "
+            f"{(shares * total.n)[missing].round(6).tolist()}"
+        )
+    return shares
+
+
+def _standard(moments, inverse, k):
+    """Covariances of `x`, with classes, and with the task or `None`."""
+    sigma = moments.scatter_xx / moments.n * inverse * inverse[:, None]
+    cross = moments.scatter_xz / moments.n * inverse[:, None]
+    task = cross[:, k - 1 :] if cross.shape[1] > k - 1 else None
+    return sigma, cross[:, : k - 1], task
+
+
+def _remove(sigma, cross_z, cross_y, n):
+    """LEACE's matrix, or SPLINCE's."""
+    shrunk = optimal_linear_shrinkage(sigma, n)
+    strips = [shrunk[i:j, i:] for i, j in spans(len(shrunk))]
+    left, right, shared = projections(strips, cross_z, cross_y, _NOTHING)
+    for leftover in leftovers.task_lost(shared):
+        warnings.warn(leftover.text, stacklevel=5)
+    return np.eye(len(sigma)) - left @ right
+
+
+def _restore(last, sigma, now_y, wanted):
+    """Also gives back the covariance with the task that transport moved.
+
+    What `last` leaves has no covariance with the concept, so that nothing that
+    is linear in it has any.
+    """
+    kept = last @ now_y
+    weighted = np.linalg.solve(
+        sigma + 1e-6 * np.trace(sigma) / len(sigma) * np.eye(len(sigma)), kept
+    )
+    inner = np.linalg.pinv(kept.T @ weighted, rcond=1e-6, hermitian=True)
+    return last + (wanted - kept) @ inner @ weighted.T @ last
+
+
+def _class_statistics(batches, models, sizes, inverse):
+    """Means, and covariances in standard units, by predicted class."""
+    classes = [Moments(sizes.x_dim) for _ in range(sizes.num_classes)]
+    for rows, fold in batches:
+        p = models.held_out(rows.x, fold) * rows.weight[:, None]
+        for moments, weight in zip(classes, p.T, strict=True):
+            moments.update(rows.x, sample_weight=weight)
+    means = np.stack([moments.mean_x for moments in classes])
+    sigmas = np.stack([m.scatter_xx / m.n for m in classes])
+    return means, sigmas * inverse * inverse[:, None]
+
+
+def _shrink(sigmas, shares, shrinkage):
+    pooled = np.tensordot(shares, sigmas, 1)
+    floor = _FLOOR * np.trace(pooled) / len(pooled)
+    shrunk = (1 - shrinkage) * sigmas + shrinkage * pooled
+    return shrunk + floor * np.eye(len(pooled))
+
+
+def _barycenter_maps(sigmas, shares, max_rank):
+    """Maps to the barycenter, the identity in all but `max_rank` directions."""
+    if max_rank is None or max_rank >= len(sigmas[0]):
+        return optimal_transport.barycenter_maps(sigmas, shares)[1]
+    factor = np.linalg.cholesky(np.tensordot(shares, sigmas, 1))
+    inverse = np.linalg.inv(factor)
+    white = inverse @ sigmas @ inverse.T
+    differences = white - np.eye(len(factor))
+    spread = np.tensordot(shares, differences @ differences, 1)
+    basis = np.linalg.eigh(spread)[1][:, len(factor) - max_rank :]
+    identity = np.eye(len(factor))
+    if not max_rank:
+        return np.stack([identity] * len(sigmas))
+    inner = optimal_transport.barycenter_maps(basis.T @ white @ basis, shares)[
+        1
+    ]
+    inner = inner - np.eye(max_rank)
+    return identity + (factor @ basis) @ inner @ (basis.T @ inverse)
+
+
+def _in_units(linear, offsets, scale, inverse):
+    """Maps and offsets for rows, of what is added to `x`."""
+    change = (linear - np.eye(len(scale))) * inverse * scale[:, None]
+    return np.swapaxes(change, 1, 2), offsets * scale

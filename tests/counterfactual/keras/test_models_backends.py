@@ -1,0 +1,193 @@
+"""Masks, noise and old files: the same for CounterfactualModel everywhere.
+
+`test_models_processes.py` runs these tests on the other backends too, in its
+process for each.
+"""
+
+import json
+import pathlib
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tensorflow_model_remediation_ext.counterfactual.keras import (
+    CounterfactualModel,
+    CounterfactualPackedInputs,
+    metrics,
+)
+from tensorflow_model_remediation_ext.counterfactual.losses import (
+    PairwiseMSELoss,
+)
+
+OLD = pathlib.Path(__file__).parents[2] / "data" / "v0.1.0"
+ROWS = 8
+RNG = np.random.default_rng(0)
+FIT = {"verbose": 0, "shuffle": False}
+
+
+def pack(original, pairs):
+    return tf.data.Dataset.from_tensors(
+        CounterfactualPackedInputs(original, pairs)
+    )
+
+
+@keras.saving.register_keras_serializable("test_models_backends")
+def double(x):
+    return 2.0 * x
+
+
+def test_masks():
+    """Positions masked in one half count neither in the loss nor in metrics."""
+    steps = 5
+    x = RNG.integers(1, 9, (ROWS, steps))
+    other = RNG.integers(1, 9, (ROWS, steps))
+    x[::2, 3:] = other[:3, 4:] = 0
+    y = (x[..., None] > 4).astype("float32")
+    weight = RNG.uniform(0.5, 2, ROWS).astype("float32")
+    inputs = keras.Input((steps,), dtype="int32")
+    hidden = keras.layers.Embedding(9, 3, mask_zero=True)(inputs)
+    hidden = keras.layers.LSTM(3, return_sequences=True)(hidden)
+    outputs = keras.layers.Dense(1, "sigmoid", kernel_initializer="ones")
+    wrapped = keras.Model(inputs, outputs(hidden))
+    a, b = (
+        keras.ops.convert_to_numpy(wrapped(half))[..., 0] for half in (x, other)
+    )
+    both = (x != 0) & (other != 0)
+    assert 0.3 < both.mean() < 0.9
+    w = np.broadcast_to(weight[:, None], both.shape)[both]
+    gaps = np.abs(a - b)[both]
+    for loss, expected in (
+        (None, gaps**2),
+        (PairwiseMSELoss(transform=double), 4 * gaps**2),
+        (keras.losses.MeanAbsoluteError(), gaps),
+        (PairwiseMSELoss(reduction="sum"), gaps**2 * len(gaps)),
+    ):
+        model = CounterfactualModel(wrapped, loss)
+        model.compile(
+            "sgd",
+            "binary_crossentropy",
+            counterfactual_metrics=[
+                metrics.CounterfactualGap(),
+                metrics.FlipRate(float(np.median(a))),
+                metrics.FlipCount(float(np.median(a)), name="count"),
+            ],
+        )
+        data = pack((x, y), (x, other, weight))
+        logs = model.evaluate(data, return_dict=True, verbose=0)
+        found = logs["counterfactual_loss"]
+        np.testing.assert_allclose(found, np.mean(expected * w), rtol=1e-4)
+        np.testing.assert_allclose(
+            logs["counterfactual_gap"], np.average(gaps, weights=w), rtol=1e-4
+        )
+        flips = ((a > np.median(a)) != (b > np.median(a)))[both]
+        np.testing.assert_allclose(
+            [logs["flip_rate"], logs["count"]],
+            [np.average(flips, weights=w), np.sum(flips * w)],
+            rtol=1e-4,
+        )
+
+
+class Unseeded(keras.layers.Layer):
+    """Drops with Keras' global seed generator, which JAX cannot trace."""
+
+    def call(self, inputs, training=None):
+        if training and keras.backend.backend() != "jax":
+            return keras.random.dropout(inputs, 0.3)
+        return inputs
+
+
+def noisy_model():
+    inputs = keras.Input((2, 3))
+    noise = {"dropout": 0.3, "recurrent_dropout": 0.3, "unroll": True}
+    hidden = keras.layers.LSTM(3, return_sequences=True, **noise)(inputs)
+    hidden = keras.layers.GRU(3, return_sequences=True, **noise)(hidden)
+    attention = keras.layers.MultiHeadAttention(1, 3, dropout=0.3)
+    hidden = hidden + attention(hidden, hidden)
+    hidden = keras.layers.BatchNormalization()(hidden)
+    hidden = keras.layers.GaussianNoise(0.3)(hidden)
+    hidden = Unseeded()(keras.layers.Dropout(0.5)(hidden))
+    outputs = keras.layers.Dense(1, "sigmoid")(hidden[:, -1])
+    return keras.Model(inputs, outputs)
+
+
+def test_noise():
+    """Halves see the same noise, and weight 0 leaves training as it was."""
+    x = RNG.normal(size=(ROWS, 2, 3)).astype("float32")
+    y = RNG.integers(0, 2, (ROWS, 1)).astype("float32")
+
+    def train(make, data):
+        keras.utils.set_random_seed(1)
+        model = make(noisy_model())
+        model.compile(
+            keras.optimizers.SGD(0.5), "binary_crossentropy", metrics=["mse"]
+        )
+        keras.utils.set_random_seed(2)
+        logs = model.fit(data, epochs=2, **FIT).history
+        return model.get_weights(), logs
+
+    alone, plain = train(lambda m: m, tf.data.Dataset.from_tensors((x, y)))
+    same = pack((x, y), (x, x, np.ones(ROWS, "float32")))
+    wrapped, logs = train(lambda m: CounterfactualModel(m, None, 0.0), same)
+    assert logs["counterfactual_loss"] == [0.0, 0.0]
+    np.testing.assert_allclose(logs["original_loss"], plain["loss"], rtol=1e-6)
+    for a, b in zip(wrapped, alone, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+    assert np.ptp(plain["loss"]) > 1e-3
+
+
+def test_version_0_1_0():
+    """A model, its weights and its optimizer's state, saved by 0.1.0."""
+    expected = json.loads((OLD / "counterfactual_model.json").read_text())
+    x = (np.arange(24).reshape(8, 3) % 7 / 3 - 1).astype("float32")
+    y = (x[:, :1] > 0).astype("float32")
+    other = x * np.array([-1, 1, 1], "float32")
+    data = tf.data.Dataset.from_tensor_slices(
+        CounterfactualPackedInputs(
+            (x, y), (x, other, np.linspace(0.5, 2, 8, dtype="float32"))
+        )
+    ).batch(4)
+
+    def agrees(model, figures, rtol=1e-4):
+        logs = model.evaluate(data, return_dict=True, verbose=0)
+        assert set(logs) == set(figures["logs"])
+        for name, value in figures["logs"].items():
+            np.testing.assert_allclose(
+                logs[name], value, rtol=rtol, atol=1e-6, err_msg=name
+            )
+        np.testing.assert_allclose(
+            model.predict(x, verbose=0)[:, 0], figures["predictions"], rtol=rtol
+        )
+
+    model = keras.models.load_model(OLD / "counterfactual_model.keras")
+    agrees(model, expected["saved"])
+    model.fit(data, **FIT)
+    agrees(model, expected["trained_on"])
+    model.load_weights(OLD / "counterfactual_model.weights.h5")
+    agrees(model, expected["saved"])
+
+
+class Masked(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.lstm = keras.layers.LSTM(2)
+
+    def call(self, inputs, mask=None):
+        return self.lstm(inputs, mask=mask)
+
+    def compute_mask(self, inputs, previous_mask):
+        return None
+
+
+def test_masks_are_passed_on():
+    """`model(x, mask=...)` is the wrapped model's."""
+    wrapped = Masked()
+    x = RNG.normal(size=(ROWS, 4, 3)).astype("float32")
+    mask = np.arange(4) < np.array([[4], [2]] * (ROWS // 2))
+    x, again = map(keras.ops.convert_to_tensor, (x, x.copy()))
+    numpy = keras.ops.convert_to_numpy
+    without = numpy(wrapped(again))
+    found = numpy(CounterfactualModel(wrapped)(x, mask=mask))
+    np.testing.assert_allclose(found, numpy(wrapped(x, mask=mask)), rtol=1e-6)
+    assert np.abs(found - without)[1::2].min() > 1e-5
+    np.testing.assert_allclose(found[::2], without[::2], rtol=1e-5)

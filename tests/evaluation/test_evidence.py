@@ -1,0 +1,97 @@
+import json
+
+import numpy as np
+import pytest
+
+from tensorflow_model_remediation_ext.evaluation import (
+    Estimate,
+    Evidence,
+    Report,
+    flips,
+)
+from tensorflow_model_remediation_ext.evaluation.evidence import as_table
+
+
+class Described:
+    """What another technique might return; it derives from nothing."""
+
+    measures = "How many pairs there are."
+    caveat = "Nothing on models."
+
+    def to_dict(self):
+        return {
+            "gay": {
+                "pairs": 12,
+                "rate": 0.2,
+                "rate_low": 0.1,
+                "rate_high": 0.4,
+            },
+            "<b>": {"pairs": 3, "rate": None, "words": "a < b"},
+        }
+
+
+def test_any_object_with_the_protocol_is_a_section(tmp_path):
+    assert isinstance(Described(), Evidence)
+    report = Report("Pairs").add("data", "Pairs", Described())
+    report.add("more", "Pairs", Described())
+    report.save(tmp_path)
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "How many pairs" in page and "Nothing on models" in page
+    assert "&lt;b&gt;" in page and "<b>" not in page
+    assert "0.2000 " in page and "[0.1000, 0.4000]" in page
+    figures = json.loads((tmp_path / "report.json").read_text("utf-8"))
+    assert figures["results"]["Pairs"]["data"]["figures"]["gay"]["pairs"] == 12
+    assert "rate" in repr(report)
+
+
+def test_it_may_draw_itself_and_say_its_level():
+    class Drawn(Described):
+        confidence = 0.9
+
+        def plot(self, axes=None):
+            from matplotlib.figure import Figure
+
+            return Figure().add_subplot()
+
+    table = as_table(Drawn())
+    assert table.confidence == 0.9
+    assert table["gay"].rate_ == Estimate(0.2, 0.1, 0.4)
+    assert "<img" in Report("A").add("m", "Drawn", Drawn()).to_html()
+
+
+@pytest.mark.parametrize(
+    ("figures", "message"),
+    [([1], "must return rows"), ({"a": 3}, "must return rows")],
+)
+def test_figures_are_rows(figures, message):
+    wrong = Described()
+    wrong.to_dict = lambda: figures
+    with pytest.raises(TypeError, match=message):
+        Report("A").add("m", "Wrong", wrong)
+    with pytest.raises(TypeError, match="`measures`, `caveat` and `to_dict`"):
+        Report("A").add("m", "Wrong", object())
+
+
+def test_types_of_one_name_stay_one():
+    report = Report("A").add("m", "Pairs", Described())
+    with pytest.raises(TypeError, match=r"must be of one type.*FlipReport"):
+        report.add("n", "Pairs", flips([0.1], [0.2]))
+
+
+def test_the_top_says_in_sentences_what_changed():
+    n = 2_000
+    rng = np.random.default_rng(0)
+    before = rng.random(n)
+    report = Report("A")
+    report.add("plain", "AUC", Estimate(0.91, 0.90, 0.92))
+    report.add("new", "AUC", Estimate(0.907, 0.897, 0.917))
+    report.add("plain", "quality", 3.0).add("new", "quality", 2.0)
+    for model, noise in (("plain", 0.3), ("new", 0.001)):
+        after = np.clip(before + rng.normal(0, noise, n), 0, 1)
+        report.add(model, "Flips", flips(before, after, seed=0))
+    page = report.to_html()
+    assert "No difference in the AUC beyond chance, 0.91 and 0.907" in page
+    assert "quality is 3 and 2, and nothing says how much" in page
+    assert "Flips: the flip rate fell from" in page and " %" in page
+    alone = Report("A").add("plain", "AUC", Estimate(0.91, 0.90, 0.92))
+    assert "The AUC is 0.91, between 0.9 and 0.92 (plain)." in alone.to_html()

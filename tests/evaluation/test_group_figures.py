@@ -1,0 +1,326 @@
+"""Every figure of `group_metrics` against an independent computation."""
+
+import fairlearn.metrics
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn import metrics
+
+from tensorflow_model_remediation_ext.evaluation import group_metrics
+
+N = 500
+RNG = np.random.default_rng(1)
+Y = RNG.integers(2, size=N)
+# With ties.
+P = np.clip(0.3 * Y + 0.7 * RNG.random(N), 0, 1).round(2)
+MASKS = {
+    "a": RNG.random(N) < 0.5,
+    "b": RNG.random(N) < 0.2,
+    "everybody": np.ones(N, bool),
+    "nobody": np.zeros(N, bool),
+}
+WEIGHTS = RNG.random(N) + 0.1
+FEW = {"n_boot": 100, "n_permutations": 9}
+
+
+def exactly(value):
+    return pytest.approx(value, rel=1e-12, abs=1e-12, nan_ok=True)
+
+
+@pytest.fixture(params=[None, WEIGHTS], ids=["plain", "weighted"])
+def weights(request):
+    return request.param
+
+
+def test_two_classes_in_groups_that_overlap(weights):
+    report = group_metrics(Y, P, MASKS, sample_weight=weights, **FEW)
+    w, d = np.ones(N) if weights is None else weights, P > 0.5
+    for row in report.rows:
+        m = MASKS.get(row.group, np.ones(N, bool))
+        assert (row.n, row.positives) == (m.sum(), Y[m].sum())
+        if not m.any():
+            assert np.isnan([*row.accuracy, *row.auc, row.p_value]).all()
+            continue
+        assert row.effective_n == exactly(w[m].sum() ** 2 / (w[m] ** 2).sum())
+        y, p, of, v = Y[m], P[m], d[m], w[m]
+        assert row.accuracy.value == exactly(
+            metrics.accuracy_score(y, of, sample_weight=v)
+        )
+        assert row.auc.value == exactly(
+            metrics.roc_auc_score(y, p, sample_weight=v)
+        )
+        for rate, label in (
+            (row.true_positive_rate, 1),
+            (row.false_positive_rate, 0),
+        ):
+            assert rate.value == exactly(
+                np.average(of[y == label], weights=v[y == label])
+            )
+        for figure in (row.accuracy, row.auc, row.selection_rate):
+            assert figure.low < figure.value < figure.high
+
+
+def test_areas_between_groups_and_their_background(weights):
+    report = group_metrics(Y, P, MASKS, sample_weight=weights, **FEW)
+    w = np.ones(N) if weights is None else weights
+    values = {"subgroup_auc": [], "bpsn_auc": [], "bnsp_auc": []}
+    for row in report.subgroups.rows:
+        m, y = MASKS[row.group], Y == 1
+        assert (row.positives, row.background_negatives) == (
+            (m & y).sum(),
+            (~m & ~y).sum(),
+        )
+        for name, rows in (
+            ("subgroup_auc", m),
+            ("bpsn_auc", (m & ~y) | (~m & y)),
+            ("bnsp_auc", (m & y) | (~m & ~y)),
+        ):
+            found = getattr(row, name)
+            if rows.any() and 0 < Y[rows].sum() < rows.sum():
+                expected = metrics.roc_auc_score(
+                    Y[rows], P[rows], sample_weight=w[rows]
+                )
+                values[name].append(expected)
+                assert found.value == exactly(expected)
+                assert found.low < found.value < found.high
+            else:
+                assert np.isnan(found).all()
+    for name, known in values.items():
+        mean = report.subgroups.generalized_mean(name)
+        expected = np.mean(np.array(known) ** -5.0) ** (-1 / 5)
+        assert mean.value == exactly(expected)
+        assert mean.low < mean.value < mean.high
+    with pytest.raises(KeyError):
+        report.subgroups.generalized_mean("accuracy")
+
+
+def test_calibration_is_binned_by_hand(weights):
+    report = group_metrics(Y, P, MASKS, sample_weight=weights, bins=7, **FEW)
+    w = np.ones(N) if weights is None else weights
+    places = pd.cut(P, np.arange(8) / 7, right=False, labels=False)
+    places = np.where(P == 1, 6, places)
+    for row in report.calibration.rows:
+        m = MASKS.get(row.group, np.ones(N, bool))
+        error = 0.0
+        for k in range(7):
+            some = m & (places == k)
+            if some.any():
+                share = w[some].sum() / w[m].sum()
+                gap = np.average(Y[some] - P[some], weights=w[some])
+                error += share * abs(gap)
+        if m.any():
+            assert row.calibration_error.value == exactly(error)
+            assert row.mean_prediction == exactly(
+                np.average(P[m], weights=w[m])
+            )
+    bins = [b for b in report.calibration.bins if b.group == "overall"]
+    assert sum(b.n for b in bins) == N
+    axes = report.calibration.plot()
+    assert axes.get_ylim() == (0, 1)
+
+
+def test_several_classes_are_one_against_the_rest(weights):
+    classes = ["x", "y", "z"]
+    y = RNG.choice(classes, N)
+    p = RNG.dirichlet(np.ones(3), N)
+    g = RNG.choice(["a", "b"], N)
+    report = group_metrics(
+        y, p, g, sample_weight=weights, classes=classes, **FEW
+    )
+    decided = np.array(classes)[p.argmax(axis=1)]
+    w = np.ones(N) if weights is None else weights
+    for row in report.rows:
+        m = np.full(N, True) if row.group == "overall" else g == row.group
+        assert row.accuracy.value == exactly(
+            metrics.accuracy_score(y[m], decided[m], sample_weight=w[m])
+        )
+        assert row.true_positive_rate.value == exactly(
+            metrics.recall_score(
+                y[m], decided[m], average="macro", sample_weight=w[m]
+            )
+        )
+        areas = []
+        for k, name in enumerate(classes):
+            one = report.classes[f"{name}, {row.group}"]
+            areas.append(
+                metrics.roc_auc_score(y[m] == name, p[m, k], sample_weight=w[m])
+            )
+            assert one.auc.value == exactly(areas[-1])
+            assert one.selection_rate.value == exactly(
+                np.average(decided[m] == name, weights=w[m])
+            )
+            rest = m & (y != name)
+            assert one.false_positive_rate.value == exactly(
+                np.average(decided[rest] == name, weights=w[rest])
+            )
+        assert row.auc.value == exactly(np.mean(areas))
+        assert row.positives is None and np.isnan(row.selection_rate.value)
+    # Odds over classes: the worst class counts.
+    worst = max(
+        abs(
+            getattr(report.classes[f"{name}, a"], rate).value
+            - getattr(report.classes[f"{name}, b"], rate).value
+        )
+        for name in classes
+        for rate in ("true_positive_rate", "false_positive_rate")
+    )
+    assert report.disparity("equalized_odds").difference.value == exactly(worst)
+    assert report.subgroups is None
+
+
+def test_two_columns_are_two_classes():
+    g = np.where(MASKS["a"], "a", "b")
+    alone = group_metrics(Y, P, g, **FEW)
+    both = group_metrics(Y, np.stack([1 - P, P], axis=1), g, **FEW)
+    assert repr(alone) == repr(both)
+    logits = RNG.normal(size=(N, 2))
+    scores = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    for row, other in zip(
+        group_metrics(Y, logits, g, threshold=0.0, **FEW).rows,
+        group_metrics(Y, scores, g, **FEW).rows,
+        strict=True,
+    ):
+        assert row.accuracy == other.accuracy and row.auc == other.auc
+    assert group_metrics(Y, logits, g, threshold=0.0, **FEW).calibration is None
+
+
+def test_amounts(weights):
+    true = RNG.gamma(2.0, 100.0, N)
+    predicted = true * RNG.normal(1.1, 0.2, N)
+    report = group_metrics(
+        true, predicted, MASKS, sample_weight=weights, task="regression", **FEW
+    )
+    w = np.ones(N) if weights is None else weights
+    errors = predicted - true
+    for row in report.rows:
+        m = MASKS.get(row.group, np.ones(N, bool))
+        if not m.any():
+            assert row.n == 0 and np.isnan(row.mean_error).all()
+            continue
+        assert row.mean_error.value == exactly(
+            np.average(errors[m], weights=w[m])
+        )
+        assert row.mean_absolute_error.value == exactly(
+            metrics.mean_absolute_error(
+                true[m], predicted[m], sample_weight=w[m]
+            )
+        )
+        if weights is None:
+            quantiles = np.quantile(
+                errors[m], [0.05, 0.5, 0.95], method="inverted_cdf"
+            )
+            assert [row.q05, row.median, row.q95] == exactly(list(quantiles))
+        assert row.mean_error.low < row.mean_error.value < row.mean_error.high
+    ratio = report.disparity("mean_absolute_error").ratio
+    assert 0 < ratio.low < ratio.value < ratio.high <= 1
+    assert np.isnan(report.disparity("mean_error").ratio.value)
+    assert len(report.worst) == 1
+    report.plot()
+
+
+def test_disparities_with_weights_are_fairlearns():
+    g = np.where(MASKS["a"], "a", np.where(MASKS["b"], "b", "c"))
+    report = group_metrics(Y, P, g, sample_weight=WEIGHTS, **FEW)
+    for name in ("demographic_parity", "equalized_odds"):
+        for kind in ("difference", "ratio"):
+            theirs = getattr(fairlearn.metrics, f"{name}_{kind}")(
+                Y,
+                (P > 0.5).astype(int),
+                sensitive_features=g,
+                sample_weight=WEIGHTS,
+            )
+            found = getattr(report.disparity(name), kind)
+            assert found.value == exactly(theirs)
+
+
+def test_weights_are_repeated_rows_and_zeros_none():
+    g = np.where(MASKS["a"], "a", "b")
+    times = RNG.integers(0, 3, N)
+    rows = np.repeat(np.arange(N), times)
+    repeated = group_metrics(Y[rows], P[rows], g[rows], **FEW)
+    weighted = group_metrics(Y, P, g, sample_weight=times, **FEW)
+    for one, other in zip(repeated.rows, weighted.rows, strict=True):
+        assert one.auc.value == exactly(other.auc.value)
+        assert one.accuracy.value == exactly(other.accuracy.value)
+    assert weighted["overall"].n == (times > 0).sum()
+
+
+def test_shares_of_annotators_make_groups_as_they_come():
+    # As in Civil Comments: what nobody annotated is missing.
+    shares = pd.DataFrame(
+        {
+            "female": [0.0, 0.4, 0.5, 1.0, np.nan, 0.1],
+            "black": [1.0, 0.0, 0.6, 0.0, np.nan, 0.2],
+        }
+    )
+    y, p = [0, 1, 0, 1, 1, 0], [0.2, 0.7, 0.4, 0.9, 0.6, 0.1]
+    report = group_metrics(y, p, shares, **FEW)
+    assert [(row.group, row.n) for row in report.rows] == [
+        ("overall", 6),
+        ("female", 2),
+        ("black", 2),
+    ]
+    row = report.subgroups["female"]
+    # The row that was not annotated is not in the background either.
+    assert row.background_positives + row.background_negatives == 3
+    wide = group_metrics(y, p, shares, membership_threshold=0.4, **FEW)
+    assert wide["female"].n == 3
+
+
+def test_the_worst_group_by_each_figure():
+    y = np.tile([0, 1], 60)
+    g = np.repeat(["good", "bad"], 60)
+    p = np.where(g == "good", 0.2 + 0.6 * y, 0.6)
+    report = group_metrics(y, p, g, **FEW)
+    assert {row.metric: row.group for row in report.worst} == {
+        "accuracy": "bad",
+        "auc": "bad",
+        "true_positive_rate": "bad",
+        "false_positive_rate": "bad",
+    } or report.least_well_served == "bad"
+    assert group_metrics(y, p, ["one"] * 120, **FEW).least_well_served is None
+
+
+@pytest.mark.parametrize(("n", "rate"), [(50, 0.3), (1_000, 0.1)])
+def test_differences_are_covered(n, rate):
+    rng = np.random.default_rng(0)
+    held = []
+    for _ in range(200):
+        g = np.repeat(["a", "b"], n)
+        decided = rng.random(2 * n) < np.where(g == "a", rate, rate + 0.1)
+        report = group_metrics(
+            rng.integers(2, size=2 * n), decided * 1.0, g, **FEW
+        )
+        low, high = report.disparity("selection_rate").difference[1:]
+        held.append(low <= 0.1 <= high)
+    assert np.mean(held) > 0.9
+
+
+def test_two_groups_that_overlap_differ_more_surely():
+    rng = np.random.default_rng(0)
+    most = rng.random(2_000) < 0.9
+    apart = {"all but some": most, "all": np.ones(2_000, bool)}
+    y, p = rng.integers(2, size=2_000), rng.random(2_000)
+    together = group_metrics(y, p, apart, **FEW).disparity("accuracy")
+    width = 2 * 1.96 * np.sqrt(0.25 / 2_000)
+    assert together.difference.high - together.difference.low < 0.6 * width
+
+
+@pytest.mark.parametrize("label", [None, 0, 1])
+def test_rate_gaps_in_training_are_these_differences(label, weights):
+    training = pytest.importorskip(
+        "tensorflow_model_remediation_ext.min_diff.keras.metrics"
+    )
+    rows = np.full(N, True) if label is None else label == Y
+    metric = training.RateGap()
+    metric.update_state(
+        MASKS["a"][rows].astype(int),
+        P[rows].astype("float32"),
+        None if weights is None else weights[rows].astype("float32"),
+    )
+    report = group_metrics(
+        Y, P, np.where(MASKS["a"], "a", "b"), sample_weight=weights, **FEW
+    )
+    name = {None: "selection", 0: "false_positive", 1: "true_positive"}[label]
+    difference = report.disparity(f"{name}_rate").difference.value
+    assert abs(float(metric.result())) == pytest.approx(difference, abs=1e-6)

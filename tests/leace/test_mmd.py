@@ -1,0 +1,137 @@
+"""Affine erasers: what they take out, and that they are erasers like LEACE."""
+
+import keras
+import numpy as np
+import pytest
+
+from tensorflow_model_remediation_ext.leace.keras import (
+    LeaceEraser,
+    LeaceLayer,
+    covariance_eraser,
+    mmd_eraser,
+)
+
+D = 7
+MAKE = {
+    "covariance": covariance_eraser,
+    "mmd": lambda x, z, rank, **options: mmd_eraser(
+        x, z, rank, **{"steps": 15, "batch_size": 96, **options}
+    ),
+}
+both = pytest.mark.parametrize("make", MAKE.values(), ids=MAKE)
+
+
+def classes(k=2, n=600):
+    """Class means in all features, class spreads in the first `k`."""
+    rng = np.random.default_rng(0)
+    z = np.arange(n) % k
+    x = rng.normal(size=(n, D)) * (1 + 3 * np.eye(k, D)[z])
+    return 50 + 5 * (x + rng.normal(size=(k, D))[z]), z
+
+
+@both
+@pytest.mark.parametrize("k", [2, 4])
+def test_class_means_agree_and_the_mean_stays(make, k):
+    x, z = classes(k)
+    eraser = make(x, z, 2)
+    assert isinstance(eraser, LeaceEraser)
+    assert eraser.proj_left.shape[1] <= 2 + k - 1
+    erased = eraser(x).numpy()
+    means = np.stack([erased[z == c].mean(0) for c in range(k)])
+    np.testing.assert_allclose(means, [x.mean(0)] * k, rtol=1e-10)
+
+
+@both
+def test_spreads_of_classes_come_closer_than_after_leace(make):
+    x, z = classes()
+
+    def difference(rows):
+        one, other = (np.cov(np.asarray(rows)[z == c].T) for c in (0, 1))
+        return np.abs(np.linalg.eigvalsh(one - other)).max()
+
+    after = difference(make(x, z, 2)(x))
+    assert after < 0.2 * difference(LeaceEraser.fit(x, z)(x))
+
+
+def test_a_kernel_finds_what_covariances_do_not():
+    # Two rings of the same covariance, in two of the features.
+    rng = np.random.default_rng(0)
+    n, z = 800, np.arange(800) % 2
+    angle = rng.uniform(0, 2 * np.pi, n)
+    x = rng.normal(size=(n, D))
+    blob = rng.normal(size=(n, 2))
+    ring = np.sqrt(2) * np.stack([np.cos(angle), np.sin(angle)], 1)
+    x[:, 2:4] = np.where(z[:, None], ring, blob)
+    erased = mmd_eraser(x, z, 2, steps=80)(x).numpy()
+    kept = erased.std(0) / x.std(0)
+    assert kept[2:4].max() < 0.5 < kept[[0, 1, 4, 5, 6]].min()
+
+
+@both
+def test_does_not_depend_on_units(make):
+    x, z = classes()
+    unit = 10.0 ** np.arange(-3, D - 3)
+    want = make(x, z, 2)(x).numpy() * unit
+    np.testing.assert_allclose(make(x * unit, z, 2)(x * unit), want, rtol=1e-3)
+
+
+@both
+def test_weights_leave_rows_out(make):
+    x, z = classes()
+    weight = np.arange(len(x)) < 400
+    some = make(x[:400], z[:400], 2, sample_weight=np.ones(400))
+    weighted = make(x, z, 2, sample_weight=weight * 1.0)
+    erased = weighted(x[:400]).numpy()
+    means = [erased[z[:400] == c].mean(0) for c in (0, 1)]
+    np.testing.assert_allclose(*means, rtol=1e-10)
+    if make is covariance_eraser:
+        np.testing.assert_allclose(weighted.P, some.P, atol=1e-8)
+
+
+@both
+def test_folds_and_goes_into_a_layer(make):
+    x, z = classes()
+    eraser = make(x.astype("float32"), z, 2)
+    dense = keras.layers.Dense(3)
+    dense.build((None, D))
+    want = dense(eraser(x.astype("float32")))
+    np.testing.assert_allclose(
+        eraser.fold_into(dense)(x.astype("float32")), want, atol=1e-3
+    )
+    layer = LeaceLayer(eraser=eraser)
+    np.testing.assert_allclose(
+        layer(x.astype("float32")), eraser(x.astype("float32")), atol=1e-3
+    )
+
+
+def test_the_seed_decides():
+    x, z = classes()
+    one, same, other = (MAKE["mmd"](x, z, 2, seed=s) for s in (0, 0, 1))
+    np.testing.assert_array_equal(one.P, same.P)
+    assert np.abs(one.P - other.P).numpy().max() > 1e-6
+
+
+@both
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"rank": 0}, "`rank`"),
+        ({"rank": D}, "`rank` must be below x_dim=7"),
+        ({"z": np.full(600, -1)}, "`z` must be integer class ids from 0"),
+        ({"z": np.arange(600) == 0}, "at least two samples"),
+        ({"x": np.full((600, D), np.inf)}, "`x` holds NaN"),
+    ],
+)
+def test_refuses(make, change, message):
+    x, z = classes()
+    with pytest.raises(ValueError, match=message):
+        make(**{"x": x, "z": z, "rank": 2, **change})
+
+
+def test_refuses_options_out_of_range():
+    x, z = classes()
+    with pytest.raises(ValueError, match="`shrinkage`"):
+        covariance_eraser(x, z, 2, shrinkage=0)
+    for name in ("steps", "batch_size", "learning_rate"):
+        with pytest.raises(ValueError, match=f"`{name}`"):
+            mmd_eraser(x, z, 2, **{name: 0})

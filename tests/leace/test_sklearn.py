@@ -1,0 +1,111 @@
+"""Erasers in scikit-learn's pipelines."""
+
+import pickle
+
+import numpy as np
+import pandas as pd
+import pytest
+import sklearn
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV, cross_validate
+from sklearn.pipeline import make_pipeline
+
+from tensorflow_model_remediation_ext.leace.keras import LeaceEraser
+from tensorflow_model_remediation_ext.leace.sklearn import LeaceTransformer
+
+
+@pytest.fixture
+def data():
+    rng = np.random.default_rng(0)
+    z, y = rng.integers(0, 2, (2, 120))
+    return rng.normal(size=(120, 5)) + z[:, None] + y[:, None], z, y
+
+
+@pytest.mark.parametrize(
+    ("eraser", "options"),
+    [
+        ("leace", None),
+        ("leace", {"method": "orth"}),
+        ("soft_quadratic", {"max_rank": 2}),
+        ("covariance", {"rank": 1}),
+        ("mmd", {"rank": 1, "steps": 3}),
+        (LeaceEraser.fit, {}),
+    ],
+)
+def test_fits_clones_and_transforms(data, eraser, options):
+    x, z, _ = data
+    transformer = clone(LeaceTransformer(eraser, options=options))
+    with pytest.raises(NotFittedError):
+        transformer.transform(x)
+    erased = transformer.fit(x, z=z).transform(x)
+    means = [erased[z == k].mean(0) for k in (0, 1)]
+    np.testing.assert_allclose(*means, atol=1e-9)
+    assert transformer.transform(x.astype("float32")).dtype == np.float32
+    assert transformer.get_params() == {"eraser": eraser, "options": options}
+
+
+def test_cross_validation_gives_each_fit_its_own_rows(data):
+    x, z, y = data
+    seen = []
+
+    def spy(x, z, sample_weight):
+        seen.append((x.copy(), z.copy(), sample_weight.copy()))
+        return LeaceEraser.fit(x, z, sample_weight=sample_weight)
+
+    with sklearn.config_context(enable_metadata_routing=True):
+        erase = LeaceTransformer(spy).set_fit_request(
+            z=True, sample_weight=True
+        )
+        pipeline = make_pipeline(erase, LogisticRegression())
+        pipeline[-1].set_fit_request(sample_weight=False)
+        pipeline[-1].set_score_request(sample_weight=False)
+        weight = np.arange(120) / 100 + 1
+        cross_validate(
+            pipeline, x, y, cv=3, params={"z": z, "sample_weight": weight}
+        )
+        search = GridSearchCV(
+            make_pipeline(
+                LeaceTransformer().set_fit_request(z=True),
+                LogisticRegression(),
+            ),
+            {"leacetransformer__options": [{}, {"method": "orth"}]},
+            cv=2,
+        )
+        assert search.fit(x, y, z=z).predict(x).shape == y.shape
+    rows = {row.tobytes(): k for k, row in enumerate(x)}
+    assert [len(part) for part, *_ in seen] == [80, 80, 80]
+    for part, ids, weights in seen:
+        places = [rows[row.tobytes()] for row in part]
+        np.testing.assert_array_equal(z[places], ids)
+        np.testing.assert_array_equal(weight[places], weights)
+
+
+def test_keeps_the_names_of_features(data):
+    x, z, _ = data
+    frame = pd.DataFrame(x, columns=list("abcde"))
+    transformer = LeaceTransformer().set_output(transform="pandas")
+    erased = transformer.fit(frame, z=z).transform(frame)
+    assert list(erased.columns) == list("abcde")
+    assert list(transformer.get_feature_names_out()) == list("abcde")
+
+
+def test_goes_to_another_process(data):
+    x, z, _ = data
+    for eraser in ("leace", "soft_quadratic"):
+        fitted = LeaceTransformer(eraser).fit(x, z=z)
+        again = pickle.loads(pickle.dumps(fitted))
+        np.testing.assert_array_equal(again.transform(x), fitted.transform(x))
+
+
+def test_refuses(data):
+    x, z, _ = data
+    with pytest.raises(ValueError, match="`z`, the concept, must be given"):
+        LeaceTransformer().fit(x)
+    with pytest.raises(ValueError, match="`eraser` must be one of"):
+        LeaceTransformer("nothing").fit(x, z=z)
+    with pytest.raises(ValueError, match="inconsistent numbers of samples"):
+        LeaceTransformer().fit(x, z=z[:3])
+    with pytest.raises(ValueError, match="is expecting 5 features"):
+        LeaceTransformer().fit(x, z=z).transform(x[:, :4])
