@@ -50,8 +50,8 @@ setup(
     name="tensorflow-model-remediation-ext",
     version="0.2.0",
     description=(
-        "Counterfactual pairing, MinDiff and concept erasure (LEACE) for Keras 3 "
-        "models on TensorFlow."
+        "Counterfactual pairing, MinDiff and concept erasure (LEACE) for "
+        "Keras 3 models on TensorFlow."
     ),
     long_description=(HERE / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
