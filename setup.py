@@ -30,7 +30,7 @@ EXTRAS = {
     "types": ["mypy==2.4.1"],
     # To run the notebooks outside of Colab.
     "notebooks": ["ipykernel", "nbclient", "nbformat"],
-    # The Keras backends other than TensorFlow, for the tests that train on them.
+    # Keras backends other than TensorFlow, for the tests that train on them.
     "backends": ["jax", "torch"],
     "test": [
         "hypothesis",
