@@ -46,9 +46,10 @@ class LeaceLayer(keras.layers.Layer):
     float32 or more, whatever its dtype policy.
 
     Args:
-        z_dim: Number of columns or classes of the concept. May be left out
-            where `adapt` or `eraser` say it before the layer is first called;
-            every `adapt` then looks at its own labels.
+        z_dim: Number of columns or classes of the concept. May be left out:
+            every `adapt` then looks at its own labels. Where neither `adapt`
+            nor `eraser` say it before the layer is first called, it has room
+            for any concept: `2 * x_dim**2` weights.
         eraser: A fitted `LeaceEraser`.
         method: `"leace"` or `"orth"`, see `LeaceFitter`.
         affine: Whether erasure keeps the mean of the inputs. With `eraser` it
@@ -157,11 +158,8 @@ class LeaceLayer(keras.layers.Layer):
                 "Inputs must be of shape [..., x_dim] with x_dim known. "
                 f"Received: input_shape={input_shape}"
             )
-        if self.z_dim is None:
-            raise ValueError(
-                "`z_dim` is not known yet: give it to LeaceLayer, or adapt the "
-                "layer before it is first called."
-            )
+        if self.z_dim is None:  # No concept has more directions than that.
+            self.z_dim = x_dim
         initial = self._initial or {}
         if initial and len(initial["proj_left"]) != x_dim:
             raise ValueError(
@@ -304,6 +302,17 @@ class LeaceLayer(keras.layers.Layer):
         inner = inner / self.adapted
         erased = wide - ops.matmul(inner, ops.transpose(self.proj_left))
         return ops.cast(erased, self.compute_dtype)
+
+    def load_own_variables(self, store):
+        """Loads weights, also those of a layer with less room."""
+        keys = map(str, range(len(store.keys())))
+        values = {key: np.asarray(store[key]) for key in keys}
+        if self._z_dim_inferred and len(values) == len(self.weights) > 0:
+            # Its z_dim may be told by no config: that of a layer around it.
+            more = max(self.z_dim - values["0"].shape[-1], 0)
+            values["0"] = np.pad(values["0"], ((0, 0), (0, more)))
+            values["1"] = np.pad(values["1"], ((0, more), (0, 0)))
+        super().load_own_variables(values)
 
     def compute_output_shape(self, input_shape):
         """The shape of the inputs."""
