@@ -6,9 +6,13 @@ Importing the package registers its Keras classes, so that
 
 from typing import Any
 
-from tensorflow_model_remediation_ext import counterfactual, leace
+from tensorflow_model_remediation_ext import (
+    counterfactual,
+    leace,
+    min_diff,
+)
 
-__all__ = ["counterfactual", "leace"]
+__all__ = ["counterfactual", "leace", "min_diff"]
 
 
 def __getattr__(name: str) -> Any:

@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from tensorflow_model_remediation_ext import demo
-from tensorflow_model_remediation_ext.demo import tuning
+from tensorflow_model_remediation_ext.demo import table_job, tuning
 
 
 @pytest.fixture(scope="module")
@@ -93,10 +93,11 @@ def test_the_concept_is_erased(ran, figures):
         assert model.predict(texts, verbose=0).shape == (2, 1)
 
 
-def test_embedded_comments_have_groups_and_choose_a_weight(
+@pytest.mark.filterwarnings("ignore:The target of")
+def test_embedded_comments_have_groups_and_choose_a_target(
     tmp_path, capsys, monkeypatch
 ):
-    monkeypatch.setattr(tuning, "LOSS_WEIGHTS", (3,))
+    monkeypatch.setattr(tuning, "TARGETS", (0.01,))
     options = ["--limit=500", "--epochs=1", "--clp-epochs=1", "--skip-leace"]
     assert demo.main([*options, "--tune", f"--output-dir={tmp_path}"]) == 0
     printed = capsys.readouterr().out
@@ -115,7 +116,97 @@ def test_embedded_comments_have_groups_and_choose_a_weight(
     rows = results["Trade-off"]["remediated"]["figures"].values()
     (chosen,) = (row for row in rows if row["chosen"])
     assert chosen["quality_loss"] <= 0.01
-    assert f"weight {chosen['loss_weight']:g};" in figures["summary"]
+    strength = "weight 0"
+    if chosen["setting"] is not None:
+        strength = f"target: flip rate at most {chosen['setting']:g}"
+    assert f"pairing, {strength};" in figures["summary"]
+
+
+@pytest.fixture(scope="module")
+def people(tmp_path_factory):
+    """A CSV file of people, in which one group is favored."""
+    folder = tmp_path_factory.mktemp("people")
+    rng = np.random.default_rng(0)
+    lines = ["age,job,city,sex,name,same,income"]
+    for k in range(1_500):
+        sex = "f" if rng.random() < 0.45 else "m"
+        job = "office" if rng.random() < (0.3 if sex == "f" else 0.7) else "?"
+        age = "" if k % 50 == 0 else f"{rng.normal(40, 9):.0f}"
+        score = (job == "office") + 0.4 * (sex == "m") + rng.normal(0, 0.5)
+        income = ">50K" if score > 0.8 else "<=50K"
+        city = rng.choice(["a", "b"])
+        lines.append(f"{age},{job},{city},{sex},person {k},x,{income}")
+    (folder / "people.csv").write_text("\n".join(lines))
+    return folder
+
+
+def on_table(people, *options):
+    return demo.main(
+        [
+            f"--table={people / 'people.csv'}",
+            "--label=income",
+            "--group=sex",
+            f"--output-dir={people / 'output'}",
+            *options,
+        ]
+    )
+
+
+@pytest.mark.filterwarnings("ignore:The target of")
+def test_a_table_of_people(people, capsys):
+    options = ["--epochs=8", "--mindiff-epochs=25", "--target=0.05"]
+    assert on_table(people, *options) == 0
+    printed = capsys.readouterr().out
+    assert "sex tells the group" in printed
+    assert "name has 1500 different texts" in printed
+    assert "same has one value" in printed
+    figures = json.loads((people / "output" / "report.json").read_text())
+    gaps = {
+        name: found["figures"]["disparities"]["selection_rate"]["difference"]
+        for name, found in figures["results"]["Groups"].items()
+    }
+    assert gaps["baseline"] > 0.2
+    assert gaps["remediated"] < 0.6 * gaps["baseline"]
+    model = keras.models.load_model(people / "output" / "remediated.keras")
+    rows = {
+        "age": tf.constant([[30.0], [50.0]]),
+        "job": tf.constant([["office"], ["new"]]),
+        "city": tf.constant([["a"], ["b"]]),
+    }
+    assert model.predict(rows, verbose=0).shape == (2, 1)
+
+
+@pytest.mark.filterwarnings("ignore:The target of")
+def test_a_table_chooses_a_target_for_errors(people, monkeypatch):
+    monkeypatch.setattr(table_job, "TARGETS", (0.05,))
+    options = ["--epochs=2", "--mindiff-epochs=2", "--tune", "--limit=600"]
+    options += ["--rate=false-positive", "--group=city", "--keep-group"]
+    assert on_table(people, *options) == 0
+    figures = json.loads((people / "output" / "report.json").read_text())
+    rows = figures["results"]["Trade-off"]["remediated"]["figures"]
+    assert list(rows) == ["baseline", "at most 0.05"]
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "message"),
+    [
+        (None, ["--label=x"], "column 'x'.*age, job"),
+        (None, ["--label=city", "--group=y"], "column 'y'"),
+        (None, ["--label=age"], "'age' must have two values"),
+        ("a,b\n1,2\n1\n", [], "line 3.*2 values. It has 1"),
+        ("a,b\n1,2\n", [], "at least 20 rows"),
+    ],
+)
+def test_bad_tables_are_one_line_and_status_2(
+    people, tmp_path, text, options, message, capsys
+):
+    if text is not None:
+        (tmp_path / "bad.csv").write_text(text)
+        options = [f"--table={tmp_path / 'bad.csv'}", *options]
+    assert on_table(people, *options) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and len(error.splitlines()) == 1
+    assert re.search(message, error)
 
 
 def test_too_little_to_erase_is_said_before_training(tmp_path, capsys):
@@ -193,6 +284,12 @@ def test_bad_input_is_one_line_and_status_2(comments, changes, message, capsys):
         ["--loss-weight=nan"],
         ["--batch-size=x"],
         ["--tune", "--loss-weight=2"],
+        ["--target=0"],
+        ["--target=0.1", "--tune"],
+        ["--table=a.csv"],
+        ["--table=a.csv", "--label=x"],
+        ["--label=x", "--group=y"],
+        ["--table=a.csv", "--csv=b.csv"],
         ["--no-such-option"],
     ],
 )
@@ -213,6 +310,7 @@ def test_help_names_every_option(capsys):
         "--delimiter", "--encoding", "--positive-label",
         "--civil-comments", "--data-dir", "--limit", "--epochs",
         "--clp-epochs", "--loss-weight", "--batch-size", "--seed",
-        "--tune", "--skip-leace", "--output-dir",
+        "--tune", "--skip-leace", "--output-dir", "--table", "--label",
+        "--group", "--keep-group", "--mindiff-epochs", "--rate", "--target",
     ):  # fmt: skip
         assert option in text

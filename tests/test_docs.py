@@ -28,7 +28,14 @@ SAMPLE = re.compile(
     r"^ *```python[^\n]*\n(?P<code>.*?)^ *```$",
     re.DOTALL | re.MULTILINE,
 )
-PACKAGES = ("counterfactual.keras", "leace.keras", "evaluation", "datasets")
+PACKAGES = (
+    "counterfactual.keras",
+    "leace.keras",
+    "evaluation",
+    "datasets",
+    "min_diff.keras",
+    "min_diff.losses",
+)
 PACKAGE = tensorflow_model_remediation_ext.__name__
 SOURCE = pathlib.Path(tensorflow_model_remediation_ext.__file__).parent
 MODULES = [

@@ -12,8 +12,10 @@ import tensorflow_model_remediation_ext
 
 PACKAGE = tensorflow_model_remediation_ext.__name__
 PATHS = {
+    "counterfactual": "describe_pairs keras label_terms losses swaps",
+    "counterfactual.swaps": "Swaps from_csv from_json load names",
     "counterfactual.keras": (
-        "CounterfactualModel CounterfactualPackedInputs PairwiseMSELoss "
+        "AtMost CounterfactualModel CounterfactualPackedInputs PairwiseMSELoss "
         "build_counterfactual_data pack_counterfactual_data metrics models "
         "utils"
     ),
@@ -38,13 +40,29 @@ PATHS = {
     "leace.keras.optimal_transport": (
         "ot_barycenter ot_distance ot_map ot_midpoint"
     ),
+    "min_diff.keras": (
+        "AtMost MinDiffModel MinDiffPackedInputs build_min_diff_dataset "
+        "pack_min_diff_data metrics models utils"
+    ),
+    "min_diff.keras.models": "MinDiffModel",
+    "min_diff.keras.utils": (
+        "MinDiffPackedInputs build_min_diff_dataset map_inputs "
+        "pack_min_diff_data unpack_min_diff_data unpack_original_inputs "
+        "validate_min_diff_structure"
+    ),
+    "min_diff.keras.metrics": "RateGap",
+    "min_diff.losses": (
+        "AbsoluteCorrelationLoss AdjustedMMDLoss GaussianKernel "
+        "LaplacianKernel MMDLoss MinDiffKernel MinDiffLoss RateGapLoss get"
+    ),
     "evaluation": (
         "BinRow CalibrationReport CalibrationRow ClassReport ClassRow "
         "DisparityRow ErrorRow Estimate Evidence ExampleRow FlipReport "
         "FlipRow FlowRow GeneralizedMeanRow GroupErrorReport GroupReport "
         "GroupRow ImportanceReport ImportanceRow LeakageReport LeakageRow "
         "ProbeReport ProbeRow READERS Reading Report SubgroupReport "
-        "SubgroupRow TermReport Tradeoff TradeoffRow WorstRow accuracy auc "
+        "SubgroupRow TermReport Tradeoff TradeoffMethod TradeoffRow WorstRow "
+        "accuracy auc "
         "flips flips_of_model group_metrics leakage linear_probe "
         "permutation_importance probe_model tradeoff wilson_interval"
     ),
@@ -92,3 +110,6 @@ def test_one_name_is_one_object():
     losses = importlib.import_module(f"{PACKAGE}.counterfactual.losses")
     assert keras.PairwiseMSELoss is losses.PairwiseMSELoss
     assert keras.models.CounterfactualModel is keras.CounterfactualModel
+    min_diff = importlib.import_module(f"{PACKAGE}.min_diff.keras")
+    assert min_diff.AtMost is keras.AtMost
+    assert min_diff.models.MinDiffModel is min_diff.MinDiffModel

@@ -14,9 +14,9 @@ from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple
 
 import keras
-import tensorflow as tf
 from keras import ops
 
+from tensorflow_model_remediation_ext.common import replicas
 from tensorflow_model_remediation_ext.common.objectives import (
     align,
     by_objective,
@@ -36,6 +36,8 @@ from tensorflow_model_remediation_ext.common.packed_data import (
 from tensorflow_model_remediation_ext.common.side_effects import (
     without_side_effects,
 )
+from tensorflow_model_remediation_ext.common.target import AtMost
+from tensorflow_model_remediation_ext.common.targets import Targets
 from tensorflow_model_remediation_ext.common.trackers import (
     PenaltyLedger,
     logged_names,
@@ -57,11 +59,14 @@ class Penalty(NamedTuple):
             epoch.
         updates: For each `update_state` of the penalty's metrics, its
             positional arguments.
+        signed: Where a target may pull the penalty either way: its values
+            with their signs, `[figures]`, scaled alike.
     """
 
     value: Any
     rows: Any
     updates: list[tuple]
+    signed: Any = None
 
 
 class RemediationModel(PackedDataModel):
@@ -73,8 +78,8 @@ class RemediationModel(PackedDataModel):
     Args:
         original_model: The model to wrap, trained in place.
         loss: A loss, or a dict of losses by objective.
-        loss_weight: Weight of the penalty, finite and not negative, or a dict
-            of weights by objective.
+        loss_weight: Weight of the penalty, finite and not negative, an
+            `AtMost`, or a dict of either by objective.
         outputs: Names or positions of the outputs that the penalty is about.
             Default: those that have a loss in `compile`.
         **kwargs: Passed to `keras.Model`.
@@ -89,6 +94,8 @@ class RemediationModel(PackedDataModel):
 
     #: Name of the penalty in logs.
     penalty_name: str
+    #: The metrics that a target may be about.
+    target_metrics: ClassVar[tuple[type, ...]] = ()
     #: Methods of the predecessor that have no part here, and what to override.
     replaced_methods: ClassVar[Mapping[str, str]] = {}
 
@@ -96,7 +103,7 @@ class RemediationModel(PackedDataModel):
         self,
         original_model: keras.Model,
         loss: Any,
-        loss_weight: float | dict[str, float] = 1.0,
+        loss_weight: Any = 1.0,
         *,
         outputs: str | int | Iterable[str | int] | None = None,
         **kwargs: Any,
@@ -129,13 +136,18 @@ class RemediationModel(PackedDataModel):
         if isinstance(loss, dict) and isinstance(loss_weight, dict):
             # mypy does not tell T from dict[str, T].
             align(loss_weight, loss, "loss_weight")  # type: ignore[arg-type]
+        self._targets = Targets(self, loss, self._loss_weight)
+        # Where Keras finds their variables, to train and to save.
+        self._target_keepers = self._targets.keepers
+        self._in_training = False
 
     @property
     def loss_weight(self) -> Any:
-        """The weight, or a read-only dict of weights by objective.
+        """The weight or target, or a read-only dict of them by objective.
 
         It may be set at any time, as by a callback between epochs; what Keras
-        has compiled is then compiled anew.
+        has compiled is then compiled anew. A number cannot become a target,
+        nor a target a number.
         """
         if isinstance(self._loss_weight, dict):
             return MappingProxyType(self._loss_weight)
@@ -150,6 +162,7 @@ class RemediationModel(PackedDataModel):
                 by_objective(self._loss_weight, "loss_weight"),
                 "loss_weight",
             )
+        self._targets.check_change(checked)
         self._loss_weight = checked
         if self.compiled:  # The weight is part of what was traced.
             self.make_train_function(force=True)
@@ -185,7 +198,41 @@ class RemediationModel(PackedDataModel):
         weight = self._loss_weight
         if isinstance(weight, dict):
             weight = weight[objective]
-        return weigh(weight, penalty.value)
+        if not isinstance(weight, AtMost):
+            return weigh(weight, penalty.value)
+        keeper = self._targets.by_objective[objective]
+        if training:
+            keeper.update(penalty.updates, weight.target)
+        return keeper.weigh(penalty.value, penalty.signed)
+
+    def default_target_metric(self, loss: Any) -> Any:
+        """Returns the metric of a target without one, or `None`.
+
+        Args:
+            loss: The loss of its objective.
+        """
+        return None
+
+    def penalty_has_sign(self, loss: Any) -> bool:
+        """Whether `compute_penalty` returns signed values for a loss.
+
+        Args:
+            loss: The loss of an objective.
+        """
+        return False
+
+    def run_for_penalty(self, x: Any, training: bool) -> Any:
+        """Runs the wrapped model and leaves its state as it was.
+
+        Args:
+            x: Input of the wrapped model.
+            training: Whether the model is being trained.
+
+        Returns:
+            All its outputs, as it returns them.
+        """
+        with without_side_effects(self.original_model):
+            return self(x, training=training)
 
     def predict_for_penalty(self, x: Any, training: bool) -> dict[str, Any]:
         """Runs the wrapped model on inputs of a penalty.
@@ -203,10 +250,8 @@ class RemediationModel(PackedDataModel):
         Returns:
             The outputs that the penalty is about, by name.
         """
-        with without_side_effects(self.original_model):
-            predictions = self(x, training=training)
         return select_outputs(
-            predictions,
+            self.run_for_penalty(x, training),
             getattr(self, "output_names", None),
             getattr(self, "loss", None),
             self._outputs,
@@ -283,6 +328,7 @@ class RemediationModel(PackedDataModel):
         """Checks the objectives and creates the trackers they still lack."""
         align(self.penalty_loss, objectives, "loss")
         align(self._loss_weight, objectives, "loss_weight")
+        self._targets.check_objectives(objectives)
         if keras.backend.backend() == "tensorflow":
             with self.distribute_strategy.scope():
                 self._ledger.open(objectives)
@@ -298,6 +344,7 @@ class RemediationModel(PackedDataModel):
         training: bool = True,
     ) -> Any:
         """Returns the task's loss plus the weighted penalties."""
+        self._in_training = training
         total = super().compute_loss(x, y, y_pred, sample_weight)
         self._ledger.original_loss.update_state(
             _unscaled(total), sample_weight=_batch_size(y_pred)
@@ -347,7 +394,30 @@ class RemediationModel(PackedDataModel):
         for tracker in self._ledger.trackers(absent):
             for name in logged_names(tracker):
                 del results[name]
+        if self._in_training:
+            results |= self._targets.logs(present)
         return results
+
+    def fit(self, *args: Any, **kwargs: Any) -> Any:
+        """Trains on packed data, as `keras.Model.fit`.
+
+        Warns at the end of a target that was not met, or asks for nothing.
+
+        Args:
+            *args: As in `keras.Model.fit`; `x` is a dataset, `PyDataset` or
+                generator of packed batches.
+            **kwargs: As in `keras.Model.fit`.
+
+        Returns:
+            A `keras.callbacks.History`.
+
+        Raises:
+            ValueError: If the data were not packed, or hold other objectives
+                than `loss` and `loss_weight`.
+        """
+        history = super().fit(*args, **kwargs)
+        self._targets.warn(self._loss_weight)
+        return history
 
     # Saving.
 
@@ -366,7 +436,7 @@ class RemediationModel(PackedDataModel):
         config |= {
             "original_model": original_model,
             "loss": serialize(_plain(self.penalty_loss)),
-            "loss_weight": _plain(self._loss_weight),
+            "loss_weight": serialize(_plain(self._loss_weight)),
         }
         if self._outputs is not None:
             config["outputs"] = list(self._outputs)
@@ -378,7 +448,7 @@ class RemediationModel(PackedDataModel):
     ) -> "RemediationModel":
         """Makes the model that `get_config` described."""
         config = dict(config)
-        for key in ("original_model", "loss"):
+        for key in ("original_model", "loss", "loss_weight"):
             config[key] = keras.saving.deserialize_keras_object(
                 config[key], custom_objects=custom_objects
             )
@@ -426,9 +496,8 @@ def _batch_size(predictions: Any) -> Any:
 
 def _unscaled(loss: Any) -> Any:
     """Undoes the division by the number of replicas of Keras losses."""
-    if keras.backend.backend() == "tensorflow":
-        loss = loss * tf.distribute.get_strategy().num_replicas_in_sync
-    return loss
+    replicas_in_sync = replicas.in_sync()
+    return loss if replicas_in_sync == 1 else loss * replicas_in_sync
 
 
 def _plain(value: Any) -> Any:

@@ -9,14 +9,15 @@ from tensorflow_model_remediation_ext.common.objectives import (
     prefixed,
     unwrap,
 )
+from tensorflow_model_remediation_ext.common.target import AtMost
 
 
 def checked_weights(loss_weight: Any) -> Any:
-    """Returns the weight or weights as floats.
+    """Returns the weight or weights as floats or targets.
 
     Args:
-        loss_weight: A finite number, zero or greater, or a dict of them by
-            objective.
+        loss_weight: A finite number, zero or greater, an `AtMost`, or a dict
+            of either by objective.
 
     Raises:
         ValueError: If one of them is something else.
@@ -39,11 +40,14 @@ def weigh(weight: float, value: Any) -> Any:
     return weight * value if weight else None
 
 
-def _checked(objective: str, weight: Any) -> float:
+def _checked(objective: str, weight: Any) -> float | AtMost:
+    if isinstance(weight, AtMost):
+        return weight
     number = isinstance(weight, numbers.Real) and not isinstance(weight, bool)
     if not (number and math.isfinite(weight) and weight >= 0):
         raise ValueError(
-            "`loss_weight` must be a finite number, zero or greater. "
-            f"Received: {prefixed(objective, 'loss_weight')}={weight!r}"
+            "`loss_weight` must be a finite number, zero or greater, or an "
+            "`AtMost(...)`. Received: "
+            f"{prefixed(objective, 'loss_weight')}={weight!r}"
         )
     return float(weight)

@@ -12,8 +12,10 @@ from collections.abc import Sequence
 import keras
 
 from tensorflow_model_remediation_ext import evaluation
+from tensorflow_model_remediation_ext.counterfactual.keras import AtMost
 from tensorflow_model_remediation_ext.demo import erasure, task, training
 from tensorflow_model_remediation_ext.demo.arguments import parse_arguments
+from tensorflow_model_remediation_ext.demo.table_job import run_table
 from tensorflow_model_remediation_ext.demo.tuning import tune
 from tensorflow_model_remediation_ext.evaluation.tables import extra
 
@@ -28,6 +30,24 @@ def run(arguments: argparse.Namespace) -> evaluation.Report:
     output = pathlib.Path(arguments.output_dir)
     output.mkdir(parents=True, exist_ok=True)
     keras.utils.set_random_seed(arguments.seed)
+    if arguments.table:
+        report = run_table(arguments, output)
+    else:
+        report = run_text(arguments, output)
+    print(f"\n{report}")
+    print(f"\nThe report is {report.save(output)}; the models are with it")
+    return report
+
+
+def run_text(
+    arguments: argparse.Namespace, output: pathlib.Path
+) -> evaluation.Report:
+    """Runs the job on texts and returns its report.
+
+    Args:
+        arguments: Those of the command line.
+        output: An existing directory, for the models and the sweep.
+    """
     data = task.load(arguments)
     pairs = task.make_pairs(data, data.test)
     if not arguments.skip_leace:
@@ -47,14 +67,18 @@ def run(arguments: argparse.Namespace) -> evaluation.Report:
         erased = erasure.erase(model, data, arguments.epochs)
     packed = training.pack(batches, data.all_terms)
     if arguments.tune:
-        print("\nSweeping weights of the pairing penalty")
+        print("\nSweeping targets for the flip rate")
         sweep = tune(model, packed, data, arguments, output / "tuning")
-        arguments.loss_weight = sweep.chosen.loss_weight
-    print(
-        "\nRemediating with counterfactual logit pairing, weight "
-        f"{arguments.loss_weight:g}"
-    )
-    clp = training.with_pairing(model, arguments.loss_weight)
+        # None where the baseline is chosen: then nothing is asked for.
+        arguments.target = sweep.chosen.setting
+        arguments.loss_weight = 0.0
+    strength = f"weight {arguments.loss_weight:g}"
+    loss_weight = arguments.loss_weight
+    if arguments.target is not None:
+        strength = f"target: flip rate at most {arguments.target:g}"
+        loss_weight = AtMost(arguments.target)
+    print(f"\nRemediating with counterfactual logit pairing, {strength}")
+    clp = training.with_pairing(model, loss_weight)
     clp.fit(packed, epochs=arguments.clp_epochs, shuffle=False)
     model.save(output / "remediated.keras")
     found["remediated"] = task.measure(model, pairs)
@@ -66,7 +90,7 @@ def run(arguments: argparse.Namespace) -> evaluation.Report:
     report = evaluation.Report(
         f"Before and after remediation: {data.name}",
         f"{task.summary(data, pairs)}. Remediated with counterfactual logit "
-        f"pairing of weight {arguments.loss_weight:g}; seed {arguments.seed}.",
+        f"pairing, {strength}; seed {arguments.seed}.",
     )
     for name, results in found.items():
         for what, result in results.items():
@@ -76,8 +100,6 @@ def run(arguments: argparse.Namespace) -> evaluation.Report:
         report.add("remediated", "Trade-off", sweep, task.ABOUT_TUNING)
     for name, probe in erased.probes.items():
         report.add(name, "Probe", probe, erasure.ABOUT)
-    print(f"\n{report}")
-    print(f"\nThe report is {report.save(output)}; the models are with it")
     return report
 
 

@@ -5,6 +5,7 @@ import numpy as np
 import tensorflow as tf
 
 from tensorflow_model_remediation_ext.counterfactual.keras import (
+    AtMost,
     CounterfactualModel,
     build_counterfactual_data,
     pack_counterfactual_data,
@@ -43,7 +44,9 @@ def pack(batches: tf.data.Dataset, terms: list[str]) -> tf.data.Dataset:
     )
 
 
-def with_pairing(model: keras.Model, loss_weight: float) -> CounterfactualModel:
+def with_pairing(
+    model: keras.Model, loss_weight: float | AtMost
+) -> CounterfactualModel:
     """Returns a compiled model that trains `model` on, in place."""
     loss = PairwiseMSELoss(transform="logit")
     return compiled(CounterfactualModel(model, loss, loss_weight))

@@ -1,4 +1,4 @@
-"""The weight of the penalty, chosen on data that train and test nothing."""
+"""The target of training, chosen on data that train and test nothing."""
 
 import argparse
 import pathlib
@@ -7,6 +7,7 @@ import keras
 import tensorflow as tf
 
 from tensorflow_model_remediation_ext import evaluation
+from tensorflow_model_remediation_ext.counterfactual.keras import AtMost
 from tensorflow_model_remediation_ext.demo.task import (
     Task,
     make_pairs,
@@ -14,7 +15,7 @@ from tensorflow_model_remediation_ext.demo.task import (
 )
 from tensorflow_model_remediation_ext.demo.training import with_pairing
 
-LOSS_WEIGHTS = (0.3, 1, 3, 10, 30)
+TARGETS = (0.002, 0.005, 0.01, 0.03)
 
 
 def tune(
@@ -24,14 +25,14 @@ def tune(
     arguments: argparse.Namespace,
     directory: pathlib.Path,
 ) -> evaluation.Tradeoff:
-    """Trains a model on with several weights of the penalty.
+    """Trains a model on with several targets for the flip rate.
 
     Args:
         model: The trained baseline; it is left as it is.
         packed: Batches to train on, with their pairs.
         task: Has validation texts.
         arguments: Those of the command line.
-        directory: Keeps the figures of each weight, so that an interrupted
+        directory: Keeps the figures of each target, so that an interrupted
             sweep goes on where it was.
 
     Returns:
@@ -41,18 +42,23 @@ def tune(
     pairs = make_pairs(task, task.validation)
     baseline = model.get_weights()
 
-    def build_model(loss_weight):
+    def plain():
         model.set_weights(baseline)
-        return with_pairing(model, loss_weight)
+        return model
+
+    def at_most(target):
+        model.set_weights(baseline)
+        return with_pairing(model, AtMost(target))
 
     def measure_trained(_):
         found = measure(model, pairs)
         return found["AUC"], found["Flips"]["overall"].flip_rate
 
     sweep = evaluation.tradeoff(
-        build_model,
-        packed,
-        LOSS_WEIGHTS,
+        {
+            "baseline": plain,
+            "at most": evaluation.TradeoffMethod(at_most, TARGETS, packed),
+        },
         measure=measure_trained,
         seeds=[arguments.seed],
         epochs=arguments.clp_epochs,

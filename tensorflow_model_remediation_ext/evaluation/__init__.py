@@ -69,6 +69,7 @@ from tensorflow_model_remediation_ext.evaluation.subgroups import (
 )
 from tensorflow_model_remediation_ext.evaluation.tradeoff import (
     Tradeoff,
+    TradeoffMethod,
     TradeoffRow,
     tradeoff,
 )
@@ -105,6 +106,7 @@ __all__ = [
     "SubgroupRow",
     "TermReport",
     "Tradeoff",
+    "TradeoffMethod",
     "TradeoffRow",
     "WorstRow",
     "accuracy",

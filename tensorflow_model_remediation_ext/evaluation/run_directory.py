@@ -42,7 +42,7 @@ class RunDirectory:
             return
         configuration = {
             **configuration,
-            "sources": [_digest(function) for function in functions],
+            "sources": [digest(function) for function in functions],
         }
         try:
             # As it will be read back: tuples become lists, keys text.
@@ -115,7 +115,13 @@ class RunDirectory:
             raise
 
 
-def _digest(function: Callable) -> str:
+def digest(function: Callable) -> str:
+    """Returns what tells a function from one of another source text.
+
+    Args:
+        function: Any function; one without a source, such as a builtin, counts
+            by its type alone.
+    """
     try:
         source = inspect.getsource(function)
     except (OSError, TypeError):

@@ -1,10 +1,12 @@
-"""What a smaller flip rate costs in quality, over weights of the penalty."""
+"""What less unfairness costs in quality, over methods and their settings."""
 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, ClassVar
 
@@ -18,6 +20,7 @@ from tensorflow_model_remediation_ext.evaluation.intervals import (
 )
 from tensorflow_model_remediation_ext.evaluation.run_directory import (
     RunDirectory,
+    digest,
 )
 from tensorflow_model_remediation_ext.evaluation.tables import (
     COLORS,
@@ -31,77 +34,117 @@ from tensorflow_model_remediation_ext.evaluation.tables import (
 
 
 @dataclasses.dataclass(frozen=True)
-class TradeoffRow(Row):
-    """The figures of one weight, over all seeds.
+class TradeoffMethod:
+    """One way to less unfairness, at one setting or several.
 
     Args:
-        loss_weight: The weight; 0 is the plain model.
-        seeds: Number of models trained.
-        quality: Mean quality.
-        flip_rate: Mean flip rate.
-        quality_loss: Mean of what each seed's model loses in quality against
-            the plain model of that seed. Its interval is about seeds alone,
-            and NaN with one seed.
-        pareto: Whether no other weight is as good in both means and better in
-            one.
-        chosen: Whether this weight has the lowest mean flip rate of those
-            whose mean quality loss is within the limit.
+        build: Returns a compiled `keras.Model` to train on `data`; or, without
+            `data`, anything that is ready to be measured, such as a model that
+            is trained, erased or post-processed already. It takes the setting,
+            or nothing where there are no settings.
+        settings: What to build with, one after the other: weights of a
+            penalty, targets, ranks of an eraser.
+        data: What `model.fit` takes and can be read again for each model.
     """
 
-    loss_weight: float
+    build: Callable[..., Any]
+    settings: Iterable[Any] | None = None
+    data: Any = None
+
+
+@dataclasses.dataclass(frozen=True)
+class TradeoffRow(Row):
+    """The figures of one method at one setting, over all seeds.
+
+    Args:
+        name: The method and its setting; the weight alone where weights of one
+            penalty are compared.
+        method: The method.
+        setting: Its setting, or `None`.
+        seeds: Number of models.
+        quality: Mean quality.
+        unfairness: Mean unfairness.
+        quality_loss: Mean of what each seed's model loses in quality against
+            the first row's of that seed. Its interval is about seeds alone,
+            and NaN with one seed.
+        pareto: Whether no other row is as good in both means and better in
+            one.
+        chosen: Whether this row has the lowest mean unfairness of those whose
+            mean quality loss is within the limit.
+    """
+
+    name: Any
+    method: str
+    setting: Any
     seeds: int
     quality: Estimate
-    flip_rate: Estimate
+    unfairness: Estimate
     quality_loss: Estimate
     pareto: bool
     chosen: bool
 
+    @property
+    def loss_weight(self) -> Any:
+        """The setting, where it is the weight of a penalty."""
+        return self.setting
+
+    @property
+    def flip_rate(self) -> Estimate:
+        """The unfairness, where it is a flip rate."""
+        return self.unfairness
+
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class Tradeoff(Table[TradeoffRow]):
-    """Quality against flip rate, a row for each weight; `repr` is a table.
+    """Quality against unfairness, a row for each model; `repr` is a table.
 
     Args:
-        rows: One `TradeoffRow` for each weight, in ascending order, the first
-            for 0.
+        rows: One `TradeoffRow` for each method and setting; quality is lost
+            against the first.
         confidence: Level of the intervals.
-        max_quality_loss: The limit that decided which weight was chosen.
+        max_quality_loss: The limit that decided which row was chosen.
+        measure_of_unfairness: What unfairness is, for the chart.
     """
 
     max_quality_loss: float = 0.0
+    measure_of_unfairness: str = "flip rate"
 
     measures: ClassVar[str] = (
-        "Quality and flip rate of models trained with several weights of the "
-        "penalty; 0 is the plain model. The chosen weight flips least of those "
-        "that lose no more quality than the limit allows."
+        "Quality and unfairness of models by method and setting, such as the "
+        "weight of a penalty (0 is the plain model). The chosen one is the "
+        "least unfair of those that lose no more quality than the limit "
+        "allows."
     )
     caveat: ClassVar[str] = (
-        "The front and the chosen weight are those of the means, which vary "
-        "with seeds and data: read the intervals. Figures of a weight that "
-        "was chosen on these data flatter it; report it on data that chose "
-        "nothing. A flip rate of zero is not equal treatment."
+        "The front and the choice are those of the means, which vary with "
+        "seeds and data: read the intervals. Figures of a setting that was "
+        "chosen on these data flatter it; report it on data that chose "
+        "nothing. A small figure of one kind of unfairness says nothing of "
+        "the others, and a flip rate of zero is not equal treatment."
     )
     columns: ClassVar[tuple[str, ...]] = (
-        "loss_weight",
+        "name",
         "seeds",
         "quality",
-        "flip_rate",
+        "unfairness",
         "quality_loss",
         "pareto",
         "chosen",
     )
     plotted: ClassVar[dict[str, str]] = {
         "quality": "quality",
-        "flip_rate": "flip rate",
+        "unfairness": "unfairness",
     }
 
     @property
     def chosen(self) -> TradeoffRow:
-        """The row of the chosen weight."""
+        """The row that was chosen."""
         return next(row for row in self.rows if row.chosen)
 
     def plot(self, axes: Any = None) -> Any:
-        """Draws quality against flip rate, with intervals and the front.
+        """Draws quality against unfairness, with intervals and the front.
+
+        Each method has its color, and a line through its settings.
 
         Args:
             axes: matplotlib `Axes` to draw on; a new figure's by default.
@@ -115,70 +158,97 @@ class Tradeoff(Table[TradeoffRow]):
         if axes is None:
             axes = new_axes(height=4)
         front = sorted(
-            (row.flip_rate.value, row.quality.value)
+            (row.unfairness.value, row.quality.value)
             for row in self.rows
             if row.pareto
         )
         axes.plot(
             *zip(*front, strict=True), "--", color="0.5", label="Pareto front"
         )
-        for k, row in enumerate(self.rows):
-            x, y = row.flip_rate, row.quality
-            axes.errorbar(
-                [x.value],
-                [y.value],
-                xerr=[[x.value - x.low], [x.high - x.value]],
-                yerr=[[y.value - y.low], [y.high - y.value]],
-                fmt="D" if row.chosen else "o",
-                markersize=8 if row.chosen else 5,
-                capsize=3,
-                color=COLORS[1] if row.chosen else COLORS[0],
-                label="chosen" if row.chosen else None,
-                clip_on=False,
-            )
-            axes.annotate(
-                f"{row.loss_weight:g}",
-                (x.value, y.value),
-                xytext=(6, -12 if k % 2 else 6),
-                textcoords="offset points",
-            )
+        by_method: dict[str, list[TradeoffRow]] = {}
+        for row in self.rows:
+            by_method.setdefault(row.method, []).append(row)
+        colors = itertools.cycle(COLORS)
+        for method, rows in by_method.items():
+            _draw_method(axes, method, rows, next(colors))
+        chosen = self.chosen
+        axes.plot(
+            [chosen.unfairness.value],
+            [chosen.quality.value],
+            "D",
+            markersize=11,
+            markerfacecolor="none",
+            color="0.2",
+            label="chosen",
+        )
         limit = self.rows[0].quality.value - self.max_quality_loss
         axes.axhline(limit, color="0.4", linestyle=":", label="limit")
-        rates, qualities = (
+        unfairness, qualities = (
             [end for row in self.rows for end in getattr(row, name)]
-            for name in ("flip_rate", "quality")
+            for name in ("unfairness", "quality")
         )
-        keep_within_shares(axes, "x", rates)
+        keep_within_shares(axes, "x", unfairness)
         keep_within_shares(axes, "y", [*qualities, limit])
-        axes.set_xlabel(f"flip rate ({100 * self.confidence:g} % intervals)")
+        axes.set_xlabel(
+            f"{self.measure_of_unfairness} "
+            f"({100 * self.confidence:g} % intervals)"
+        )
         axes.set_ylabel("quality")
         tidy(axes, grid="both")
         axes.legend(frameon=False)
         return axes
 
 
+def _draw_method(axes, method, rows, color):
+    values = [(row.unfairness.value, row.quality.value) for row in rows]
+    if len(rows) > 1:
+        axes.plot(*zip(*values, strict=True), "-", color=color, linewidth=1)
+    for k, row in enumerate(rows):
+        x, y = row.unfairness, row.quality
+        axes.errorbar(
+            [x.value],
+            [y.value],
+            xerr=[[x.value - x.low], [x.high - x.value]],
+            yerr=[[y.value - y.low], [y.high - y.value]],
+            fmt="o",
+            markersize=5,
+            capsize=3,
+            color=color,
+            clip_on=False,
+            label=None if k or not method else method.replace("$", r"\$"),
+        )
+        if row.setting is not None:
+            axes.annotate(
+                _text(row.setting),
+                (x.value, y.value),
+                xytext=(6, -12 if k % 2 else 6),
+                textcoords="offset points",
+            )
+
+
 def tradeoff(
-    build_model: Callable[[float], keras.Model],
-    data: Any,
-    loss_weights: Iterable[float],
+    methods: Callable[[float], Any] | Mapping[str, Any],
+    data: Any = None,
+    loss_weights: Iterable[float] | None = None,
     *,
-    measure: Callable[[keras.Model], tuple[Any, Any]],
+    measure: Callable[[Any], tuple[Any, Any]],
     seeds: Iterable[int] = (0,),
     epochs: int = 1,
     fit_options: Mapping[str, Any] | None = None,
     max_quality_loss: float = 0.01,
     confidence: float = 0.95,
+    measure_of_unfairness: str = "flip rate",
     directory: str | os.PathLike | None = None,
     configuration: Any = None,
     verbose: int | str = "auto",
 ) -> Tradeoff:
-    """Trains a model for each weight and seed, and measures what it costs.
+    """Builds a model for each method, setting and seed, and measures them.
 
-    The sweep shows the models that were trained, on the data they were
-    measured on. The front of the means is not the front of what is possible;
-    with one seed it is largely the noise of training. Choose a weight on
-    validation data, and report it on data that chose nothing. A flip rate of
-    zero is not equal treatment.
+    The result shows the models that were built, on the data they were measured
+    on. The front of the means is not the front of what is possible; with one
+    seed it is largely the noise of training. Choose a setting on validation
+    data, and report it on data that chose nothing. A small figure of one kind
+    of unfairness says nothing of the others.
 
     An interval joins two sources of error in quadrature: that of the
     measurement, which the seeds share and which is therefore not divided by
@@ -190,57 +260,78 @@ def tradeoff(
     digit and `measure` gives no intervals, there is none.
 
     Args:
-        build_model: Takes a weight and returns a compiled model to train. It is
-            called for 0 as well, the plain model that quality is lost against.
-        data: What `model.fit` takes and can be read again for each model: a
-            dataset of packed inputs.
-        loss_weights: Weights of the penalty; 0 is added.
-        measure: Takes a trained model and returns its quality, the larger the
-            better, and its flip rate: `Estimate`s at level `confidence`, or
-            plain numbers, which have no interval with one seed.
-        seeds: Seeds to train every weight with. Each is set with
+        methods: A `TradeoffMethod` (or its `build` alone) by name; quality is
+            lost against the first one, at its first setting. Or one function
+            that takes the weight of a penalty and returns a compiled model to
+            train on `data`; it is called for 0 as well, the plain model.
+        data: Only with such a function: what `model.fit` takes and can be read
+            again for each model, a dataset of packed inputs.
+        loss_weights: Only with such a function: weights; 0 is added.
+        measure: Takes a trained model, or whatever a method builds without
+            data, and returns its quality, the larger the better, and its
+            unfairness, 0 or larger, the smaller the better: a flip rate, the
+            size of a gap between groups. Both are `Estimate`s at level
+            `confidence`, or plain numbers, which have no interval with one
+            seed.
+        seeds: Seeds to build every model with. Each is set with
             `keras.utils.set_random_seed` before the model is built.
         epochs: Epochs of each training.
         fit_options: More arguments for `model.fit`.
-        max_quality_loss: The chosen weight loses at most this much quality.
+        max_quality_loss: The chosen row loses at most this much quality.
         confidence: Level of the intervals.
+        measure_of_unfairness: What unfairness is, for the chart.
         directory: Where each model's figures are kept, in a file of their own,
             written when they are complete. Called again after an interruption,
-            or with more weights or seeds, only what is missing is trained.
+            or with more methods, settings or seeds, only what is missing is
+            built.
         configuration: What else decides the figures and cannot be seen from
-            here, as JSON: sizes that `build_model` reads, the version of the
-            data. A directory with another configuration, other epochs, options
-            or source text of the two functions is refused.
+            here, as JSON: sizes that `build` reads, the version of the data. A
+            directory with another configuration, other epochs, options or
+            source text of `measure` is refused. A method whose `build` has
+            another source text is built anew; where weights of one penalty
+            are compared, it is refused as well.
         verbose: `0` or `False` for no progress bar, otherwise as in
             `keras.Model.fit`.
 
     Returns:
-        A row for each weight.
+        A row for each method and setting.
 
     Raises:
-        ValueError: If a weight or seed is not usable, a figure is NaN, or
-            `directory` holds figures of another configuration.
-        TypeError: If `build_model` does not return a compiled Keras model,
-            `measure` not two figures, or `data` can be read only once.
+        ValueError: If methods, a weight or a seed are not usable, a figure is
+            NaN or unfairness negative, or `directory` holds figures of another
+            configuration.
+        TypeError: If a method with data does not build a compiled Keras model,
+            `measure` does not return two figures, or data can be read only
+            once.
 
     Examples:
         ```python
-        def build_model(loss_weight):
-            model = CounterfactualModel(network(), loss_weight=loss_weight)
-            model.compile("adam", "binary_crossentropy")
-            return model
+        def plain():
+            return compiled(network())
+
+
+        def with_target(target):
+            loss = RateGapLoss()
+            return compiled(MinDiffModel(network(), loss, AtMost(target)))
 
 
         def measure(model):
-            one, other = map(model.predict, pairs)
-            rate = evaluation.flips(one, other)["overall"].flip_rate
-            return evaluation.auc(labels, model.predict(texts)), rate
+            scores = model.predict(x)
+            gap = evaluation.group_metrics(labels, scores, groups)...
+            return evaluation.auc(labels, scores), abs(gap)
 
 
         result = tradeoff(
-            build_model, packed, [0.3, 1, 3], measure=measure, seeds=(0, 1)
+            {
+                "plain": TradeoffMethod(plain, data=batches),
+                "at most": TradeoffMethod(with_target, [0.02, 0.05], packed),
+                "post-processed": fit_threshold_optimizer,
+            },
+            measure=measure,
+            measure_of_unfairness="gap of selection rates",
+            seeds=(0, 1),
         )
-        print(result.chosen.loss_weight)
+        print(result.chosen.name)
         ```
 
     References:
@@ -248,7 +339,7 @@ def tradeoff(
         Fairness in Text Classification through Robustness", arXiv 1809.10610,
         section 5, compare weights.
     """
-    weights = _weights(loss_weights)
+    points = _points(methods, data, loss_weights)
     seeds = _seeds(seeds)
     normal_quantile(confidence)  # Refuses a bad level before any work.
     if not max_quality_loss >= 0:
@@ -256,32 +347,98 @@ def tradeoff(
             "`max_quality_loss` must not be negative. "
             f"Received: max_quality_loss={max_quality_loss}"
         )
-    if isinstance(data, Iterator):
-        raise TypeError(
-            "`data` must be readable again for each model, such as a dataset. "
-            f"Received: {type(data).__name__}"
-        )
     fit_options = {"epochs": epochs, "verbose": 0, **(fit_options or {})}
-    done = RunDirectory(
-        directory,
-        {"fit": fit_options, "given": configuration, "level": confidence},
-        (build_model, measure),
-    )
-    bar = progress_bar(len(weights) * len(seeds), verbose, "model")
-    runs: dict[float, list[tuple[Estimate, Estimate]]] = {}
-    for weight in weights:
+    shared = {"fit": fit_options, "given": configuration, "level": confidence}
+    functions = (methods, measure) if callable(methods) else (measure,)
+    done = RunDirectory(directory, shared, functions)
+    bar = progress_bar(len(points) * len(seeds), verbose, "model")
+    runs: list[list[tuple[Estimate, Estimate]]] = []
+    for point in points:
+        runs.append([])
         for seed in seeds:
-            name = f"loss_weight={weight!r},seed={seed}"
+            name = f"{point.file},seed={seed}"
             figures = done.read(name)
             if figures is None:
                 keras.utils.set_random_seed(seed)
-                model = _train(build_model, weight, data, fit_options)
+                model = _built(point, fit_options)
                 figures = [list(f) for f in _figures(measure(model), name)]
                 done.write(name, figures)
-            quality, flip_rate = (Estimate(*figure) for figure in figures)
-            runs.setdefault(weight, []).append((quality, flip_rate))
+            quality, unfairness = (Estimate(*figure) for figure in figures)
+            runs[-1].append((quality, unfairness))
             bar.add(1)
-    return _summary(runs, confidence, max_quality_loss)
+    rows = _summary(points, runs, confidence, max_quality_loss)
+    return Tradeoff(rows, confidence, max_quality_loss, measure_of_unfairness)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Point:
+    """One row to come."""
+
+    name: Any
+    label: str
+    setting: Any
+    method: TradeoffMethod
+    file: str
+
+
+def _points(methods, data, loss_weights) -> list[_Point]:
+    if callable(methods):
+        if data is None or loss_weights is None:
+            raise ValueError(
+                "`data` and `loss_weights` must be given with one function "
+                "that takes a weight; several methods go into a dict."
+            )
+        method = TradeoffMethod(methods, _weights(loss_weights), data)
+        _check_readable(data, "data")
+        return [
+            _Point(w, "", w, method, f"loss_weight={w!r}")
+            for w in method.settings or ()
+        ]
+    if not isinstance(methods, Mapping) or not methods:
+        raise ValueError(
+            "`methods` must be a function, or a dict of `TradeoffMethod`s by "
+            f"name with at least one. Received: methods={methods!r}"
+        )
+    if data is not None or loss_weights is not None:
+        raise ValueError(
+            "`data` and `loss_weights` have no meaning with a dict of "
+            "methods: each `TradeoffMethod` has its own."
+        )
+    points = []
+    for label, method in methods.items():
+        if callable(method):
+            method = TradeoffMethod(method)
+        if not isinstance(method, TradeoffMethod):
+            raise ValueError(
+                "`methods` must hold TradeoffMethods or functions. "
+                f"Received: {method!r} for {label!r}"
+            )
+        _check_readable(method.data, f"data of {label!r}")
+        settings = [None] if method.settings is None else list(method.settings)
+        if not settings or len({*map(repr, settings)}) < len(settings):
+            raise ValueError(
+                f"`settings` of {label!r} must be different ones, and at "
+                f"least one. Received: settings={settings}"
+            )
+        for setting in settings:
+            name = label if setting is None else f"{label} {_text(setting)}"
+            file = f"{label},{setting!r}" if setting is not None else label
+            file = re.sub(r"[^\w=.,+-]+", "_", file)
+            file = f"method={file},build={digest(method.build)}"
+            points.append(_Point(name, label, setting, method, file))
+    return points
+
+
+def _text(setting: Any) -> str:
+    return f"{setting:g}" if isinstance(setting, float) else str(setting)
+
+
+def _check_readable(data: Any, name: str) -> None:
+    if isinstance(data, Iterator):
+        raise TypeError(
+            f"`{name}` must be readable again for each model, such as a "
+            f"dataset. Received: {type(data).__name__}"
+        )
 
 
 def _weights(loss_weights: Iterable[float]) -> list[float]:
@@ -304,84 +461,86 @@ def _seeds(seeds: Iterable[int]) -> list[int]:
     return given
 
 
-def _train(build_model, weight, data, fit_options) -> keras.Model:
-    model = build_model(weight)
+def _built(point: _Point, fit_options) -> Any:
+    """Returns what a point's method builds, trained where it has data."""
+    method, setting = point.method, point.setting
+    model = method.build() if setting is None else method.build(setting)
+    if method.data is None:
+        return model
     if not isinstance(model, keras.Model) or not model.compiled:
         raise TypeError(
-            "`build_model` must return a compiled keras.Model. "
-            f"Received: {model!r} for the weight {weight}"
+            "`build` must return a compiled keras.Model where there are data "
+            f"to train it on. Received: {model!r} for {point.name!r}"
         )
-    model.fit(data, **fit_options)
+    model.fit(method.data, **fit_options)
     return model
 
 
 def _figures(measured: Any, name: str) -> tuple[Estimate, Estimate]:
-    """Returns quality and flip rate, each with its interval, NaN if unknown."""
+    """Returns quality and unfairness with intervals, NaN if unknown."""
     try:
-        quality, flip_rate = measured
+        quality, unfairness = measured
         estimates: Any = tuple(
             Estimate(*map(float, figure))
             if isinstance(figure, tuple)
             else Estimate(float(figure), math.nan, math.nan)
-            for figure in (quality, flip_rate)
+            for figure in (quality, unfairness)
         )
     except (TypeError, ValueError) as error:
         raise TypeError(
-            "`measure` must return quality and flip rate, each an Estimate or "
-            f"a number. Received: {measured!r}"
+            "`measure` must return quality and unfairness, each an Estimate "
+            f"or a number. Received: {measured!r}"
         ) from error
-    for estimate, what in zip(estimates, ("quality", "flip rate"), strict=True):
-        if not math.isfinite(estimate.value):
-            raise ValueError(
-                f"`measure` must return finite figures. Received: {what} "
-                f"{estimate.value} at {name}"
-            )
+    quality, unfairness = (estimate.value for estimate in estimates)
+    if not math.isfinite(quality) or not 0 <= unfairness < math.inf:
+        raise ValueError(
+            "`measure` must return a finite quality and an unfairness of 0 or "
+            f"larger, as the size of a gap is. Received: quality {quality} "
+            f"and unfairness {unfairness} at {name}"
+        )
     return estimates
 
 
-def _summary(runs, confidence, max_quality_loss) -> Tradeoff:
-    plain = [quality.value for quality, _ in runs[0.0]]
+def _summary(points, runs, confidence, limit) -> tuple[TradeoffRow, ...]:
+    plain = [quality.value for quality, _ in runs[0]]
     limits = [
-        _limits(figures[k] for each in runs.values() for figures in each)
-        for k in (0, 1)
+        _limits(figures[k] for each in runs for figures in each) for k in (0, 1)
     ]
     widest = limits[0][1] - limits[0][0]
-    columns: dict[float, dict[str, Any]] = {}
-    for weight, figures in runs.items():
-        qualities, rates = zip(*figures, strict=True)
+    columns: list[dict[str, Any]] = []
+    for figures in runs:
+        qualities, unfair = zip(*figures, strict=True)
         losses = [
             Estimate(before - quality.value, math.nan, math.nan)
             for before, quality in zip(plain, qualities, strict=True)
         ]
-        columns[weight] = {
-            "seeds": len(figures),
-            "quality": _over_seeds(qualities, confidence, limits[0]),
-            "flip_rate": _over_seeds(rates, confidence, limits[1]),
-            "quality_loss": _over_seeds(losses, confidence, (-widest, widest)),
-        }
-    points = {
-        weight: (-c["quality"].value, c["flip_rate"].value)
-        for weight, c in columns.items()
-    }
-    within = [
-        w
-        for w, c in columns.items()
-        if c["quality_loss"].value <= max_quality_loss
-    ]
-    # Of equal flip rates the better quality, so that it is on the front.
-    chosen = min(within, key=lambda w: (points[w][1], points[w][0], w))
-    rows = tuple(
-        TradeoffRow(
-            loss_weight=weight,
-            **c,
-            pareto=not any(
-                _dominates(p, points[weight]) for p in points.values()
-            ),
-            chosen=weight == chosen,
+        columns.append(
+            {
+                "seeds": len(figures),
+                "quality": _over_seeds(qualities, confidence, limits[0]),
+                "unfairness": _over_seeds(unfair, confidence, limits[1]),
+                "quality_loss": _over_seeds(
+                    losses, confidence, (-widest, widest)
+                ),
+            }
         )
-        for weight, c in columns.items()
+    costs = [(-c["quality"].value, c["unfairness"].value) for c in columns]
+    within = [
+        k for k, c in enumerate(columns) if c["quality_loss"].value <= limit
+    ]
+    # Of equal figures the better quality, so that it is on the front.
+    chosen = min(within, key=lambda k: (costs[k][1], costs[k][0], k))
+    return tuple(
+        TradeoffRow(
+            name=point.name,
+            method=point.label,
+            setting=point.setting,
+            **columns[k],
+            pareto=not any(_dominates(c, costs[k]) for c in costs),
+            chosen=k == chosen,
+        )
+        for k, point in enumerate(points)
     )
-    return Tradeoff(rows, confidence, max_quality_loss)
 
 
 def _dominates(one: tuple[float, float], other: tuple[float, float]) -> bool:

@@ -25,10 +25,12 @@ def sweep():
     """A trade-off over three weights."""
     rows = tuple(
         TradeoffRow(
-            loss_weight=weight,
+            name=weight,
+            method="",
+            setting=weight,
             seeds=1,
             quality=Estimate(quality, quality - 0.01, quality + 0.01),
-            flip_rate=Estimate(rate, rate - 0.001, rate + 0.02),
+            unfairness=Estimate(rate, rate - 0.001, rate + 0.02),
             quality_loss=Estimate(0.0, float("nan"), float("nan")),
             pareto=True,
             chosen=weight == 1,

@@ -6,7 +6,11 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from tensorflow_model_remediation_ext.evaluation import Estimate, tradeoff
+from tensorflow_model_remediation_ext.evaluation import (
+    Estimate,
+    TradeoffMethod,
+    tradeoff,
+)
 
 X = np.ones((2, 1), "float32")
 # What a weight buys: quality falls slowly, then fast; flips fall and rise.
@@ -41,7 +45,7 @@ class Measure:
         if len(self.asked) == self.fail_at:
             raise KeyboardInterrupt
         quality, rate = FIGURES[model.loss_weight]
-        quality += 0.01 * np.random.rand()  # Hangs on the seed alone.
+        quality += 0.01 * np.random.rand()  # Depends on the seed alone.
         return (
             Estimate(quality, quality - 0.02, quality + 0.01),
             Estimate(rate, rate - 0.02, rate + 0.03),
@@ -198,16 +202,16 @@ def test_prints_converts_and_plots(trained):
     result = sweep(Measure(), directory=trained, max_quality_loss=0.011)
     lines = repr(result).splitlines()
     assert lines[0].split() == [
-        "loss_weight",
+        "name",
         "seeds",
         "quality",
-        "flip_rate",
+        "unfairness",
         "quality_loss",
         "pareto",
         "chosen",
     ]
     assert len(lines) == 7
-    assert json.loads(json.dumps(result.to_dict()))["5.0"]["flip_rate"] == 0.02
+    assert json.loads(json.dumps(result.to_dict()))["5.0"]["unfairness"] == 0.02
     frame = result.to_frame()
     assert list(frame.index[frame["chosen"]]) == [1.0]
     axes = result.plot()
@@ -243,18 +247,23 @@ def test_progress_is_a_bar_or_nothing(measure, capsys):
         ({"seeds": (1, 1)}, ValueError, "`seeds`"),
         ({"confidence": 95}, ValueError, "`confidence`"),
         ({"max_quality_loss": -0.1}, ValueError, "`max_quality_loss`"),
-        ({"build_model": lambda w: None}, TypeError, "`build_model`.*None"),
+        ({"build_model": lambda w: None}, TypeError, "`build`.*None"),
         (
             {"build_model": lambda w: keras.Sequential()},
             TypeError,
-            "`build_model`.*compiled",
+            "`build`.*compiled",
+        ),
+        (
+            {"measure": lambda m: (0.5, -0.1)},
+            ValueError,
+            "unfairness of 0 or larger.*-0.1",
         ),
         ({"measure": lambda m: 0.5}, TypeError, "`measure`.*0.5"),
         ({"measure": lambda m: (0.5, "a")}, TypeError, "`measure`"),
         (
             {"measure": lambda m: (0.5, float("nan"))},
             ValueError,
-            "`measure`.*flip rate nan at loss_weight=0.0,seed=0",
+            "`measure`.*unfairness nan at loss_weight=0.0,seed=0",
         ),
         (
             {"directory": "nowhere", "configuration": {1, 2}},
@@ -268,3 +277,112 @@ def test_errors(measure, options, error, message, tmp_path, monkeypatch):
     with pytest.raises(error, match=message):
         sweep(**{"measure": measure, **options})
     assert not list(tmp_path.iterdir())
+
+
+# Several methods.
+
+
+def ready():
+    """What is ready to be measured: no Keras model at all."""
+    return "post-processed"
+
+
+def with_target(target):
+    return build_model(10 * target)
+
+
+def any_measure(built):
+    if built == "post-processed":
+        return 0.88, 0.01
+    return 0.9 - 0.01 * built.loss_weight, 0.3 - 0.25 * built.loss_weight
+
+
+def compare(methods=None, **options):
+    methods = methods or {
+        "plain": TradeoffMethod(lambda: build_model(0.0), data=X),
+        "at most": TradeoffMethod(with_target, [0.05, 0.1], X),
+        "thresholds": ready,
+    }
+    return tradeoff(
+        methods,
+        measure=options.pop("measure", any_measure),
+        measure_of_unfairness="gap of rates",
+        verbose=False,
+        **options,
+    )
+
+
+def test_any_number_of_named_methods():
+    result = compare(max_quality_loss=0.015)
+    names = ["plain", "at most 0.05", "at most 0.1", "thresholds"]
+    assert [row.name for row in result.rows] == names
+    assert [row.setting for row in result.rows] == [None, 0.05, 0.1, None]
+    assert [row.method for row in result.rows][1:3] == ["at most"] * 2
+    assert result["at most 0.1"].quality_loss.value == pytest.approx(0.01)
+    # The thresholds are the least unfair, and cost more than is allowed.
+    assert result.chosen.name == "at most 0.1"
+    assert all(row.pareto for row in result.rows)
+    axes = result.plot()
+    assert axes.get_xlabel().startswith("gap of rates")
+    labels = axes.get_legend_handles_labels()[1]
+    assert {"plain", "at most", "thresholds", "chosen"} <= set(labels)
+    assert {text.get_text() for text in axes.texts} == {"0.05", "0.1"}
+
+
+def test_more_methods_are_added_to_a_directory(tmp_path):
+    calls = []
+
+    def counting(setting):
+        calls.append(setting)
+        return build_model(setting)
+
+    plain = TradeoffMethod(counting, [0.0], X)
+    compare({"a": plain}, directory=tmp_path)
+    both = {"a": plain, "b/c": TradeoffMethod(counting, [1.0], X)}
+    result = compare(both, directory=tmp_path, seeds=(0, 1))
+    assert calls == [0.0, 0.0, 1.0, 1.0]
+    assert [row.seeds for row in result.rows] == [2, 2]
+
+    def counting(setting):
+        # Another source: what it built before does not count.
+        return build_model(0.5)
+
+    other = {"a": TradeoffMethod(counting, [0.0], X)}
+    result = compare(other, directory=tmp_path)
+    assert result.rows[0].unfairness.value == pytest.approx(0.3 - 0.125)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"methods": {"a": 3}}, ValueError, "TradeoffMethods.*3.*'a'"),
+        (
+            {"methods": {"a": TradeoffMethod(ready, [])}},
+            ValueError,
+            "`settings` of 'a'",
+        ),
+        (
+            {"methods": {"a": TradeoffMethod(ready, [1, 1])}},
+            ValueError,
+            "`settings` of 'a'",
+        ),
+        (
+            {"methods": {"a": TradeoffMethod(ready, data=iter([X]))}},
+            TypeError,
+            "data of 'a'.*again",
+        ),
+        (
+            {"methods": {"a": TradeoffMethod(ready, data=X)}},
+            TypeError,
+            "`build`.*compiled.*'a'",
+        ),
+        ({"data": X}, ValueError, "`data`.*no meaning"),
+    ],
+)
+def test_errors_of_methods(options, error, message):
+    with pytest.raises(error, match=message):
+        compare(**options)
+    with pytest.raises(ValueError, match="`methods`"):
+        tradeoff({}, measure=any_measure)
+    with pytest.raises(ValueError, match="`data` and `loss_weights`"):
+        tradeoff(build_model, measure=any_measure)

@@ -1,5 +1,6 @@
 """Counterfactual logit pairing for Keras models."""
 
+from tensorflow_model_remediation_ext.common.target import AtMost
 from tensorflow_model_remediation_ext.counterfactual.keras import (
     metrics,
     models,
@@ -18,6 +19,7 @@ from tensorflow_model_remediation_ext.counterfactual.losses import (
 )
 
 __all__ = [
+    "AtMost",
     "CounterfactualModel",
     "CounterfactualPackedInputs",
     "PairwiseMSELoss",

@@ -40,6 +40,22 @@ class _PairMetric(PenaltyMetric):
         Raises:
             ValueError: If the shapes do not fit.
         """
+        counts = self.counts(original, counterfactual, sample_weight)
+        self.total.assign_add(counts[0, 0])
+        self.count.assign_add(counts[0, 1])
+
+    # What a target needs (`common/target.py`).
+
+    #: What share of a target to steer for. Flips are so rare that the running
+    #: counts hold a handful of them.
+    aim = 0.65
+    #: Shape of the counts: one figure, its sum and the weights.
+    counts_shape = (1, 2)
+
+    def counts(
+        self, original: Any, counterfactual: Any, sample_weight: Any = None
+    ) -> Any:
+        """Returns what a batch adds to the sum and the weights, `[1, 2]`."""
         pair = compare(original, counterfactual, sample_weight, self.name)
         values = ops.cast(
             self._values(pair.original, pair.counterfactual), self.dtype
@@ -47,8 +63,11 @@ class _PairMetric(PenaltyMetric):
         weights = ops.ones_like(values)
         if pair.weight is not None:
             weights = weights * ops.cast(pair.weight, self.dtype)
-        self.total.assign_add(ops.sum(values * weights))
-        self.count.assign_add(ops.sum(weights))
+        return ops.stack([[ops.sum(values * weights), ops.sum(weights)]])
+
+    def figures(self, counts: Any) -> Any:
+        """Returns the weighted mean, `[1]`, 0 without weight."""
+        return ops.divide_no_nan(counts[:, 0], counts[:, 1])
 
     def _values(self, original: Any, counterfactual: Any) -> Any:
         """Returns one value a decision: the last axis reduced."""

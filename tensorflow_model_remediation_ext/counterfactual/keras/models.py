@@ -16,6 +16,10 @@ from tensorflow_model_remediation_ext.common.remediation_model import (
     RemediationModel,
 )
 from tensorflow_model_remediation_ext.counterfactual import losses
+from tensorflow_model_remediation_ext.counterfactual.keras.metrics import (
+    CounterfactualGap,
+    FlipRate,
+)
 from tensorflow_model_remediation_ext.counterfactual.keras.packed import (
     as_packed,
     check_batched,
@@ -68,7 +72,9 @@ class CounterfactualModel(RemediationModel):
             `PairwiseMSELoss()`. For a model that ends in a sigmoid,
             `PairwiseMSELoss(transform="logit")` pairs logits, as in the
             paper. With several outputs, the penalty is the sum over outputs.
-        loss_weight: Weight of the penalty, or a dict by objective.
+        loss_weight: Weight of the penalty, a target (`AtMost(0.005)`: at
+            most one decision in 200 flips) that training finds the weight
+            for, or a dict of either by objective.
         outputs: Names or positions of the outputs that are paired. Default:
             those that have a loss in `compile`.
         **kwargs: Passed to `keras.Model`, e.g. `name`.
@@ -102,6 +108,7 @@ class CounterfactualModel(RemediationModel):
 
     penalty_name = "counterfactual"
     packed_by = "pack_counterfactual_data"
+    target_metrics = (FlipRate, CounterfactualGap)
     parts_to_run = 2
     replaced_methods = MappingProxyType(
         {
@@ -117,7 +124,7 @@ class CounterfactualModel(RemediationModel):
         self,
         original_model: keras.Model,
         loss: Any = None,
-        loss_weight: float | dict[str, float] = 1.0,
+        loss_weight: Any = 1.0,
         *,
         outputs: str | int | Iterable[str | int] | None = None,
         **kwargs: Any,
@@ -150,6 +157,10 @@ class CounterfactualModel(RemediationModel):
             **kwargs: As in `keras.Model.compile`.
         """
         super().compile(*args, penalty_metrics=counterfactual_metrics, **kwargs)
+
+    def default_target_metric(self, loss: Any) -> FlipRate:
+        """Returns a flip rate: what pairing is for."""
+        return FlipRate()
 
     def unpack(self, batch: Any) -> tuple[Any, Any] | None:
         """Splits `CounterfactualPackedInputs`."""

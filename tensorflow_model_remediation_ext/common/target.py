@@ -1,0 +1,257 @@
+"""A target for a figure of unfairness, in place of the weight of a penalty.
+
+Training finds the weight by dual ascent. Once a step, hard decisions of the
+batch are added to running counts, and the weight follows how far the figure
+that is read off them is from the target, relative to it and at most 1 either
+way (`u`):
+
+    z      <- max(0, z + rate * u)        rate = 5 / (step + 400)
+    weight  = 0.1 * (exp(z + u / 4) - 1)  0 where that is negative
+
+So the weight starts at 0, grows by a factor that does not depend on the scale
+of the penalty, and settles: the rate falls as 1 / step, as in stochastic
+approximation, down to a floor that lets it follow what changes later. The
+second term of the exponent damps the swings that the delay of the running
+counts would cause. A gap with a sign has a `z` for either side; its weight is
+the difference of the two.
+
+References:
+    Cotter et al. 2019, "Two-Player Games for Efficient Non-Convex Constrained
+    Optimization" (arXiv 1804.06500): a gradient through a smooth proxy, a
+    multiplier that follows the true figure. Stooke et al. 2020, "Responsive
+    Safety in Reinforcement Learning by PID Lagrangian Methods" (arXiv
+    2007.03964): the damping.
+"""
+
+import math
+import numbers
+import warnings
+from typing import Any
+
+import keras
+from keras import ops
+
+from tensorflow_model_remediation_ext.common import replicas
+
+PACKAGE = "tensorflow_model_remediation_ext"
+
+# Steps that the running counts reach back: a share of those so far.
+_SHARE, _SHORTEST, _LONGEST = 0.05, 20.0, 200.0
+_RATE, _DELAY, _LEAST_RATE = 5.0, 400.0, 5e-4
+_DAMPING, _SCALE, _MOST = 0.25, 0.1, 12.0
+# A running figure is noisy: above this times the target it is not met.
+_NOT_MET = 1.25
+
+
+@keras.saving.register_keras_serializable(package=PACKAGE)
+class AtMost:
+    """A target that stands where a `loss_weight` is taken.
+
+    Training finds the weight of the penalty that brings a figure of the
+    training data down to the target: how often decisions on pairs flip, or
+    how far apart the rates of groups are. Where the figure is below the
+    target without any penalty, the weight stays 0.
+
+    What it promises is the training figure: the one on data held out is
+    often larger, and its interval tells how much. The figure that is met is
+    that of the running counts; decay the learning rate (as by
+    `keras.optimizers.schedules.CosineDecay`), or the last step's model may be
+    some way off it.
+
+    Args:
+        target: What the figure is to be at most, greater than 0. For a gap
+            with a sign, its size.
+        metric: The figure: for pairs a `FlipRate` (the default) or a
+            `CounterfactualGap`, for groups a `RateGap` (the default for
+            `RateGapLoss`, with its threshold and groups; required for other
+            losses).
+
+    Raises:
+        ValueError: If `target` is not a finite number greater than 0.
+
+    Examples:
+        >>> AtMost(0.02)
+        AtMost(0.02)
+
+    References:
+        Cotter et al. 2019, "Two-Player Games for Efficient Non-Convex
+        Constrained Optimization" (arXiv 1804.06500).
+    """
+
+    def __init__(self, target: float, metric: Any = None):
+        number = isinstance(target, numbers.Real) and not isinstance(
+            target, bool
+        )
+        if not (number and math.isfinite(target) and target > 0):
+            raise ValueError(
+                "`target` must be a finite number greater than 0: a figure "
+                "of exactly 0 cannot be trained for, take a small one. "
+                f"Received: target={target!r}"
+            )
+        self.target = float(target)
+        self.metric = metric
+
+    def __repr__(self) -> str:
+        metric = "" if self.metric is None else f", {self.metric!r}"
+        return f"AtMost({self.target:g}{metric})"
+
+    def get_config(self) -> dict:
+        """Returns the arguments of the constructor."""
+        return {
+            "target": self.target,
+            "metric": keras.saving.serialize_keras_object(self.metric),
+        }
+
+    @classmethod
+    def from_config(cls, config: dict) -> "AtMost":
+        """Makes the target that `get_config` described."""
+        metric = keras.saving.deserialize_keras_object(config["metric"])
+        return cls(config["target"], metric)
+
+
+class TargetKeeper(keras.layers.Layer):
+    """Finds the weight of one penalty, step by step.
+
+    Its variables are saved with those of the model that holds it.
+
+    Args:
+        metric: Has `counts_shape`, `counts(*update)` and `figures(counts)`:
+            counts add up over batches, one or more figures are read off their
+            sum. `aim` is the share of the target that is steered for.
+        signed: Whether the penalty has a sign for each figure, and so is
+            pulled either way.
+        name: Name of the layer.
+    """
+
+    def __init__(self, metric: Any, signed: bool, name: str):
+        super().__init__(name=name, dtype="float32", trainable=False)
+        self.signed = signed
+        # Not the metric itself: Keras would take it for one of the model's.
+        self._count, self._figures_of = metric.counts, metric.figures
+        self._aim = metric.aim
+        figures = metric.counts_shape[0] if signed else 1
+        self._steps = self._variable((), "steps")
+        self._counts = self._variable(metric.counts_shape, "counts")
+        self._z = self._variable((2 if signed else 1, figures), "exponents")
+        self._weights = self._variable((figures,), "weights")
+        self.built = True
+
+    def _variable(self, shape, name):
+        return self.add_weight(
+            shape=shape,
+            initializer="zeros",
+            trainable=False,
+            dtype="float32",
+            name=name,
+            # All replicas compute the same.
+            aggregation="only_first_replica",
+        )
+
+    def weigh(self, value: Any, signed: Any) -> Any:
+        """Returns what a penalty adds to the loss, a scalar.
+
+        Args:
+            value: The penalty, a scalar.
+            signed: Its values with their signs, if it has signs.
+
+        Raises:
+            ValueError: If those are missing.
+        """
+        weights = ops.convert_to_tensor(self._weights)
+        if not self.signed:
+            return weights[0] * ops.cast(value, "float32")
+        if signed is None:
+            raise ValueError(
+                "A target for a gap must be about one output: name it with "
+                "`outputs`, choose it with `predictions_transform`, or use "
+                "`signed=False`."
+            )
+        return ops.sum(weights * ops.cast(signed, "float32"))
+
+    @property
+    def multiplier(self) -> Any:
+        """The weight, a scalar: of several, the largest in size."""
+        return _largest(ops.convert_to_tensor(self._weights))
+
+    @property
+    def running(self) -> Any:
+        """The running figure, a scalar: of several, the largest in size."""
+        return _largest(self._figures_of(ops.convert_to_tensor(self._counts)))
+
+    @property
+    def started(self) -> bool:
+        """Whether a step of training has been seen."""
+        return float(ops.convert_to_numpy(self._steps)) > 0
+
+    def update(self, updates: list[tuple], target: float) -> None:
+        """Takes a step of training into account.
+
+        A batch whose counts are not finite, as for predictions that are not
+        numbers, leaves everything as it was.
+
+        Args:
+            updates: Arguments of the metric's `counts`, for each output.
+            target: The target.
+        """
+        batch = sum(ops.cast(self._count(*each), "float32") for each in updates)
+        batch = replicas.total(ops.stop_gradient(batch))
+        usable = ops.all(ops.isfinite(batch))
+        batch = ops.where(usable, batch, ops.zeros_like(batch))
+        steps = self._steps + 1.0
+        window = ops.clip(_SHARE * steps, _SHORTEST, _LONGEST)
+        pace = 1.0 / ops.minimum(steps, window)
+        counts = self._counts + pace * (batch - self._counts)
+        u = self._errors(self._figures_of(counts), self._aim * target)
+        rate = ops.maximum(_RATE / (steps + _DELAY), _LEAST_RATE)
+        z = ops.clip(self._z + rate * u, 0.0, _MOST)
+        each = _SCALE * ops.expm1(ops.clip(z + _DAMPING * u, 0.0, _MOST))
+        weights = each[0] - each[1] if self.signed else each[0]
+        for variable, value in (
+            (self._steps, steps),
+            (self._counts, counts),
+            (self._z, z),
+            (self._weights, weights),
+        ):
+            old = ops.convert_to_tensor(variable)
+            variable.assign(ops.where(usable, value, old))
+
+    def _errors(self, figures, target):
+        """How far figures are from the target, for each `z`."""
+        if self.signed:
+            excess = ops.stack([figures - target, -figures - target])
+        else:
+            size = ops.max(ops.abs(figures))
+            excess = ops.reshape(size - target, (1, 1))
+        return ops.clip(excess / target, -1.0, 1.0)
+
+    def warn_of(self, target: float, name: str) -> None:
+        """Warns of a target that was not met, or that asked for nothing.
+
+        Args:
+            target: The target.
+            name: What to call the penalty.
+        """
+        if not self.started:
+            return
+        figure = float(ops.convert_to_numpy(self.running))
+        weight = float(ops.convert_to_numpy(self.multiplier))
+        if abs(figure) > _NOT_MET * target:
+            warnings.warn(
+                f"The target of {name} was not met: at the end of training "
+                f"its running figure is {figure:.4g}, the target "
+                f"{target:.4g} (multiplier {weight:.3g}). Train longer, or "
+                "ask for less.",
+                stacklevel=4,
+            )
+        elif not weight and abs(figure) < target:
+            warnings.warn(
+                f"The target of {name} asks for nothing: the running figure "
+                f"is {figure:.4g} without any penalty, the target "
+                f"{target:.4g}.",
+                stacklevel=4,
+            )
+
+
+def _largest(values):
+    values = ops.reshape(values, (-1,))
+    return ops.take(values, ops.argmax(ops.abs(values)))

@@ -1,0 +1,203 @@
+"""A table of people: from a CSV file to features, labels and groups."""
+
+import csv
+import pathlib
+from typing import NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+MISSING = ("", "?", "NA", "N/A", "NaN", "nan", "null", "None")
+_MOST_CATEGORIES = 100
+_FEWEST_ROWS = 20
+
+
+class People(NamedTuple):
+    """Rows of a table.
+
+    Args:
+        features: Columns by name, float32 or text, `[n]` each.
+        labels: Zeros and ones, `[n]`.
+        groups: The group of each row, as text, `[n]`.
+    """
+
+    features: dict[str, np.ndarray]
+    labels: np.ndarray
+    groups: np.ndarray
+
+    def take(self, rows: np.ndarray) -> "People":
+        """Returns some of the rows."""
+        features = {name: each[rows] for name, each in self.features.items()}
+        return People(features, self.labels[rows], self.groups[rows])
+
+    def split(self, share: float, seed: int) -> tuple["People", "People"]:
+        """Returns the rows without and with a random share of them."""
+        order = np.random.default_rng(seed).permutation(len(self.labels))
+        cut = round(share * len(order))
+        return self.take(np.sort(order[cut:])), self.take(np.sort(order[:cut]))
+
+
+class TableTask(NamedTuple):
+    """What the demo does on a table.
+
+    Args:
+        name: Name of the file.
+        people: All rows.
+        positive: The label that counts as 1.
+        group_names: Names of the columns that tell the group.
+        left_out: Columns that are not features, and why.
+    """
+
+    name: str
+    people: People
+    positive: str
+    group_names: list[str]
+    left_out: dict[str, str]
+
+
+def load_table(
+    path: str,
+    label: str,
+    group_names: list[str],
+    limit: int | None = None,
+    keep_group: bool = False,
+) -> TableTask:
+    """Reads a CSV file with a header and infers what its columns are.
+
+    A column is a number if all its values are, but for those that are missing
+    (empty or "?"); otherwise it is a category. Categories with more than 100
+    values, such as names, and columns with one value are left out, and so are
+    the columns that tell the group unless `keep_group`.
+
+    Args:
+        path: The file.
+        label: Column with two values; the one that sorts last counts as 1.
+        group_names: Columns that tell the group; each combination is one.
+        limit: Take at most this many rows.
+        keep_group: Whether the model may see the group.
+
+    Raises:
+        OSError: If the file cannot be read.
+        ValueError: If a column is missing, rows are cut off, or label or
+            groups do not have the values they need.
+    """
+    name = pathlib.Path(path).name
+    columns = _read(path, name, limit)
+    for wanted in (label, *group_names):
+        if wanted not in columns:
+            raise ValueError(
+                f"{name} must have the column {wanted!r}. "
+                f"It has: {', '.join(columns)}"
+            )
+    labels, positive = _labels(columns.pop(label), label, name)
+    groups = np.array(
+        [
+            ", ".join(values)
+            for values in zip(*(columns[g] for g in group_names), strict=True)
+        ]
+    )
+    if len(set(groups)) < 2:
+        raise ValueError(
+            f"{name}: {', '.join(group_names)} must tell two groups apart, or "
+            f"more. Received: {sorted(set(groups))}"
+        )
+    features, left_out = {}, {}
+    for column, values in columns.items():
+        if column in group_names and not keep_group:
+            left_out[column] = "tells the group"
+            continue
+        feature, why_not = _feature(values)
+        if feature is None:
+            left_out[column] = why_not
+        else:
+            features[column] = feature
+    if not features:
+        raise ValueError(f"{name} has no column left to learn from")
+    return TableTask(
+        name, People(features, labels, groups), positive, group_names, left_out
+    )
+
+
+def build_table_model(features: dict[str, np.ndarray]) -> keras.Model:
+    """Makes a small network that takes the columns as they are."""
+    inputs, encoded = {}, []
+    for name, values in features.items():
+        number = values.dtype.kind == "f"
+        each = keras.Input((1,), dtype="float32" if number else "string")
+        inputs[name] = each
+        if number:
+            layer = keras.layers.Normalization()
+            layer.adapt(values[:, None])
+        else:
+            layer = keras.layers.StringLookup(output_mode="one_hot")
+            layer.adapt(tf.constant(values[:, None]))
+        encoded.append(layer(each))
+    x = encoded[0]
+    if len(encoded) > 1:
+        x = keras.layers.Concatenate()(encoded)
+    x = keras.layers.Dense(32, "relu")(x)
+    x = keras.layers.Dense(16, "relu")(x)
+    outputs = keras.layers.Dense(1, "sigmoid", name="positive")(x)
+    return keras.Model(inputs, outputs, name="table_classifier")
+
+
+def inputs_of(people: People) -> dict[str, tf.Tensor]:
+    """Returns the columns as the model takes them, `[n, 1]` each."""
+    return {
+        name: tf.constant(values[:, None])
+        for name, values in people.features.items()
+    }
+
+
+def _read(path, name, limit):
+    with open(path, newline="", encoding="utf-8-sig") as file:
+        reader = csv.reader(file, skipinitialspace=True)
+        header = next(reader, [])
+        rows = []
+        for row in reader:
+            if not row:
+                continue
+            if len(row) != len(header):
+                raise ValueError(
+                    f"{name}, line {reader.line_num}: a row must have "
+                    f"{len(header)} values. It has {len(row)}"
+                )
+            rows.append([value.strip() for value in row])
+            if limit is not None and len(rows) == limit:
+                break
+    if len(rows) < _FEWEST_ROWS or len(set(header)) < len(header):
+        raise ValueError(
+            f"{name} must have a header of different names and at least "
+            f"{_FEWEST_ROWS} rows. It has {len(rows)} rows and the header "
+            f"{header}"
+        )
+    return dict(zip(header, zip(*rows, strict=True), strict=True))
+
+
+def _labels(values, label, name):
+    found = sorted(set(values))
+    if len(found) != 2:
+        raise ValueError(
+            f"{name}: the label {label!r} must have two values. It has "
+            f"{len(found)}: {', '.join(found[:5])}"
+        )
+    return (np.array(values) == found[1]).astype("float32"), found[1]
+
+
+def _feature(values):
+    """Returns a column as an array, or `None` and why it is none."""
+    known = [value for value in values if value not in MISSING]
+    if len(set(known)) < 2 and len(set(values)) < 2:
+        return None, "has one value"
+    try:
+        numbers = np.array([float(value) for value in known], "float32")
+    except ValueError:
+        if len(set(values)) > _MOST_CATEGORIES:
+            return None, f"has {len(set(values))} different texts"
+        return np.array(values), ""
+    if not np.isfinite(numbers).all() or not len(numbers):
+        return None, "has infinite numbers"
+    column = np.full(len(values), numbers.mean(), "float32")
+    column[[value not in MISSING for value in values]] = numbers
+    return column, ""

@@ -1,0 +1,135 @@
+"""What is asked of the rows of groups, before they reach a model."""
+
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tensorflow_model_remediation_ext.common.objectives import (
+    by_objective,
+    unwrap,
+)
+from tensorflow_model_remediation_ext.min_diff.members import (
+    check_ids,
+    values_of,
+)
+
+
+def checked_data(data: Any, groups: dict[str, int], strategy: Any) -> Any:
+    """Returns rows of groups as a model takes them.
+
+    Where replicas split a batch, rows are put in an order that gives each of
+    them its share of every group.
+
+    Args:
+        data: `(x, membership, weight)` or `(x, membership)`, tensors or their
+            specs, or a dict of these by objective.
+        groups: Number of groups by objective.
+        strategy: The `tf.distribute` strategy of the model, or `None`.
+
+    Returns:
+        The data, alike.
+
+    Raises:
+        ValueError: If elements are of another form, or values that can be
+            seen are not usable. In the graph of a dataset those raise
+            `tf.errors.InvalidArgumentError` as they are read.
+    """
+    checked = {}
+    for objective, each in by_objective(data, "min_diff_data").items():
+        name = f"min_diff_data[{objective!r}]" if objective else "min_diff_data"
+        if not isinstance(each, (tuple, list)) or len(each) not in (2, 3):
+            raise ValueError(
+                f"`{name}` must be `(x, membership, weight)` or `(x, "
+                f"membership)`. Received: {each}"
+            )
+        x, membership, weight = keras.utils.unpack_x_y_sample_weight(
+            tuple(each)
+        )
+        number = groups.get(objective, next(iter(groups.values())))
+        _check_shapes(membership, weight, name)
+        membership = _checked(membership, weight, number, name)
+        if getattr(strategy, "num_replicas_in_sync", 1) > 1:
+            x, membership, weight = _spread(x, membership, weight, number)
+        checked[objective] = (x, membership, weight)[: len(each)]
+    return unwrap(checked)
+
+
+def _check_shapes(membership, weight, name):
+    shapes = [getattr(each, "shape", None) for each in (membership, weight)]
+    rows = []
+    for what, shape in zip(("membership", "weight"), shapes, strict=True):
+        if shape is None or getattr(shape, "rank", 1) is None:
+            continue
+        shape = tuple(shape)
+        one_column = len(shape) < 2 or shape[1] in (1, None)
+        if not shape or (what == "membership" and not one_column):
+            raise ValueError(
+                f"`{name}` must have a {what} of shape [batch] or [batch, 1]. "
+                f"Received: {what}.shape={shape}"
+            )
+        rows.append(shape[0])
+    if len({r for r in rows if r is not None}) > 1:
+        raise ValueError(
+            f"`{name}` must have one weight a row. Received: membership of "
+            f"shape {shapes[0]}, weight of shape {shapes[1]}"
+        )
+
+
+def _checked(membership, weight, groups, name):
+    if isinstance(membership, tf.TypeSpec):
+        return membership
+    seen = values_of(membership)
+    if seen is not None:
+        check_ids(np.asarray(seen, "float64"), groups, name)
+        return membership
+    ids = tf.cast(membership, tf.float32)
+    known = tf.reduce_any(
+        ids[..., None] == tf.range(groups, dtype=tf.float32), axis=-1
+    )
+    wrong = tf.boolean_mask(ids, tf.logical_not(known))
+    message = (
+        f"`{name}`: `membership` must hold ids from 0 to {groups - 1}, one "
+        f"for each of groups={groups}. Received:"
+    )
+    asserts = [tf.debugging.Assert(tf.reduce_all(known), [message, wrong])]
+    if weight is not None:
+        usable = tf.logical_and(weight >= 0, tf.math.is_finite(weight))
+        message = (
+            f"`{name}`: weights must be finite, zero or greater. Received:"
+        )
+        asserts.append(
+            tf.debugging.Assert(tf.reduce_all(usable), [message, weight])
+        )
+    with tf.control_dependencies(asserts):
+        return tf.identity(membership)
+
+
+def _spread(x, membership, weight, groups):
+    """Spreads the rows of each group evenly over the batch."""
+    if isinstance(membership, tf.TypeSpec):
+        return x, membership, weight
+    ids = tf.reshape(tf.cast(membership, tf.int32), [-1])
+    members = tf.one_hot(ids, groups)
+    place = tf.reduce_sum(members * tf.cumsum(members), axis=-1) - 0.5
+    number = tf.gather(tf.reduce_sum(members, axis=0), ids)
+    order = tf.argsort(place / number, stable=True)
+
+    def reorder(tensor):
+        if tensor is None:
+            return None
+        if isinstance(tensor, tf.SparseTensor):
+            return _reorder_sparse(tensor, order)
+        return tf.gather(tensor, order)
+
+    return tf.nest.map_structure(reorder, (x, membership, weight))
+
+
+def _reorder_sparse(tensor, order):
+    places = tf.cast(tf.argsort(order), tf.int64)
+    rows = tf.gather(places, tensor.indices[:, 0])
+    indices = tf.concat([rows[:, None], tensor.indices[:, 1:]], axis=1)
+    return tf.sparse.reorder(
+        tf.SparseTensor(indices, tensor.values, tensor.dense_shape)
+    )

@@ -1,0 +1,179 @@
+"""Which group each row of a dataset belongs to, and which rows count."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+_MOST_GROUPS = 64
+_SEPARATOR = "\x1f"
+
+
+class Grouping:
+    """Tells the group of each row of an element, or of the element itself.
+
+    Args:
+        group: Names of features, or a function; see `build_min_diff_dataset`.
+        condition: See `build_min_diff_dataset`.
+        spec: The spec of the dataset's elements.
+        batched: Whether elements are batches.
+
+    Raises:
+        ValueError: If features, labels or results of functions are not
+            usable.
+    """
+
+    def __init__(
+        self,
+        group: str | list | Callable,
+        condition: str | Callable | None,
+        spec: Any,
+        batched: bool,
+    ):
+        self._batched = batched
+        self._condition = condition
+        self.names: list = []
+        self._function = group if callable(group) else None
+        if self._function is None:
+            several = isinstance(group, (list, tuple))
+            self.names = list(group) if several else [group]
+            self._check_names(spec)
+        if not (
+            condition in (None, "negatives", "positives") or callable(condition)
+        ):
+            raise ValueError(
+                '`condition` must be None, "negatives", "positives" or a '
+                f"function. Received: condition={condition!r}"
+            )
+
+    def values(self, element: Any) -> tuple[tf.Tensor, ...]:
+        """Returns what tells the group: a tensor for each name."""
+        if self._function is None:
+            x = keras.utils.unpack_x_y_sample_weight(element)[0]
+            return tuple(self._rows(x[name], repr(name)) for name in self.names)
+        found = tf.convert_to_tensor(self._function(element))
+        found = self._rows(found, "the result of `group`")
+        if found.dtype.is_floating or found.dtype.is_complex:
+            raise ValueError(
+                "`group` must return booleans, class ids or text. "
+                f"Received: {found}"
+            )
+        return (found,)
+
+    def keys(self, values: tuple[tf.Tensor, ...]) -> tf.Tensor:
+        """Returns one string for each row, equal for rows of one group."""
+        text = [
+            v if v.dtype == tf.string else tf.strings.as_string(v)
+            for v in values
+        ]
+        return tf.strings.join(text, separator=_SEPARATOR)
+
+    def counts(self, element: Any) -> tf.Tensor:
+        """Returns which rows the condition keeps, as booleans."""
+        if self._condition is None:
+            return tf.ones_like(self.values(element)[0], tf.bool)
+        if callable(self._condition):
+            kept = tf.convert_to_tensor(self._condition(element))
+            if kept.dtype != tf.bool:
+                raise ValueError(
+                    f"`condition` must return booleans. Received: {kept}"
+                )
+            return self._rows(kept, "the result of `condition`")
+        y = keras.utils.unpack_x_y_sample_weight(element)[1]
+        if y is None or tf.nest.is_nested(y) or y.dtype == tf.string:
+            raise ValueError(
+                f"`condition={self._condition!r}` needs labels of 0 and 1 in "
+                "the dataset; for others give a function. "
+                f"Received: y={y}"
+            )
+        positive = tf.cast(self._rows(y, "`y`"), tf.float32) > 0.5
+        if self._condition == "positives":
+            return positive
+        return tf.logical_not(positive)
+
+    def found_in(self, dataset: tf.data.Dataset) -> dict[tuple, int]:
+        """Counts the rows of each group that the condition keeps.
+
+        Args:
+            dataset: The whole dataset, its elements as one argument of `map`.
+
+        Returns:
+            Numbers of rows by value, a tuple for each group, sorted; groups
+            of which the condition keeps no row have 0.
+        """
+        seen: dict[tuple, int] = {}
+        data = dataset.map(
+            lambda element: (self.values(element), self.counts(element)),
+            num_parallel_calls=tf.data.AUTOTUNE,
+        )
+        if not self._batched:
+            data = data.batch(1024)
+        for values, counts in data.as_numpy_iterator():
+            keys = self.keys(tuple(map(tf.constant, values))).numpy()
+            _, first, which = np.unique(
+                keys, return_index=True, return_inverse=True
+            )
+            kept = np.bincount(which, counts.astype("float64"), len(first))
+            for index, count in zip(first, kept, strict=True):
+                value = tuple(_plain(v[index]) for v in values)
+                seen[value] = seen.get(value, 0) + int(count)
+            if len(seen) > _MOST_GROUPS:
+                raise ValueError(
+                    f"`group` must tell at most {_MOST_GROUPS} groups apart. "
+                    f"Received: {self.described}, with more values than that, "
+                    f"such as {sorted(seen)[:3]}"
+                )
+        return dict(sorted(seen.items()))
+
+    @property
+    def described(self) -> str:
+        """How error messages call what tells the groups."""
+        if self._function is not None:
+            return "a function"
+        return f"group={self.names if len(self.names) > 1 else self.names[0]!r}"
+
+    @property
+    def condition_described(self) -> str:
+        """What to add where the condition has left no rows."""
+        if self._condition is None:
+            return ""
+        if callable(self._condition):
+            return " that `condition` keeps"
+        label = int(self._condition == "positives")
+        return f" with label {label} (condition={self._condition!r})"
+
+    def _check_names(self, spec):
+        x = keras.utils.unpack_x_y_sample_weight(spec)[0]
+        if not isinstance(x, Mapping):
+            raise ValueError(
+                "`group` names features, so `x` must be a dict of them; for "
+                "any other `x` give a function of the element. Received: "
+                f"{self.described} for x={x}"
+            )
+        missing = [name for name in self.names if name not in x]
+        if missing or not self.names:
+            raise ValueError(
+                f"`group` must name features among {list(x)}. "
+                f"Received: {self.described}"
+            )
+
+    def _rows(self, tensor, what):
+        """One value a row: `[batch]`, or a scalar for one row."""
+        rank = int(self._batched)
+        shape = tensor.shape
+        usable = shape.rank == rank or (
+            shape.rank == rank + 1 and shape[-1] in (1, None)
+        )
+        if not isinstance(tensor, tf.Tensor) or not usable:
+            raise ValueError(
+                f"{what} must hold one value a row. Received: {tensor}"
+            )
+        return tf.reshape(tensor, [-1] * rank)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, bytes):
+        return value.decode(errors="replace")
+    return value.item() if isinstance(value, np.generic) else value

@@ -1,0 +1,146 @@
+"""Metrics on groups of rows: how far apart their rates are."""
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+from keras import ops
+
+from tensorflow_model_remediation_ext.common import transforms
+from tensorflow_model_remediation_ext.common.checks import whole
+from tensorflow_model_remediation_ext.common.penalty_metric import (
+    PenaltyMetric,
+)
+from tensorflow_model_remediation_ext.min_diff.kernels import PACKAGE
+from tensorflow_model_remediation_ext.min_diff.members import grouped_rows
+
+
+@keras.saving.register_keras_serializable(package=PACKAGE)
+class RateGap(PenaltyMetric):
+    """Rate of positive decisions of the sensitive group minus the other's.
+
+    A decision is `prediction > threshold`. With more than two groups it is
+    the difference, with its sign, that is largest in size of those between
+    each group and the rest. Over rows with label 0 the rates are false
+    positive rates, over rows with label 1 true positive rates: see
+    `condition` in `build_min_diff_dataset`. A group without rows has no rate:
+    the gap is 0 until both sides have been seen.
+
+    Args:
+        threshold: Decision threshold, in the unit of the predictions
+            (probability or logit).
+        name: Name of the metric.
+        dtype: Dtype of the result.
+        groups: Number of groups; ids outside raise `ValueError`.
+        predictions_transform: Applied to the predictions first, as in
+            `min_diff.losses.MinDiffLoss`; it must leave one column.
+
+    Examples:
+        >>> metric = RateGap()
+        >>> metric.update_state([1, 1, 0, 0], [0.9, 0.1, 0.9, 0.8])
+        >>> float(metric.result())
+        -0.5
+    """
+
+    def __init__(
+        self,
+        threshold: float = 0.5,
+        name: str = "rate_gap",
+        dtype: Any = None,
+        *,
+        groups: int = 2,
+        predictions_transform: str | Callable | None = None,
+    ):
+        super().__init__(name=name, dtype=dtype)
+        self.threshold = threshold
+        self.groups = whole("groups", groups, least=2)
+        self.predictions_transform = predictions_transform
+        self._transform = transforms.get(predictions_transform)
+        self.sums = self.add_weight(
+            shape=self.counts_shape, initializer="zeros", name="counts"
+        )
+
+    def update_state(
+        self, membership: Any, predictions: Any, sample_weight: Any = None
+    ) -> None:
+        """Adds a batch of rows.
+
+        Args:
+            membership: Group of each row, `[batch]` or `[batch, 1]`.
+            predictions: One column: `[batch]` or `[batch, ..., 1]`.
+            sample_weight: `[batch]`, `[batch, 1]`, or the shape of the
+                predictions without the last axis; default 1.
+
+        Raises:
+            ValueError: If shapes do not fit, an id is not one of `groups`, or
+                a weight is negative or not finite.
+        """
+        counts = self.counts(membership, predictions, sample_weight)
+        self.sums.assign_add(ops.cast(counts, self.dtype))
+
+    def result(self) -> Any:
+        """Returns the gap, 0 where there were no two groups."""
+        figures = self.figures(self.sums)
+        if self.groups == 2:
+            return figures[0]
+        return ops.take(figures, ops.argmax(ops.abs(figures)))
+
+    # What a target needs (`common/target.py`).
+
+    #: What share of a target to steer for.
+    aim = 1.0
+
+    @property
+    def counts_shape(self) -> tuple[int, ...]:
+        """Shape of the counts: comparisons, two sides, hits and weights."""
+        return (1 if self.groups == 2 else self.groups, 2, 2)
+
+    def counts(
+        self, membership: Any, predictions: Any, sample_weight: Any = None
+    ) -> Any:
+        """Returns what a batch adds to the counts."""
+        rows = grouped_rows(
+            membership,
+            predictions,
+            sample_weight,
+            self.groups,
+            self.name,
+            self._transform,
+        )
+        if rows.predictions.shape[-1] != 1:
+            raise ValueError(
+                f"{self.name} needs predictions of one column: choose one "
+                "with `predictions_transform`. Received: shape "
+                f"{tuple(rows.predictions.shape)}"
+            )
+        # NaN is no decision, and must not pass for a negative one.
+        known = ops.where(ops.isfinite(rows.predictions), 1.0, float("nan"))
+        hits = ops.cast(rows.predictions > self.threshold, "float32") * known
+        sides = []
+        for side in (rows.membership, 1.0 - rows.membership):
+            weight = ops.cast(side * rows.weight, "float32")
+            sides.append(
+                ops.stack(
+                    [ops.sum(weight * hits, axis=0), ops.sum(weight, axis=0)],
+                    axis=-1,
+                )
+            )
+        return ops.stack(sides, axis=1)
+
+    def figures(self, counts: Any) -> Any:
+        """Returns the gap of each comparison, 0 where a side is empty."""
+        rates = ops.divide_no_nan(counts[..., 0], counts[..., 1])
+        both = ops.all(counts[..., 1] != 0, axis=-1)
+        gaps = rates[:, 0] - rates[:, 1]
+        return ops.where(both, gaps, ops.zeros_like(gaps))
+
+    def get_config(self) -> dict:
+        """Returns the arguments of the constructor."""
+        return {
+            **super().get_config(),
+            "threshold": self.threshold,
+            "groups": self.groups,
+            "predictions_transform": transforms.serialize(
+                self.predictions_transform
+            ),
+        }

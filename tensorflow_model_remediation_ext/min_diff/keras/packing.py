@@ -1,0 +1,213 @@
+"""Packing task data and rows of groups into one dataset."""
+
+from typing import Any, NamedTuple
+
+import keras
+import tensorflow as tf
+
+from tensorflow_model_remediation_ext.common.elements import (
+    check_dataset,
+    tensor_specs,
+)
+from tensorflow_model_remediation_ext.common.objectives import (
+    by_objective,
+    unwrap,
+)
+from tensorflow_model_remediation_ext.common.streams import (
+    endless,
+    keep_cardinality,
+)
+from tensorflow_model_remediation_ext.min_diff.keras.datasets import (
+    build_min_diff_dataset,
+    check_batched,
+)
+
+
+class MinDiffPackedInputs(NamedTuple):
+    """Inputs of the task, with rows of groups alongside.
+
+    It stands for `x` in the elements of packed data:
+    `(MinDiffPackedInputs(x, min_diff_data), y, sample_weight)`.
+
+    Attributes:
+        original_inputs: The `x` of the task.
+        min_diff_data: `(x, membership, weight)`, or a dict of such triples by
+            objective.
+    """
+
+    original_inputs: Any
+    min_diff_data: Any
+
+
+def pack_min_diff_data(
+    original_dataset: tf.data.Dataset,
+    sensitive_group_dataset: Any = None,
+    nonsensitive_group_dataset: Any = None,
+    min_diff_dataset: Any = None,
+) -> tf.data.Dataset:
+    """Puts rows of groups alongside each batch of the task's data.
+
+    Every batch of `original_dataset` comes once and in order: it alone says
+    how long an epoch is. The other datasets are repeated without end. Their
+    batches may be of any size.
+
+    Args:
+        original_dataset: A dataset of batches of `x`, `(x,)`, `(x, y)` or
+            `(x, y, sample_weight)`.
+        sensitive_group_dataset: See `build_min_diff_dataset`; or a dict of
+            such datasets by objective.
+        nonsensitive_group_dataset: The same, for the other group.
+        min_diff_dataset: A dataset of batches of `(x, membership, weight)` or
+            `(x, membership)`, as `build_min_diff_dataset` makes it, instead
+            of the two; or a dict of such datasets by objective.
+
+    Returns:
+        A dataset of `MinDiffPackedInputs`, `(MinDiffPackedInputs, y)` or
+        `(MinDiffPackedInputs, y, sample_weight)`, of the cardinality of
+        `original_dataset`. If data of a group turn out to be empty, its first
+        element raises `tf.errors.InvalidArgumentError`.
+
+    Raises:
+        TypeError: If an argument is not a dataset.
+        ValueError: If neither or both of the two ways to give groups are
+            used, data are not batched, or features do not match.
+
+    Examples:
+        >>> def rows(values):
+        ...     x = np.array(values, "float32")[:, None]
+        ...     return tf.data.Dataset.from_tensor_slices((x, x)).batch(2)
+        >>> packed = pack_min_diff_data(
+        ...     rows([1, 2, 3, 4]), rows([5, 6]), rows([7, 8])
+        ... )
+        >>> inputs, y = next(iter(packed))
+        >>> inputs.min_diff_data[0].numpy().ravel().tolist()
+        [5.0, 6.0, 7.0, 8.0]
+        >>> inputs.min_diff_data[1].numpy().ravel().tolist()
+        [1.0, 1.0, 0.0, 0.0]
+    """
+    check_dataset(original_dataset, "original_dataset")
+    check_batched(original_dataset, "original_dataset")
+    pair = sensitive_group_dataset, nonsensitive_group_dataset
+    given = [each is not None for each in (*pair, min_diff_dataset)]
+    if given not in ([True, True, False], [False, False, True]):
+        raise ValueError(
+            "Give either `min_diff_dataset`, or both "
+            "`sensitive_group_dataset` and `nonsensitive_group_dataset`. "
+            f"Received: min_diff_dataset={min_diff_dataset!r}, "
+            f"sensitive_group_dataset={sensitive_group_dataset!r}, "
+            f"nonsensitive_group_dataset={nonsensitive_group_dataset!r}"
+        )
+    if min_diff_dataset is None:
+        min_diff_dataset = build_min_diff_dataset(*pair)
+    x_spec = keras.utils.unpack_x_y_sample_weight(
+        original_dataset.element_spec
+    )[0]
+    streams = {}
+    for objective, each in by_objective(
+        min_diff_dataset, "min_diff_dataset"
+    ).items():
+        name = f"min_diff_dataset[{objective!r}]" * bool(objective)
+        name = name or "min_diff_dataset"
+        check_dataset(each, name)
+        _check_element(each.element_spec, x_spec, name)
+        streams[objective] = endless(
+            each.map(_triple),
+            f"`{name}` is empty, or it can be read only once and has been.",
+        )
+    zipped = tf.data.Dataset.zip((original_dataset, unwrap(streams)))
+    packed = keep_cardinality(zipped.map(_pack), original_dataset)
+    return packed.prefetch(tf.data.AUTOTUNE)
+
+
+def is_packed(inputs: Any) -> bool:
+    """Returns whether something is `MinDiffPackedInputs`, by its fields.
+
+    `Dataset.load` makes a class of its own of a NamedTuple.
+    """
+    return getattr(inputs, "_fields", None) == MinDiffPackedInputs._fields
+
+
+def unpack_original_inputs(inputs: Any) -> Any:
+    """Returns the task's `x` of `MinDiffPackedInputs`.
+
+    Args:
+        inputs: `MinDiffPackedInputs`, or anything else.
+
+    Returns:
+        `inputs.original_inputs`, or `inputs` itself where it is not packed.
+    """
+    if is_packed(inputs):
+        return inputs.original_inputs
+    return inputs
+
+
+def unpack_min_diff_data(inputs: Any) -> Any:
+    """Returns the rows of groups of `MinDiffPackedInputs`.
+
+    Args:
+        inputs: `MinDiffPackedInputs`, or anything else.
+
+    Returns:
+        `inputs.min_diff_data`, or `None` where `inputs` is not packed.
+    """
+    if is_packed(inputs):
+        return inputs.min_diff_data
+    return None
+
+
+def _pack(element, min_diff_data):
+    if not isinstance(element, tuple):
+        return MinDiffPackedInputs(element, min_diff_data)
+    x, *rest = element
+    return (MinDiffPackedInputs(x, min_diff_data), *rest)
+
+
+def _triple(*element):
+    x, membership, weight = keras.utils.unpack_x_y_sample_weight(element)
+    if weight is None:
+        weight = tf.ones_like(tf.cast(membership, tf.float32))
+    return x, membership, weight
+
+
+def _check_element(spec, x_spec, name):
+    if not isinstance(spec, tuple) or len(spec) not in (2, 3):
+        raise ValueError(
+            f"`{name}` must yield `(x, membership, weight)`, as "
+            f"`build_min_diff_dataset` does. Received: {spec}"
+        )
+    x, membership, weight = keras.utils.unpack_x_y_sample_weight(spec)
+    for what, each in (("membership", membership), ("weight", weight)):
+        rank = getattr(getattr(each, "shape", None), "rank", None)
+        if rank == 0 or (rank is not None and rank > 2 and what != "weight"):
+            raise ValueError(
+                f"`{name}` must be batched, with a {what} of shape [batch] "
+                f"or [batch, 1]. Received: {each}"
+            )
+    _check_features(x_spec, x, name)
+
+
+def _check_features(task, x, name):
+    """Raises unless the model can take `x` as it takes the task's."""
+    if isinstance(task, dict) and isinstance(x, dict):
+        # A feature that only tells the group may be left out.
+        task = {key: task[key] for key in task if key in x}
+    try:
+        tf.nest.assert_same_structure(task, x, check_types=False)
+        same = all(
+            a.dtype == b.dtype
+            and (
+                None in (a.shape.rank, b.shape.rank)
+                or (
+                    a.shape.rank == b.shape.rank
+                    and a.shape[1:].is_compatible_with(b.shape[1:])
+                )
+            )
+            for a, b in zip(tensor_specs(task), tensor_specs(x), strict=True)
+        )
+    except (TypeError, ValueError):
+        same = False
+    if not same:
+        raise ValueError(
+            f"The features of `{name}` must have the names, dtypes and shapes "
+            f"of those of `original_dataset`. Received: {x} and {task}"
+        )

@@ -1,0 +1,160 @@
+"""Rows of predictions, and which group each belongs to."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+from keras import ops
+
+from tensorflow_model_remediation_ext.common.comparing import compare
+
+
+class GroupedRows(NamedTuple):
+    """Rows to compare, in float32 or wider.
+
+    Attributes:
+        membership: `[n, 1]` where there are two groups, 1.0 for the sensitive
+            one; otherwise `[n, groups]`, one column a group.
+        predictions: `[n, columns]`.
+        weight: `[n, 1]`; 0 where Keras masks a position.
+    """
+
+    membership: Any
+    predictions: Any
+    weight: Any
+
+
+def grouped_rows(
+    membership: Any,
+    predictions: Any,
+    sample_weight: Any,
+    groups: int,
+    owner: str,
+    transform: Callable | None = None,
+) -> GroupedRows:
+    """Returns memberships, predictions and weights, row by row.
+
+    Where values cannot be seen, as in a graph, an id or a weight that is not
+    usable makes the figures NaN.
+
+    Args:
+        membership: Group of each row, `[batch]` or `[batch, 1]`: integer,
+            boolean or float.
+        predictions: `[batch]` or `[batch, ..., columns]`, dense, sparse or
+            masked. Positions count as rows of their sequence's group.
+        sample_weight: `[batch]`, `[batch, 1]`, or the shape of the
+            predictions without the last axis; `None` for 1.
+        groups: Number of groups.
+        owner: Who asks, for error messages.
+        transform: Applied to the predictions.
+
+    Raises:
+        ValueError: If shapes do not fit, an id is not one of the groups, or a
+            weight is negative or not finite.
+    """
+    seen = compare(predictions, predictions, sample_weight, owner)
+    predictions = _wide(seen.original)
+    if transform is not None:
+        predictions = _wide(transform(predictions))
+    if len(predictions.shape) < 2:
+        predictions = ops.reshape(predictions, (-1, 1))
+    dtype = predictions.dtype
+    weight = seen.weight
+    if weight is None:
+        weight = ops.ones_like(predictions[..., 0])
+    membership = _checked_ids(membership, predictions, groups, owner)
+    weight = ops.cast(_checked_weight(weight, owner), dtype)
+    membership = _one_against_rest(ops.cast(membership, dtype), groups)
+    if len(predictions.shape) > 2:
+        # Every position is a row of its sequence's group.
+        like = predictions[..., :1]
+        inner = (1,) * (len(predictions.shape) - 2)
+        columns = membership.shape[-1]
+        membership = ops.reshape(membership, (-1, *inner, columns))
+        membership = membership * ops.ones_like(like)
+        weight = weight * ops.ones_like(like[..., 0])
+        membership = ops.reshape(membership, (-1, columns))
+        predictions = ops.reshape(predictions, (-1, predictions.shape[-1]))
+    return GroupedRows(membership, predictions, ops.reshape(weight, (-1, 1)))
+
+
+def check_ids(ids: np.ndarray, groups: int, owner: str) -> None:
+    """Checks that memberships are those of groups.
+
+    Args:
+        ids: Their values.
+        groups: Number of groups.
+        owner: Who asks, for error messages.
+
+    Raises:
+        ValueError: If an id is not one of 0 to `groups - 1`.
+    """
+    wrong = ids[~np.isin(ids, np.arange(groups))]
+    if wrong.size:
+        raise ValueError(
+            f"{owner}: `membership` must hold ids from 0 to {groups - 1}, one "
+            f"for each of groups={groups}. Received: "
+            f"{np.unique(wrong)[:5].tolist()}"
+        )
+
+
+def _checked_ids(membership, predictions, groups, owner):
+    """Returns the group of each row, `[batch]`."""
+    membership = ops.convert_to_tensor(membership)
+    shape, rows = tuple(membership.shape), predictions.shape[0]
+    if len(shape) == 2 and shape[1] == 1:
+        membership = ops.squeeze(membership, axis=1)
+    if len(membership.shape) != 1 or not (
+        None in (shape[0], rows) or shape[0] == rows
+    ):
+        raise ValueError(
+            f"{owner}: `membership` must be of shape ({rows},) or ({rows}, 1), "
+            f"one id a row. Received: membership.shape={shape}"
+        )
+    seen = values_of(membership)
+    if seen is not None:
+        check_ids(seen.astype("float64"), groups, owner)
+    return membership
+
+
+def _checked_weight(weight, owner):
+    seen = values_of(weight)
+    if seen is not None:
+        seen = seen.astype("float64")
+        wrong = seen[~((seen >= 0) & (seen < np.inf))]
+        if wrong.size:
+            raise ValueError(
+                f"{owner}: `sample_weight` must be finite, zero or greater. "
+                f"Received: {wrong[:5].tolist()}"
+            )
+    nan = ops.full_like(weight, float("nan"))
+    return ops.where(weight >= 0, weight, nan)
+
+
+def values_of(tensor: Any) -> np.ndarray | None:
+    """Returns the values of a tensor, or `None` in a graph."""
+    try:
+        return ops.convert_to_numpy(tensor)
+    except Exception:  # Each backend has its own.
+        return None
+
+
+def _one_against_rest(membership, groups):
+    """Returns a column for each comparison, NaN for ids of no group."""
+    ids = [1.0] if groups == 2 else range(groups)
+    column = ops.expand_dims(membership, axis=-1)
+    members = ops.concatenate(
+        [ops.cast(column == k, membership.dtype) for k in ids], axis=-1
+    )
+    known = ops.logical_and(
+        ops.logical_and(column >= 0, column <= groups - 1),
+        column == ops.floor(column),
+    )
+    return ops.where(known, members, ops.full_like(members, float("nan")))
+
+
+def _wide(tensor):
+    """Returns floats of 32 bits or more."""
+    dtype = keras.backend.standardize_dtype(tensor.dtype)
+    return tensor if dtype == "float64" else ops.cast(tensor, "float32")

@@ -1,0 +1,156 @@
+"""The rule that finds a weight, alone and in pairing."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tensorflow_model_remediation_ext.common.target import TargetKeeper
+from tensorflow_model_remediation_ext.counterfactual.keras import (
+    AtMost,
+    CounterfactualModel,
+    CounterfactualPackedInputs,
+)
+from tensorflow_model_remediation_ext.counterfactual.keras.metrics import (
+    CounterfactualGap,
+    FlipCount,
+    FlipRate,
+)
+from tensorflow_model_remediation_ext.min_diff.keras.metrics import RateGap
+
+IDS = np.array([1] * 10 + [0] * 10)
+
+
+def scores(one, other):
+    """Ten rows of each group, of which so many are selected."""
+    selected = [np.arange(10) < one, np.arange(10) < other]
+    return np.concatenate(selected).astype("float32")
+
+
+def keep(keeper, steps, one, other, target=0.1):
+    found = []
+    for _ in range(steps):
+        keeper.update([(IDS, scores(one, other), None)], target)
+        found.append(float(keeper.multiplier))
+    return np.array(found)
+
+
+def test_below_the_target_the_weight_stays_zero():
+    keeper = TargetKeeper(RateGap(), signed=True, name="a")
+    assert not keeper.started
+    assert (keep(keeper, 30, 5, 5) == 0).all()
+    assert keeper.started
+    assert float(keeper.running) == 0
+
+
+def test_above_it_the_weight_grows_and_pulls_the_gap_back():
+    keeper = TargetKeeper(RateGap(), signed=True, name="a")
+    found = keep(keeper, 60, 3, 8)
+    assert float(keeper.running) == pytest.approx(-0.5)
+    assert (np.diff(found) < 0).all() and found[-1] < 0
+    # The other way around, it is the other way around.
+    other = keep(TargetKeeper(RateGap(), signed=True, name="b"), 60, 8, 3)
+    np.testing.assert_allclose(other, -found, rtol=1e-5)
+    # Without a sign there is a size.
+    size = TargetKeeper(RateGap(), signed=False, name="c")
+    np.testing.assert_allclose(keep(size, 60, 3, 8), -found, rtol=1e-5)
+    # Met, the weight falls, to nothing if it stays so.
+    falling = keep(keeper, 400, 5, 5)
+    assert falling[-1] == 0
+
+
+def test_growth_does_not_depend_on_how_far_off_it_is():
+    a = keep(TargetKeeper(RateGap(), True, "a"), 50, 0, 9, target=0.3)
+    b = keep(TargetKeeper(RateGap(), True, "b"), 50, 0, 9, target=0.01)
+    np.testing.assert_allclose(a, b, rtol=1e-4)
+
+
+def test_counts_that_are_not_numbers_change_nothing():
+    keeper = TargetKeeper(RateGap(), signed=True, name="a")
+    keep(keeper, 5, 3, 8)
+    before = [v.numpy() for v in keeper.variables]
+    keeper.update([(IDS, scores(3, 8) * np.nan, None)], 0.1)
+    for old, new in zip(before, keeper.variables, strict=True):
+        np.testing.assert_array_equal(old, new.numpy())
+
+
+def test_graph_and_xla_agree_with_eager():
+    expected = keep(TargetKeeper(RateGap(), True, "a"), 20, 2, 6)[-1]
+    for jit in (False, True):
+        keeper = TargetKeeper(RateGap(), signed=True, name=f"b{jit}")
+        step = tf.function(
+            lambda p, keeper=keeper: keeper.update(
+                [(tf.constant(IDS), p, None)], 0.1
+            ),
+            jit_compile=jit,
+        )
+        for _ in range(20):
+            step(tf.constant(scores(2, 6)))
+        assert float(keeper.multiplier) == pytest.approx(expected, rel=1e-5)
+
+
+def paired(seed=0):
+    """Pairs in which one column is taken out that tells much."""
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(640, 3)).astype("float32")
+    y = (x[:, :1] + 1.5 * x[:, 1:2] + rng.normal(size=(640, 1)) > 0).astype(
+        "float32"
+    )
+    other = x * np.array([1, 0, 1], "float32")
+    packed = tf.data.Dataset.from_tensor_slices(
+        CounterfactualPackedInputs((x, y), (x, other, np.ones(640, "float32")))
+    )
+    return x, other, packed.batch(32)
+
+
+def pairing(target, **options):
+    keras.utils.set_random_seed(0)
+    network = keras.Sequential(
+        [keras.Input((3,)), keras.layers.Dense(1, "sigmoid")]
+    )
+    model = CounterfactualModel(network, loss_weight=target, **options)
+    rate = keras.optimizers.schedules.CosineDecay(0.05, 600)
+    model.compile(keras.optimizers.Adam(rate), "binary_crossentropy")
+    return model
+
+
+FIT = {"verbose": 0, "shuffle": False}
+
+
+@pytest.mark.parametrize(
+    ("target", "metric"), [(0.05, FlipRate()), (0.03, CounterfactualGap())]
+)
+def test_pairs_keep_to_a_target(target, metric):
+    x, other, packed = paired()
+    model = pairing(AtMost(target, metric))
+    history = model.fit(packed, epochs=30, **FIT).history
+    metric.reset_state()
+    metric.update_state(model(x), model(other))
+    assert 0 < float(metric.result()) <= 1.05 * target
+    assert history["counterfactual_multiplier"][-1] > 0
+    assert history["counterfactual_running"][-1] <= 1.25 * target
+
+
+@pytest.mark.filterwarnings("ignore:The target of")
+def test_a_target_is_saved_and_trained_on(tmp_path):
+    x, _, packed = paired()
+    model = pairing(AtMost(0.05))
+    model.fit(packed, epochs=2, **FIT)
+    model.save(tmp_path / "m.keras")
+    loaded = keras.models.load_model(tmp_path / "m.keras")
+    assert repr(loaded.loss_weight) == "AtMost(0.05)"
+    for each in (model, loaded):
+        each.fit(packed, epochs=1, **FIT)
+    for a, b in zip(model.get_weights(), loaded.get_weights(), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+    model.original_model.save(tmp_path / "served.keras")
+    served = keras.models.load_model(tmp_path / "served.keras")
+    np.testing.assert_allclose(
+        served.predict(x, verbose=0), model.predict(x, verbose=0), rtol=1e-6
+    )
+
+
+@pytest.mark.parametrize("metric", [FlipCount(), RateGap(), "flip_rate"])
+def test_other_metrics_are_refused(metric):
+    with pytest.raises(TypeError, match=r"FlipRate or CounterfactualGap.*Rec"):
+        pairing(AtMost(0.1, metric))

@@ -1,0 +1,467 @@
+"""Datasets of rows of groups, and packed ones."""
+
+import collections
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tensorflow_model_remediation_ext.min_diff.keras import (
+    MinDiffPackedInputs,
+    build_min_diff_dataset,
+    pack_min_diff_data,
+)
+from tensorflow_model_remediation_ext.min_diff.keras.utils import (
+    map_inputs,
+    unpack_min_diff_data,
+    unpack_original_inputs,
+    validate_min_diff_structure,
+)
+
+ROWS = 40
+RNG = np.random.default_rng(0)
+AGE = np.arange(ROWS, dtype="float32")
+SEX = np.where(np.arange(ROWS) % 4 == 0, "f", "m")
+RACE = np.array(["a", "b", "c", "a", "b"] * 8)
+LABEL = (np.arange(ROWS) % 3 == 0).astype("float32")
+WEIGHT = RNG.uniform(0.5, 2, ROWS).astype("float32")
+
+
+def people(*more, **features):
+    x = {"age": AGE, "sex": SEX, "race": RACE, **features}
+    return tf.data.Dataset.from_tensor_slices((x, LABEL, *more))
+
+
+def first(dataset, count=1):
+    """The first batches, as arrays, one after the other."""
+    batches = list(dataset.take(count))
+    return tf.nest.map_structure(
+        lambda *tensors: tf.concat(tensors, 0).numpy(), *batches
+    )
+
+
+def numbers(values, batch=2):
+    x = np.array(values, "float32")[:, None]
+    return tf.data.Dataset.from_tensor_slices((x, x)).batch(batch)
+
+
+# Two datasets.
+
+
+def test_two_datasets_as_in_the_predecessor():
+    built = build_min_diff_dataset(numbers([1, 2, 3]), numbers([7, 8], 1))
+    batches = list(built.take(4))
+    found = [b[0].numpy().ravel().tolist() for b in batches]
+    # Each begins anew when it ends, whatever the other does.
+    assert found == [[1, 2, 7], [3, 8], [1, 2, 7], [3, 8]]
+    _, membership, weight = batches[0]
+    assert membership.numpy().tolist() == [[1], [1], [0]]
+    assert membership.dtype == weight.dtype == tf.float32
+    assert weight.numpy().tolist() == [[1], [1], [1]]
+
+
+@pytest.mark.parametrize("shape", [(3,), (3, 1)])
+def test_weights_of_one_side_are_kept(shape):
+    x = np.ones((3, 1), "float32")
+    weight = np.reshape([2.0, 3.0, 4.0], shape).astype("float32")
+    weighted = tf.data.Dataset.from_tensors((x, x, weight))
+    plain = tf.data.Dataset.from_tensors((x, x))
+    _, _, found = first(build_min_diff_dataset(weighted, plain))
+    assert found.ravel().tolist() == [2, 3, 4, 1, 1, 1]
+    _, _, found = first(build_min_diff_dataset(plain, weighted))
+    assert found.ravel().tolist() == [1, 1, 1, 2, 3, 4]
+
+
+def test_every_kind_of_feature():
+    def make(values):
+        return tf.data.Dataset.from_tensor_slices(
+            collections.OrderedDict(
+                text=[str(v) for v in values],
+                ragged=tf.ragged.range(values),
+                sparse=tf.sparse.eye(len(values), max(values)),
+            )
+        ).batch(2)
+
+    x, membership, _ = next(
+        iter(build_min_diff_dataset(make([1, 2]), make([3, 4])))
+    )
+    assert x["text"].numpy().tolist() == [b"1", b"2", b"3", b"4"]
+    assert x["ragged"].to_list() == [[0], [0, 1], [0, 1, 2], [0, 1, 2, 3]]
+    assert tf.sparse.to_dense(x["sparse"]).shape == (4, 4)
+    assert isinstance(x, dict) and list(x) == ["text", "ragged", "sparse"]
+    assert membership.numpy().ravel().tolist() == [1, 1, 0, 0]
+
+
+def test_batch_size_and_objectives():
+    one, other = numbers([1, 2, 3, 4], 1), numbers([7, 8, 9])
+    x, *_ = first(build_min_diff_dataset(one, other, batch_size=5))
+    assert x.ravel().tolist() == [1, 2, 3, 7, 8]
+    # Rows alone will do as well.
+    rows = one.unbatch()
+    x, *_ = first(build_min_diff_dataset(rows, rows, batch_size=4))
+    assert x.ravel().tolist() == [1, 2, 1, 2]
+    both = build_min_diff_dataset(
+        {"a": one, "b": other}, {"a": other, "b": one}
+    )
+    assert set(both.element_spec) == {"a", "b"}
+
+
+# Groups out of one dataset.
+
+
+@pytest.mark.parametrize("batched", [False, True])
+def test_groups_are_stratified_shuffled_and_endless(batched):
+    data = people(WEIGHT)
+    data = data.batch(16) if batched else data
+    built = build_min_diff_dataset(
+        data, group="sex", groups=["m", "f"], batch_size=8, seed=1
+    )
+    assert built.cardinality() == tf.data.INFINITE_CARDINALITY
+    x, membership, weight = first(built, 30)
+    assert set(x) == {"age", "race"}
+    members = membership.reshape(30, 8)
+    assert (members.sum(axis=1) == 4).all()
+    rows = x["age"].astype(int)
+    assert (SEX[rows] == np.where(membership[:, 0] == 1, "f", "m")).all()
+    np.testing.assert_allclose(weight[:, 0], WEIGHT[rows], rtol=1e-6)
+    # 120 draws of a group: every row of it, in another order each time.
+    for ids in (0, 1):
+        drawn = rows[membership[:, 0] == ids]
+        size = int(("mf"[ids] == SEX).sum())
+        passes = [drawn[k : k + size] for k in range(0, 120 - size + 1, size)]
+        assert all(len(set(p)) == size for p in passes)
+        assert passes[0].tolist() != passes[1].tolist()
+    if not batched:
+        again = first(
+            build_min_diff_dataset(
+                data, group="sex", groups=["m", "f"], batch_size=8, seed=1
+            ),
+            30,
+        )
+        assert again[0]["age"].tolist() == x["age"].tolist()
+
+
+@pytest.mark.parametrize(
+    ("group", "expected"),
+    [
+        ("sex", SEX == "m"),  # Sorted: "m" is the second one.
+        (lambda element: element[0]["sex"] == "f", SEX == "f"),
+        (lambda element: tf.cast(element[0]["age"] > 9, tf.int32), AGE > 9),
+        (lambda element: element[1], LABEL == 1),
+    ],
+    ids=["name", "booleans", "ids", "label"],
+)
+@pytest.mark.parametrize("batch", [None, 7])
+def test_what_tells_the_group(group, expected, batch):
+    data = people()
+    if batch:
+        data = data.batch(batch)
+    if callable(group):
+        integers = data.map(lambda x, y: (x, tf.cast(y, tf.int64)))
+        built = build_min_diff_dataset(integers, group=group, batch_size=10)
+    else:
+        built = build_min_diff_dataset(
+            data, group=group, batch_size=10, keep_group=True
+        )
+    x, membership, _ = first(built, 4)
+    assert ("sex" in x) is True
+    assert (membership[:, 0] == expected[x["age"].astype(int)]).all()
+
+
+def test_several_columns_and_groups_weigh_what_they_do_in_the_data():
+    built = build_min_diff_dataset(people().batch(8), group=["sex", "race"])
+    x, membership, weight = first(built, 6)
+    assert set(x) == {"age"}
+    names = sorted({*zip(SEX, RACE, strict=True)})
+    rows = x["age"].astype(int)
+    for row, member in zip(rows, membership[:, 0], strict=True):
+        assert (SEX[row], RACE[row]) == names[int(member)]
+    ids = np.array([names.index(p) for p in zip(SEX, RACE, strict=True)])
+    counts = np.bincount(ids)
+    shares = np.bincount(membership[:, 0].astype(int), weight[:, 0])
+    np.testing.assert_allclose(shares / shares.sum(), counts / ROWS, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("condition", "kept"),
+    [
+        ("negatives", LABEL == 0),
+        ("positives", LABEL == 1),
+        (lambda element: element[0]["age"] > 20, AGE > 20),
+    ],
+    ids=["negatives", "positives", "function"],
+)
+@pytest.mark.parametrize("column", [False, True])
+def test_conditions(condition, kept, column):
+    data = people()
+    if column:
+        data = data.map(lambda x, y: (x, y[None])).batch(8)
+    built = build_min_diff_dataset(
+        data, group="sex", condition=condition, batch_size=16
+    )
+    x, *_ = first(built, 5)
+    assert set(x["age"].astype(int)) == set(np.flatnonzero(kept))
+
+
+def test_ragged_and_padded_rows():
+    ragged = tf.data.Dataset.from_tensor_slices(
+        {"g": [0, 1, 0, 1], "x": tf.ragged.constant([[1], [2, 2], [], [3]])}
+    )
+    for data in (ragged, ragged.batch(3)):
+        x, membership, _ = next(
+            iter(build_min_diff_dataset(data, group="g", batch_size=4))
+        )
+        assert isinstance(x["x"], tf.RaggedTensor)
+        lengths = {0: {0, 1}, 1: {1, 2}}
+        for row, member in zip(x["x"], membership.numpy()[:, 0], strict=True):
+            assert len(row) in lengths[int(member)]
+
+    def rows():
+        for k in range(4):
+            yield k % 2, np.full(k + 1, k, "int32")
+
+    spec = tf.TensorSpec([], tf.int32), tf.TensorSpec([None], tf.int32)
+    data = tf.data.Dataset.from_generator(rows, output_signature=spec)
+    data = data.map(lambda g, x: {"g": g, "x": x})
+    x, *_ = first(build_min_diff_dataset(data, group="g", batch_size=4))
+    assert x["x"].shape == (4, 4)
+
+
+# Packing.
+
+
+def test_packing_keeps_the_epoch_and_the_form():
+    task = numbers(range(10), 3)
+    packed = pack_min_diff_data(task, numbers([1]), numbers([2, 3], 1))
+    assert packed.cardinality() == 4
+    elements = list(packed)
+    original = [e[0].original_inputs.numpy().ravel().tolist() for e in elements]
+    assert np.concatenate(original).tolist() == list(range(10))
+    data = [e[0].min_diff_data[0].numpy().ravel().tolist() for e in elements]
+    assert data == [[1, 2], [1, 3], [1, 2], [1, 3]]
+    inputs, y = elements[0]
+    assert isinstance(inputs, MinDiffPackedInputs)
+    assert y.shape == (3, 1)
+    assert unpack_original_inputs(inputs) is inputs.original_inputs
+    assert unpack_min_diff_data(inputs) is inputs.min_diff_data
+    assert unpack_original_inputs(y) is y and unpack_min_diff_data(y) is None
+    # `x` alone stays alone.
+    alone = task.map(lambda x, y: x)
+    element = next(iter(pack_min_diff_data(alone, task, task)))
+    assert isinstance(element, MinDiffPackedInputs)
+
+
+def test_packing_objectives_and_rows_of_ones_own():
+    task = numbers(range(4))
+    rows = task.map(lambda x, y: (x, tf.cast(x > 1, tf.int32)[:, 0]))
+    packed = pack_min_diff_data(task, min_diff_dataset={"a": rows, "b": rows})
+    inputs, _ = next(iter(packed))
+    x, membership, weight = inputs.min_diff_data["a"]
+    assert membership.shape == weight.shape == (2,)
+    doubled = map_inputs(packed, lambda x: 2 * x)
+    again, _ = next(iter(doubled))
+    np.testing.assert_array_equal(again.original_inputs, [[0], [2]])
+    np.testing.assert_array_equal(again.min_diff_data["b"][0], 2 * x)
+
+
+def test_the_group_may_be_missing_from_the_rows():
+    data = people().batch(8)
+    rows = build_min_diff_dataset(data, group="sex")
+    packed = pack_min_diff_data(data, min_diff_dataset=rows)
+    inputs, _ = next(iter(packed))
+    assert "sex" in inputs.original_inputs
+    assert "sex" not in inputs.min_diff_data[0]
+
+
+def once(dataset):
+    """A dataset that can be read only once."""
+    batches = iter(list(dataset))
+    return tf.data.Dataset.from_generator(
+        lambda: batches, output_signature=dataset.element_spec
+    )
+
+
+def test_rows_that_run_out_are_an_error_and_not_a_hang():
+    task = numbers(range(10), 1)
+    empty = numbers([1]).filter(lambda x, y: False)
+    with pytest.raises(
+        tf.errors.InvalidArgumentError, match=r"sensitive.*empty"
+    ):
+        list(pack_min_diff_data(task, empty, task))
+    rows = build_min_diff_dataset(task, task).take(2)
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"min_diff.*once"):
+        list(pack_min_diff_data(task, min_diff_dataset=once(rows)))
+
+
+# Bad input.
+
+
+def build(data=None, **options):
+    data = people() if data is None else data
+    return build_min_diff_dataset(data, **{"batch_size": 8, **options})
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "message"),
+    [
+        (lambda: build(4, group="sex"), TypeError, "`sensitive.*4.*int"),
+        (lambda: build(), ValueError, "nonsensitive.*`group`"),
+        (lambda: build(group="gender"), ValueError, "`group`.*age.*'gender'"),
+        (lambda: build(group=["sex", "x"]), ValueError, "`group`.*'x'"),
+        (lambda: build(numbers([1]), group="sex"), ValueError, "a function of"),
+        (lambda: build(group="age"), ValueError, "`batch_size`.*40"),
+        (
+            lambda: build(people(one=np.ones(ROWS, int)), group="one"),
+            ValueError,
+            "`group`.*two groups.*'one'.*1",
+        ),
+        (
+            lambda: build(group=lambda e: tf.cast(e[0]["age"], tf.int32) * 2),
+            ValueError,
+            "no row of the group 1 ",
+        ),
+        (
+            lambda: build(group=lambda e: tf.cast(e[0]["age"], tf.int32) - 9),
+            ValueError,
+            "class ids from 0",
+        ),
+        (
+            lambda: build(group=lambda e: e[0]["age"]),
+            ValueError,
+            "booleans, class ids",
+        ),
+        (
+            lambda: build(
+                people().filter(lambda x, y: (x["sex"] == "m") | (y > 0.5)),
+                group="sex",
+                condition="negatives",
+            ),
+            ValueError,
+            "no row of the group 'f'.*label 0",
+        ),
+        (
+            lambda: build(group="sex", condition="both"),
+            ValueError,
+            "`condition`.*'both'",
+        ),
+        (
+            lambda: build(
+                people().map(lambda x, y: x), group="sex", condition="positives"
+            ),
+            ValueError,
+            "`condition='positives'`.*labels",
+        ),
+        (
+            lambda: build(
+                people().map(lambda x, y: (x, tf.one_hot(0, 2))),
+                group="sex",
+                condition="positives",
+            ),
+            ValueError,
+            "`y`.*one value a row",
+        ),
+        (lambda: build(group="sex", groups=["m"]), ValueError, "`groups`.*m"),
+        (
+            lambda: build(group=["sex", "race"], groups=["m", "f"]),
+            ValueError,
+            "`groups`.*tuple",
+        ),
+        (lambda: build(group="race", batch_size=2), ValueError, "`batch_size`"),
+        (lambda: build(group="sex", batch_size=1), ValueError, "`batch_size`"),
+        (lambda: build(people().repeat(), group="sex"), ValueError, "repeat"),
+        (
+            lambda: build_min_diff_dataset(
+                people(), people(), group="sex"
+            ),
+            ValueError,
+            "`nonsensitive_group_dataset`.*`group`",
+        ),
+        (
+            lambda: build_min_diff_dataset(
+                people(), people(), condition="negatives"
+            ),
+            ValueError,
+            "`condition`.*`group`",
+        ),
+        (
+            lambda: build_min_diff_dataset(people(), people()),
+            ValueError,
+            "`sensitive_group_dataset` must be batched",
+        ),
+        (
+            lambda: build_min_diff_dataset({"a": numbers([1])}, numbers([1])),
+            ValueError,
+            "same keys",
+        ),
+        (
+            lambda: build_min_diff_dataset(
+                numbers([1]), numbers([1]).map(lambda x, y: (x[..., None], y))
+            ),
+            ValueError,
+            "same names, dtypes",
+        ),
+        (lambda: pack_min_diff_data([1]), TypeError, "`original_dataset`"),
+        (
+            lambda: pack_min_diff_data(people(), people(), people()),
+            ValueError,
+            "`original_dataset` must be batched",
+        ),
+        (
+            lambda: pack_min_diff_data(numbers([1]), numbers([1])),
+            ValueError,
+            "either `min_diff_dataset`, or both",
+        ),
+        (
+            lambda: pack_min_diff_data(
+                numbers([1]), min_diff_dataset=numbers([1]).unbatch()
+            ),
+            ValueError,
+            "names, dtypes and shapes|membership",
+        ),
+        (
+            lambda: pack_min_diff_data(
+                numbers([1]),
+                *[numbers([1]).map(lambda x, y: tf.cast(x, "int32"))] * 2,
+            ),
+            ValueError,
+            "names, dtypes and shapes",
+        ),
+        (lambda: map_inputs(numbers([1]), abs), ValueError, "`packed`"),
+        (lambda: map_inputs(3, abs), TypeError, "`packed`"),
+    ],
+)  # fmt: skip
+def test_errors(make, error, message):
+    with pytest.raises(error, match=message):
+        make()
+
+
+def test_a_group_that_turns_out_to_be_absent_is_named():
+    for group, options, message in (
+        (lambda e: e[0]["age"] > 99, {}, "no row of the group True"),
+        ("sex", {"groups": ["f", "x"]}, r"no row of the group .*x"),
+        (
+            lambda e: e[0]["sex"] == "f",
+            {"condition": lambda e: e[0]["sex"] == "m"},
+            "no row of the group True.*`condition` keeps",
+        ),
+    ):
+        rows = build(group=group, **options)
+        with pytest.raises(tf.errors.InvalidArgumentError, match=message):
+            next(iter(rows))
+
+
+def test_too_many_values_are_no_groups():
+    data = tf.data.Dataset.from_tensor_slices({"a": np.arange(200)})
+    with pytest.raises(ValueError, match=r"`group`.*at most 64.*'a'"):
+        build(data, group="a")
+
+
+def test_validate_structure():
+    validate_min_diff_structure((1, 2))
+    validate_min_diff_structure({"a": 1.0}, element_type=float)
+    with pytest.raises(TypeError, match=r"`loss`.*float"):
+        validate_min_diff_structure([1], "loss", float)
+    with pytest.raises(ValueError, match=r"keys.*1"):
+        validate_min_diff_structure({1: 2})
+    with pytest.raises(ValueError, match="Each value"):
+        validate_min_diff_structure({"a": {"b": 1}})
