@@ -33,7 +33,7 @@ PATHS = {
     "leace.keras": (
         "LeaceEraser LeaceFitter LeaceLayer OracleEraser OracleFitter "
         "QuadraticEditor QuadraticEraser QuadraticFitter SoftQuadraticEditor "
-        "SoftQuadraticEraser SoftQuadraticFitter "
+        "SoftQuadraticEraser SoftQuadraticFitter SoftQuadraticLayer "
         "covariance_eraser mmd_eraser optimal_linear_shrinkage "
         "optimal_transport random_scrub scrub"
     ),
