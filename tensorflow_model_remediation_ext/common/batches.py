@@ -61,31 +61,38 @@ def as_dataset(
     return slices.batch(batch_size or 32)
 
 
-def check_batched(batch: Any, model: keras.Model) -> None:
+def check_batched(batch: Any, x: Any, y: Any, model: keras.Model) -> None:
     """Raises for a single example where a batch is wanted.
 
     Args:
         batch: What should be a batch, or the element spec of a dataset.
+        x: The part of it that is the task's input.
+        y: The part of it that is the task's target; `None` without.
         model: The model that is to run on it.
 
     Raises:
-        ValueError: If `batch` is the spec of elements with a part that has no
-            axis, so none for the batch; or if `model` takes one input, which
-            has an axis more.
+        ValueError: If a part of a spec, or `x` or `y` of a batch, has no axis,
+            so none for the batch; or if `model` takes one input, which has an
+            axis more than `x`.
     """
-    flat = keras.tree.flatten(batch)
-    single = any(
-        isinstance(each, tf.TypeSpec) and _rank(each) == 0 for each in flat
-    )
-    inputs = getattr(model, "inputs", None)
-    if isinstance(inputs, list) and len(inputs) == 1 and flat:
-        shape = inputs[0].shape
+    inputs, targets = keras.tree.flatten(x), keras.tree.flatten(y)
+    # A batch may hold one weight for all its rows; a dataset does not.
+    specs = [
+        each
+        for each in keras.tree.flatten(batch)
+        if isinstance(each, tf.TypeSpec)
+    ]
+    single = [e for e in (*inputs, *targets, *specs) if _rank(e) == 0]
+    wanted = getattr(model, "inputs", None)
+    if isinstance(wanted, list) and len(wanted) == len(inputs) == 1:
+        shape = wanted[0].shape
         # Keras adds a last axis of size 1.
-        single |= _rank(flat[0]) == len(shape) - 1 and shape[-1] != 1
+        if _rank(inputs[0]) == len(shape) - 1 and shape[-1] != 1:
+            single += inputs
     if single:
         raise ValueError(
-            "Data must come in batches: use `dataset.batch(32)`. Received: "
-            f"single examples {batch}"
+            "Data must come in batches: use `data.batch(32)`. Received: "
+            f"single examples, of which a part is {single[0]}"
         )
 
 

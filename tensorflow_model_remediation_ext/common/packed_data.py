@@ -218,7 +218,7 @@ class PackedDataModel(keras.Model):
         original, penalty_inputs = parts
         original = keras.utils.unpack_x_y_sample_weight(original)
         check_kind(self.original_model, original[0])
-        check_batched(batch, self.original_model)
+        check_batched(batch, *original[:2], self.original_model)
         preprocess = preprocessor_of(self.original_model)
         if preprocess is not None and not _is_spec(batch):
             original = preprocess(*original)
@@ -232,9 +232,9 @@ class PackedDataModel(keras.Model):
 
     def _plain_batch(self, batch: Any) -> Any:
         """Returns a batch that was not packed, preprocessed if need be."""
-        parts = batch if isinstance(batch, tuple) else (batch,)
+        parts = keras.utils.unpack_x_y_sample_weight(batch)
         check_kind(self.original_model, parts[0])
-        check_batched(batch, self.original_model)
+        check_batched(batch, *parts[:2], self.original_model)
         preprocess = preprocessor_of(self.original_model)
         if preprocess is None:
             return batch

@@ -314,6 +314,9 @@ class RemediationModel(PackedDataModel):
             names = ("loss", "loss_weights", "metrics", "weighted_metrics")
             kwargs |= dict(zip(names, args[1:], strict=False))
             self.original_model.compile(**kwargs)
+            # Or a file of the wrapped model would not load: Keras wants an
+            # optimizer there.
+            vars(self.original_model).pop("_compile_config", None)
         self._ledger = PenaltyLedger(self.penalty_name, penalty_metrics)
         known = [self.penalty_loss, self._loss_weight, self._ledger.given]
         for objectives in known:

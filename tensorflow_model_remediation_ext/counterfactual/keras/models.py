@@ -22,7 +22,6 @@ from tensorflow_model_remediation_ext.counterfactual.keras.metrics import (
 )
 from tensorflow_model_remediation_ext.counterfactual.keras.packed import (
     as_packed,
-    check_batched,
 )
 
 
@@ -165,10 +164,7 @@ class CounterfactualModel(RemediationModel):
     def unpack(self, batch: Any) -> tuple[Any, Any] | None:
         """Splits `CounterfactualPackedInputs`."""
         packed = as_packed(batch)
-        if packed is None:
-            return None
-        check_batched(packed)
-        return tuple(packed)
+        return None if packed is None else tuple(packed)
 
     def compute_penalty(
         self, inputs: Any, loss: Any, training: bool

@@ -3,8 +3,6 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import tensorflow as tf
-
 from tensorflow_model_remediation_ext.common.elements import unpack
 from tensorflow_model_remediation_ext.common.objectives import (
     by_objective,
@@ -64,27 +62,6 @@ def as_packed(batch: Any) -> CounterfactualPackedInputs | None:
     return CounterfactualPackedInputs(original_input, unwrap(pairs))
 
 
-def check_batched(packed: CounterfactualPackedInputs) -> None:
-    """Raises `ValueError` for packed examples that are not in batches.
-
-    Args:
-        packed: What `as_packed` returned: a batch, or the spec of one.
-    """
-    (x, y, _), pairs = packed
-    leaves = tf.nest.flatten((x, y))
-    # An array of pairs may have one weight for all of them, a dataset has not.
-    leaves += [
-        leaf for leaf in tf.nest.flatten(pairs) if isinstance(leaf, tf.TypeSpec)
-    ]
-    single = [leaf for leaf in leaves if _is_scalar(leaf)]
-    if single:
-        raise ValueError(
-            "Packed data must come in batches: use `packed.batch(32)`, or "
-            "`batch` the task's data before `pack_counterfactual_data`. "
-            f"Received: single examples, of which a part is {single[0]}"
-        )
-
-
 def replace_inputs(
     element: Any, function: Callable[[Any], Any]
 ) -> CounterfactualPackedInputs | None:
@@ -119,10 +96,3 @@ def check_pair(parts: Any, name: str) -> None:
             f"`{name}` must yield `(original_x, counterfactual_x, weight)`, "
             f"as `build_counterfactual_data` does. Received: {parts}"
         )
-
-
-def _is_scalar(leaf):
-    shape = getattr(leaf, "shape", None)
-    if isinstance(shape, tf.TensorShape):
-        return shape.rank == 0
-    return shape is not None and len(shape) == 0

@@ -10,6 +10,7 @@ from tensorflow_model_remediation_ext.common.batching import (
     count_rows,
     inner_sizes_vary,
 )
+from tensorflow_model_remediation_ext.common.cardinality import keep_cardinality
 from tensorflow_model_remediation_ext.common.elements import (
     as_one_argument,
     check_dataset,
@@ -116,11 +117,7 @@ def pack_counterfactual_data(
             original_input, unwrap(pairs)
         )
     )
-    cardinality = original_input.cardinality()
-    if cardinality != tf.data.UNKNOWN_CARDINALITY:
-        packed = packed.apply(
-            tf.data.experimental.assert_cardinality(cardinality)
-        )
+    packed = keep_cardinality(packed, original_input)
     return packed.prefetch(tf.data.AUTOTUNE)
 
 

@@ -1,5 +1,6 @@
 """What is asked of the rows of groups, before they reach a model."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -10,13 +11,16 @@ from tensorflow_model_remediation_ext.common.objectives import (
     by_objective,
     unwrap,
 )
+from tensorflow_model_remediation_ext.common.structures import alike
 from tensorflow_model_remediation_ext.min_diff.members import (
     check_ids,
     values_of,
 )
 
 
-def checked_data(data: Any, groups: dict[str, int], strategy: Any) -> Any:
+def checked_data(
+    data: Any, task_x: Any, groups: dict[str, int], strategy: Any
+) -> Any:
     """Returns rows of groups as a model takes them.
 
     Where replicas split a batch, rows are put in an order that gives each of
@@ -25,14 +29,16 @@ def checked_data(data: Any, groups: dict[str, int], strategy: Any) -> Any:
     Args:
         data: `(x, membership, weight)` or `(x, membership)`, tensors or their
             specs, or a dict of these by objective.
+        task_x: The `x` of the task, or its spec.
         groups: Number of groups by objective.
         strategy: The `tf.distribute` strategy of the model, or `None`.
 
     Returns:
-        The data, alike.
+        The data, with each `x` in the containers of the task's.
 
     Raises:
-        ValueError: If elements are of another form, or values that can be
+        ValueError: If elements are of another form, an `x` has features that
+            the task's has not, or values that can be
             seen are not usable. In the graph of a dataset those raise
             `tf.errors.InvalidArgumentError` as they are read.
     """
@@ -48,12 +54,22 @@ def checked_data(data: Any, groups: dict[str, int], strategy: Any) -> Any:
             tuple(each)
         )
         number = groups.get(objective, next(iter(groups.values())))
+        x = _features_alike(x, task_x, name)
         _check_shapes(membership, weight, name)
         membership = _checked(membership, weight, number, name)
         if getattr(strategy, "num_replicas_in_sync", 1) > 1:
             x, membership, weight = _spread(x, membership, weight, number)
         checked[objective] = (x, membership, weight)[: len(each)]
     return unwrap(checked)
+
+
+def _features_alike(x, task_x, name):
+    """Returns features as the model takes those of the task."""
+    if isinstance(task_x, Mapping) and isinstance(x, Mapping):
+        # A feature that only tells the group may be left out.
+        kept = [(key, part) for key, part in task_x.items() if key in x]
+        task_x = type(task_x)(kept)
+    return alike(x, task_x, f"x of {name}", "original_inputs")
 
 
 def _check_shapes(membership, weight, name):

@@ -14,6 +14,7 @@ from tensorflow_model_remediation_ext.common.batching import (
     batch_size as rows_of_batches,
 )
 from tensorflow_model_remediation_ext.common.checks import whole
+from tensorflow_model_remediation_ext.common.data_errors import repeat_or_fail
 from tensorflow_model_remediation_ext.common.elements import (
     check_dataset,
     tensor_specs,
@@ -23,7 +24,6 @@ from tensorflow_model_remediation_ext.common.objectives import (
     unwrap,
 )
 from tensorflow_model_remediation_ext.common.rows import row_count
-from tensorflow_model_remediation_ext.common.streams import endless
 from tensorflow_model_remediation_ext.min_diff.keras.stratified import (
     stratified_rows,
 )
@@ -200,7 +200,7 @@ def _batches(dataset, size, name):
         dataset = dataset.batch(size)
     # Batches of no rows would repeat without end, and give none.
     filled = dataset.filter(lambda *element: row_count(element) > 0)
-    return endless(
+    return repeat_or_fail(
         filled, f"`{name}` is empty, or it can be read only once and has been."
     )
 

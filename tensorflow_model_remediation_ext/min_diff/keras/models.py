@@ -168,7 +168,10 @@ class MinDiffModel(RemediationModel):
             ).items()
         }
         data = checked_data(
-            inputs.min_diff_data, groups, self.distribute_strategy
+            inputs.min_diff_data,
+            inputs.original_inputs,
+            groups,
+            self.distribute_strategy,
         )
         return (inputs.original_inputs, *rest), data
 

@@ -5,6 +5,8 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
+from tensorflow_model_remediation_ext.common.cardinality import keep_cardinality
+from tensorflow_model_remediation_ext.common.data_errors import repeat_or_fail
 from tensorflow_model_remediation_ext.common.elements import (
     check_dataset,
     tensor_specs,
@@ -12,10 +14,6 @@ from tensorflow_model_remediation_ext.common.elements import (
 from tensorflow_model_remediation_ext.common.objectives import (
     by_objective,
     unwrap,
-)
-from tensorflow_model_remediation_ext.common.streams import (
-    endless,
-    keep_cardinality,
 )
 from tensorflow_model_remediation_ext.min_diff.keras.datasets import (
     build_min_diff_dataset,
@@ -110,7 +108,7 @@ def pack_min_diff_data(
         name = name or "min_diff_dataset"
         check_dataset(each, name)
         _check_element(each.element_spec, x_spec, name)
-        streams[objective] = endless(
+        streams[objective] = repeat_or_fail(
             each.map(_triple),
             f"`{name}` is empty, or it can be read only once and has been.",
         )

@@ -12,6 +12,7 @@ from tensorflow_model_remediation_ext.common.batching import (
     inner_sizes_vary,
     layout_of,
 )
+from tensorflow_model_remediation_ext.common.data_errors import repeat_or_fail
 from tensorflow_model_remediation_ext.common.elements import (
     as_one_argument,
     tensor_specs,
@@ -20,7 +21,6 @@ from tensorflow_model_remediation_ext.common.rows import (
     keep_rows,
     row_count,
 )
-from tensorflow_model_remediation_ext.common.streams import endless
 from tensorflow_model_remediation_ext.min_diff.keras.grouping import Grouping
 
 _CHUNK_ROWS = 1024
@@ -77,7 +77,7 @@ def stratified_rows(
         rows = rows.shuffle(
             shuffle_buffer, seed=None if seed is None else seed + index
         )
-        streams.append(endless(rows, _no_rows(grouping, value)))
+        streams.append(repeat_or_fail(rows, _no_rows(grouping, value)))
     turns = tf.data.Dataset.range(len(streams)).repeat()
     mixed = tf.data.Dataset.choose_from_datasets(streams, turns)
     if ragged:

@@ -1,6 +1,7 @@
 """Tests of recognizing packed inputs, as a model does."""
 
 import collections
+import functools
 
 import keras
 import numpy as np
@@ -16,7 +17,6 @@ from tensorflow_model_remediation_ext.counterfactual.keras import (
 )
 from tensorflow_model_remediation_ext.counterfactual.keras.packed import (
     as_packed,
-    check_batched,
 )
 
 Dataset = tf.data.Dataset
@@ -156,18 +156,19 @@ def test_single_examples_hint_to_batch():
     )
     wrapped = model()
     for method in (wrapped.fit, wrapped.evaluate, wrapped.predict):
-        with pytest.raises(ValueError, match=r"`packed.batch\(32\)`"):
+        with pytest.raises(ValueError, match=r"`data.batch\(32\)`"):
             method(single, verbose=0)
     with pytest.raises(ValueError, match="come in batches"):
         wrapped.fit(packed(), validation_data=single, verbose=0, shuffle=False)
-    check_batched(as_packed(single.batch(2).element_spec))
+    (x, _, _), pair = next(iter(single))
     with pytest.raises(ValueError, match="come in batches"):
-        check_batched(
-            CounterfactualPackedInputs((tf.constant("a"), None, None), (1, 1))
+        wrapped.train_on_batch(
+            CounterfactualPackedInputs((x, np.ones([])), pair)
         )
+    assert np.isfinite(wrapped.evaluate(single.batch(2), verbose=0)[0])
     # One weight for all pairs of a batch is fine.
-    x = np.ones([2, 1])
-    check_batched(CounterfactualPackedInputs((x, x, None), (x, x, 0.5)))
+    (x, y, _), (a, b, _) = next(iter(packed()))
+    wrapped.test_on_batch(CounterfactualPackedInputs((x, y), (a, b, 0.5)))
 
 
 def test_no_term_is_the_last_line_of_the_error():
@@ -177,13 +178,10 @@ def test_no_term_is_the_last_line_of_the_error():
     )
     empty = pack_counterfactual_data(text.batch(2), nothing)
     wrapped = model()
-    for method, options in (
-        (wrapped.fit, {"shuffle": False}),
-        (wrapped.evaluate, {}),
-        (wrapped.predict, {}),
-    ):
+    fit = functools.partial(wrapped.fit, shuffle=False)
+    for method in (fit, wrapped.evaluate, wrapped.predict):
         with pytest.raises(tf.errors.InvalidArgumentError) as error:
-            method(empty, verbose=0, **options)
+            method(empty, verbose=0)
         assert str(error.value).splitlines() == [
             "No example holds a term: `counterfactual_data` is empty, or it "
             "can be read only once and has been."

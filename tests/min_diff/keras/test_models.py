@@ -1,5 +1,7 @@
 """MinDiffModel: what it adds to training, and what it leaves alone."""
 
+import collections
+
 import keras
 import numpy as np
 import pytest
@@ -194,6 +196,25 @@ def test_evaluate_predict_and_save(arrays, tmp_path):
     assert repr(loaded.loss_weight["b"]) == "AtMost(0.02)"
     for old, new in zip(before, loaded.non_trainable_variables, strict=True):
         np.testing.assert_array_equal(old, new)
+
+
+def test_features_mean_the_same_in_the_rows_of_groups(arrays):
+    """Keras reads an `OrderedDict` in its own order, and a `dict` sorted."""
+    x, y, group, weight = arrays
+    features = collections.OrderedDict(b=x[:, :1], a=x[:, 1:2])
+    inputs = collections.OrderedDict(
+        (name, keras.Input((1,), name=name)) for name in features
+    )
+    dense = keras.layers.Dense(1, "sigmoid", kernel_initializer="ones")
+    outputs = dense(inputs["b"] + 0.0 * inputs["a"])
+    model = compiled(MinDiffModel(keras.Model(inputs, outputs), "mmd_loss"))
+    found = []
+    for rows in (features, dict(features)):
+        packed = MinDiffPackedInputs(features, (rows, group, weight))
+        data = tf.data.Dataset.from_tensors((packed, y))
+        logs = model.evaluate(data, return_dict=True, verbose=0)
+        found.append(logs["min_diff_loss"])
+    assert found[0] == pytest.approx(found[1], rel=1e-6) and found[0] > 1e-3
 
 
 def unfair(rows=600):
