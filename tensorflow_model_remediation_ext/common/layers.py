@@ -9,11 +9,11 @@ import difflib
 import fnmatch
 import functools
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import Any, TypeAlias
 
 import keras
 
-Layers = (
+Layers: TypeAlias = (
     str
     | keras.layers.Layer
     | Iterable[str | keras.layers.Layer]

@@ -63,6 +63,7 @@ class Trie:
                         target = size
                         size += 1
                     edges[key] = target
+                assert target is not None  # Each character matches itself.
                 state = target
             ends[state] = max(kind, ends.get(state, 0))
         order = sorted(edges)

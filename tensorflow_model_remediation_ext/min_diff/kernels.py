@@ -82,7 +82,7 @@ class _LengthKernel(MinDiffKernel):
                 "`kernel_length` must be a finite number greater than 0. "
                 f"Received: kernel_length={kernel_length!r}"
             )
-        self.kernel_length = float(kernel_length)
+        self.kernel_length: float = float(kernel_length)
 
     def get_config(self) -> dict:
         """Returns the arguments of the constructor."""

@@ -97,7 +97,9 @@ class Swaps(Mapping[str, str]):
                 f"language={language!r}, before_noun={before_noun}"
             )
         self._terms = dict(terms)
-        self._before_noun = {k: tuple(v) for k, v in before_noun.items()}
+        self._before_noun = {
+            term: (noun, other) for term, (noun, other) in before_noun.items()
+        }
         for term, (noun, _) in self._before_noun.items():
             self._terms.setdefault(term, noun)
         if not self._terms:

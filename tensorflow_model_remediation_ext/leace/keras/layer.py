@@ -226,7 +226,7 @@ class LeaceLayer(keras.layers.Layer):
         batches = MaskedBatches(data, verbose)
         batches = fitting.batches(batches, 0, "data")
         first = next(batches)
-        fitter = self._fitter(*first[:2], of_all=z)
+        fitter = self._fitter(first[0], first[1], of_all=z)
         for x, concept, weight in itertools.chain([first], batches):
             fitter.update(x, concept, sample_weight=weight)
         eraser = fitter.eraser
