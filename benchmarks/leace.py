@@ -205,7 +205,7 @@ class Runner:
         name = (
             "Dense(256) on 20,000 rows of 768, with an eraser folded in: rows/s"
         )
-        yield name, len(x) / ours, len(x) / plain, "beside the plain Dense"
+        yield name, len(x) / ours, len(x) / plain, "theirs: the plain Dense"
 
     def errors(self):
         """Inverse error of the covariance."""
@@ -224,7 +224,7 @@ class Runner:
                 f"1 / largest error of Σ, float32 data at offset {offset:g}",
                 1 / ours,
                 1 / theirs,
-                f"{ours:.1e} beside {theirs:.1e}",
+                f"{ours:.1e} and {theirs:.1e}",
             )
 
 

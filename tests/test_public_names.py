@@ -12,6 +12,8 @@ import tensorflow_model_remediation_ext
 
 PACKAGE = tensorflow_model_remediation_ext.__name__
 PATHS = {
+    "counterfactual": "describe_pairs keras label_terms losses swaps",
+    "counterfactual.swaps": "Swaps from_csv from_json load names",
     "counterfactual.keras": (
         "AtMost CounterfactualModel CounterfactualPackedInputs PairwiseMSELoss "
         "build_counterfactual_data pack_counterfactual_data metrics models "
@@ -31,7 +33,7 @@ PATHS = {
     "leace.keras": (
         "LeaceEraser LeaceFitter LeaceLayer OracleEraser OracleFitter "
         "QuadraticEditor QuadraticEraser QuadraticFitter SoftQuadraticEditor "
-        "SoftQuadraticEraser SoftQuadraticFitter "
+        "SoftQuadraticEraser SoftQuadraticFitter SoftQuadraticLayer "
         "covariance_eraser mmd_eraser optimal_linear_shrinkage "
         "optimal_transport random_scrub scrub"
     ),

@@ -1,8 +1,6 @@
 """Predictions made comparable: the one owner of their masks and weights.
 
-Masks are taken by the protocol that Keras promises: a layer whose `call` has
-an argument `<input>_mask` is given the mask of that input, on every backend.
-They are folded into weights here, once, and what comes out carries no mask:
+Masks are folded into weights here, once, and what comes out carries no mask:
 losses and metrics see weights only.
 """
 
@@ -10,6 +8,8 @@ from typing import Any, NamedTuple
 
 import keras
 from keras import ops
+
+from tensorflow_model_remediation_ext.common.masks import mask_of
 
 
 class Compared(NamedTuple):
@@ -69,7 +69,8 @@ def compare(
     Raises:
         ValueError: If the shapes differ or the weights do not fit.
     """
-    masks = masks_of(original, counterfactual)
+    found = map(mask_of, (original, counterfactual))
+    masks = [mask for mask in found if mask is not None]
     original = _dense(original, dtype, bool(masks))
     counterfactual = _dense(counterfactual, dtype, bool(masks))
     shapes = tuple(original.shape), tuple(counterfactual.shape)
@@ -81,15 +82,6 @@ def compare(
         )
     weight, unmasked = fold(sample_weight, masks, original, owner)
     return Compared(original, counterfactual, weight, unmasked)
-
-
-def masks_of(*predictions: Any) -> list[Any]:
-    """Returns the masks that Keras has for some of the predictions."""
-    masks = []
-    for each in predictions:
-        tensor = ops.convert_to_tensor(each)
-        masks.extend(_MASKS(tensor, tensor))
-    return masks
 
 
 def fold(
@@ -168,23 +160,6 @@ def align_weight(
             f"Received: {name}.shape={tuple(given.shape)}"
         )
     return _floats(weight)
-
-
-class _Masks(keras.layers.Layer):
-    """Returns the mask that Keras has for its input, in a list.
-
-    Keras hands a mask over as `<argument>_mask` only where a layer has two
-    inputs or more.
-    """
-
-    def call(self, inputs, again, inputs_mask=None):
-        return [] if inputs_mask is None else [inputs_mask]
-
-    def compute_mask(self, inputs, previous_mask):
-        return None
-
-
-_MASKS = _Masks(autocast=False, dtype="float32", name="masks")
 
 
 def _dense(predictions: Any, dtype: Any, masked: bool) -> Any:

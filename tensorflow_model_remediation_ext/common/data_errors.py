@@ -7,7 +7,7 @@ where it happened, which is long and about something else.
 import functools
 import re
 from collections.abc import Callable
-from typing import TypeVar, cast
+from typing import ParamSpec, TypeVar
 
 import tensorflow as tf
 
@@ -15,7 +15,8 @@ import tensorflow as tf
 _BEGIN, _END = "Error in the data: ", " (End of the error in the data.)"
 _SENTENCE = re.compile(f"{re.escape(_BEGIN)}(.*?){re.escape(_END)}", re.DOTALL)
 
-F = TypeVar("F", bound=Callable)
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 def repeat_or_fail(dataset: tf.data.Dataset, sentence: str) -> tf.data.Dataset:
@@ -40,7 +41,7 @@ def repeat_or_fail(dataset: tf.data.Dataset, sentence: str) -> tf.data.Dataset:
     return dataset.repeat().concatenate(fallback)
 
 
-def in_plain_words(function: F) -> F:
+def in_plain_words(function: Callable[P, R]) -> Callable[P, R]:
     """Decorates a function that reads data: our sentence is all of an error.
 
     Args:
@@ -51,7 +52,7 @@ def in_plain_words(function: F) -> F:
     """
 
     @functools.wraps(function)
-    def wrapped(*args, **kwargs):
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
             return function(*args, **kwargs)
         except tf.errors.InvalidArgumentError as error:
@@ -61,7 +62,7 @@ def in_plain_words(function: F) -> F:
             sentence = _unescape(found[1])
         raise tf.errors.InvalidArgumentError(None, None, sentence)
 
-    return cast(F, wrapped)
+    return wrapped
 
 
 def _unescape(text: str) -> str:

@@ -284,25 +284,3 @@ def inferring_shapes() -> bool:
     """Says whether Keras runs a layer only to see what shapes come out."""
     with keras.SymbolicScope() as scope:
         return scope.original_scope is not None
-
-
-class _Mask(keras.layers.Layer):
-    """Gets the mask of what it is called on, as every layer does."""
-
-    def __init__(self):
-        super().__init__(name="mask", autocast=False)
-        self.supports_masking = True
-        self.mask = None
-
-    def call(self, inputs, mask=None):
-        self.mask = mask
-        return inputs
-
-
-def mask_of(tensor: Any) -> Any:
-    """Returns the Keras mask of a tensor, or `None`, on any backend."""
-    if not keras.ops.is_tensor(tensor):
-        return None
-    reader = _Mask()
-    reader(tensor)
-    return reader.mask

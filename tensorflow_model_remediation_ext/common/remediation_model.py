@@ -134,8 +134,7 @@ class RemediationModel(PackedDataModel):
         self._ledger = PenaltyLedger(self.penalty_name, [])
         self._loss_weight = checked_weights(loss_weight)
         if isinstance(loss, dict) and isinstance(loss_weight, dict):
-            # mypy does not tell T from dict[str, T].
-            align(loss_weight, loss, "loss_weight")  # type: ignore[arg-type]
+            align(loss_weight, loss, "loss_weight")
         self._targets = Targets(self, loss, self._loss_weight)
         # Where Keras finds their variables, to train and to save.
         self._target_keepers = self._targets.keepers

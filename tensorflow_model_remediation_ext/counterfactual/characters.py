@@ -1,51 +1,91 @@
-"""Characters as Python's regular expressions see them, written for RE2."""
+r"""Characters as terms see them: words, cases, scripts.
+
+The classes are those of the running Python, written down so that TensorFlow
+can use them.
+"""
 
 import functools
-import itertools
 import re
 import sys
+import unicodedata
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+
+JOINERS = "\u200c\u200d"
+
+# Scripts that put no spaces between words: Unicode's Han, Hiragana and
+# Katakana, with the marks that are written among them.
+_UNSPACED = re.compile(
+    "[\u2e80-\u2fd5\u3005\u3007\u3021-\u3029\u3031-\u3035\u3038-\u303b"
+    "\u3041-\u3096\u3099-\u309f\u30a1-\u30fa\u30fc-\u30ff\u31f0-\u31ff"
+    "\u32d0-\u32fe\u3300-\u3357\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufad9"
+    "\uff66-\uff9f\U00016fe2-\U00016ff6\U0001aff0-\U0001b167"
+    "\U0001f200\U00020000-\U0003fffd]"
+)
+# Scripts in which a word cannot be told by what stands next to it.
+_UNCERTAIN = {
+    "no spaces between words": re.compile(
+        "[\u0e01-\u0e3a\u0e40-\u0e5b"  # Thai
+        "\u0e81-\u0edf"  # Lao
+        "\u1000-\u109f\ua9e0-\ua9fe\uaa60-\uaa7f"  # Burmese
+        "\u1780-\u17ff\u19e0-\u19ff]"  # Khmer
+    ),
+    "prefixes or particles that are written as one with the word": re.compile(
+        "[\u0590-\u05ff\ufb1d-\ufb4f"  # Hebrew
+        "\u0620-\u06ff\u0750-\u077f\u08a0-\u08ff\ufb50-\ufdff\ufe70-\ufefc"
+        "\u1100-\u11ff\u3131-\u318e\ua960-\ua97c\uac00-\ud7fb]"  # Korean
+    ),
+}
 
 
-def is_word(char):
-    r"""Returns whether `\w` matches a character."""
-    return char.isalnum() or char == "_"
+def is_word(char: str) -> bool:
+    r"""Returns whether a character belongs to a word.
 
-
-def escape(chars):
-    """Returns characters as members of a class of RE2."""
-    return "".join(f"\\x{{{ord(c):x}}}" for c in chars)
-
-
-@functools.cache
-def _words():
-    chars = "".join(map(chr, range(sys.maxunicode + 1)))
-    return [(w[0][0], w[0][-1]) for w in re.finditer(r"\w+", chars)]
-
-
-@functools.cache
-def word_class():
-    r"""Returns the members of Python's `\w`, as RE2 writes them."""
-    return "".join(f"{escape(a)}-{escape(b)}" for a, b in _words())
-
-
-def symbol_class(without):
-    """Returns non-ASCII non-word characters, in their larger blocks only.
-
-    All of them would be a class that takes RE2 long to compile.
+    Those are the characters of Python's `\w`, combining marks and the two
+    joiners that hold a word or an emoji together.
 
     Args:
-        without: Characters in whose blocks to include nothing.
+        char: One character.
     """
-    blocks = [
-        (chr(ord(a) + 1), chr(ord(b) - 1))
-        for (_, a), (b, _) in itertools.pairwise(_words())
-        if a > "\x7f" and ord(b) - ord(a) > 64
-    ]
-    return "".join(
-        f"{escape(a)}-{escape(b)}"
-        for a, b in blocks
-        if not any(a <= char <= b for char in without)
+    return (
+        char.isalnum()
+        or char == "_"
+        or char in JOINERS
+        or unicodedata.category(char)[0] == "M"
     )
+
+
+def is_unspaced(term: str) -> bool:
+    """Returns whether a term's words are all of Han, Hiragana and Katakana.
+
+    Args:
+        term: A term.
+    """
+    words = [char for char in term if is_word(char)]
+    return bool(words) and all(map(_UNSPACED.match, words))
+
+
+def uncertain_scripts(terms: Iterable[str]) -> dict[str, list[str]]:
+    """Returns the terms whose script hides where a word ends, by the reason.
+
+    Args:
+        terms: Terms.
+    """
+    found = {
+        reason: [term for term in terms if pattern.search(term)]
+        for reason, pattern in _UNCERTAIN.items()
+    }
+    return {reason: some for reason, some in found.items() if some}
+
+
+def escape(chars: str) -> str:
+    """Returns characters as members of a class of RE2.
+
+    Args:
+        chars: The characters.
+    """
+    return "".join(f"\\x{{{ord(c):x}}}" for c in chars)
 
 
 @functools.cache
@@ -54,8 +94,13 @@ def _cased():
     return "".join(c for c in chars if c.lower() != c or c.upper() != c)
 
 
-def variants_of(terms, case_sensitive):
-    """Maps each character of the terms to all that match it."""
+def variants_of(terms: Iterable[str], case_sensitive: bool) -> dict[str, str]:
+    """Maps each character of the terms to all that match it.
+
+    Args:
+        terms: The terms.
+        case_sensitive: Whether each matches itself alone.
+    """
     chars = sorted(set("".join(terms)))
     if case_sensitive:
         return {c: c for c in chars}
@@ -65,11 +110,33 @@ def variants_of(terms, case_sensitive):
     }
 
 
-def fold(term, variants):
-    """Returns the one spelling of a term that stands for all its cases."""
+def fold(term: str, variants: Mapping[str, str]) -> str:
+    """Returns the one spelling of a term that stands for all its cases.
+
+    Args:
+        term: A term.
+        variants: A dict from its characters to all that match them.
+    """
     return "".join(representative(variants[c]) for c in term)
 
 
-def representative(chars):
-    """Returns the one of the cases of a character that stands for all."""
+def representative(chars: str) -> str:
+    """Returns the one of the cases of a character that stands for all.
+
+    Args:
+        chars: Its cases.
+    """
     return min((c.lower() for c in chars if c.isascii()), default=min(chars))
+
+
+@functools.cache
+def word_ranges() -> np.ndarray:
+    """Returns where runs of word characters begin and end.
+
+    Returns:
+        int32, ascending: a code point belongs to a word if an odd number of
+        these is at most as large.
+    """
+    chars = map(chr, range(sys.maxunicode + 1))
+    flags = np.fromiter(map(is_word, chars), np.int8, sys.maxunicode + 1)
+    return np.flatnonzero(np.diff(flags, prepend=0)).astype(np.int32)

@@ -1,27 +1,37 @@
-"""Replacement of marked terms that keeps their case."""
+"""What stands in the place of the terms that were found."""
+
+from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 import tensorflow as tf
 
 from tensorflow_model_remediation_ext.counterfactual import characters
-
-MATCH = "\x03"  # Stands before and after each term that was found.
+from tensorflow_model_remediation_ext.counterfactual.matching import Spans
 
 
 class Replacements:
-    """Replaces what stands between pairs of `MATCH`, keeping case.
+    """Replaces terms, keeping their case.
 
     Args:
         terms_to_replace: A dict from terms to replacements.
         variants: A dict from each character of the terms to its cases.
         case_sensitive: Whether only the spellings given can have matched.
+
+    Raises:
+        ValueError: Terms that differ in case only have two replacements.
     """
 
-    def __init__(self, terms_to_replace, variants, case_sensitive):
+    def __init__(
+        self,
+        terms_to_replace: Mapping[str, str],
+        variants: Mapping[str, str],
+        case_sensitive: bool,
+    ):
         spellings = dict(terms_to_replace)
-        folded = {}
-        self._folds = []
+        folded: dict[str, str] = {}
+        self._folds: list[tuple[str, str]] = []
         if not case_sensitive:
             for term, replacement in terms_to_replace.items():
                 for spelling, value in _spellings(term, replacement):
@@ -43,23 +53,25 @@ class Replacements:
                 for chars in sorted(set(variants.values()))
                 if len(chars) > 1 and not chars.isascii()
             ]
-        self._spellings = _Table(spellings)
-        self._folded = _Table(folded or spellings)
+        self._spellings = Table(spellings)
+        self._folded = Table(folded or spellings)
 
-    def __call__(self, marked):
-        """Returns `marked` texts `[rows]` with their terms replaced."""
-        pieces = tf.strings.split(marked, MATCH)
-        rows = pieces.value_rowids()
-        starts = tf.gather(pieces.row_starts(), rows)
-        is_match = (tf.range(tf.size(rows), dtype=tf.int64) - starts) % 2 == 1
-        matches = tf.where(is_match)
-        found = tf.gather_nd(pieces.values, matches)
-        values = tf.tensor_scatter_nd_update(
-            pieces.values, matches, self._replace(found)
-        )
-        return tf.strings.unsorted_segment_join(values, rows, pieces.nrows())
+    def __call__(self, text: tf.Tensor, spans: Spans) -> tf.Tensor:
+        """Returns texts `[rows]` with the terms at `spans` replaced.
 
-    def _replace(self, found):
+        Args:
+            text: Strings `[rows]`.
+            spans: Where terms are in them.
+        """
+        found = cut(text, *spans)
+        return put(text, *spans, self.values(found))
+
+    def values(self, found: tf.Tensor) -> tf.Tensor:
+        """Returns the replacements of terms as they were found.
+
+        Args:
+            found: Strings `[matches]`.
+        """
         known, values = self._spellings(found)
         return tf.cond(
             tf.reduce_all(known),
@@ -74,12 +86,125 @@ class Replacements:
         return found
 
 
-class _Table:
-    """A map from strings to strings without a TensorFlow resource."""
+def remove(text: tf.Tensor, spans: Spans) -> tf.Tensor:
+    """Returns texts without the terms at `spans` and a space next to each.
+
+    Args:
+        text: Strings `[rows]`.
+        spans: Where terms are in them.
+    """
+    spans = with_spaces(text, spans)
+    return put(text, *spans, tf.fill(tf.shape(spans.row), ""))
+
+
+def with_spaces(text: tf.Tensor, spans: Spans) -> Spans:
+    """Returns spans that take in a space next to each.
+
+    That is the space before a term, or the one after it where there is none
+    before or an earlier term took it.
+
+    Args:
+        text: Strings `[rows]`.
+        spans: Where terms are in them.
+    """
+    row, start, end = spans
+    before = cut(text, row, tf.maximum(start - 1, 0), start) == " "
+    after = cut(text, row, end, end + 1) == " "
+    # Of terms in a row with one space between, each does as the first one.
+    adjoins = after[:-1] & (end[:-1] + 1 == start[1:]) & (row[:-1] == row[1:])
+    adjoins = tf.concat([tf.zeros_like(row[:1], tf.bool), adjoins], 0)
+    group = tf.cumsum(tf.cast(~adjoins, tf.int32)) - 1
+    before = tf.gather(tf.boolean_mask(before, ~adjoins), group)
+    after &= ~before
+    start -= tf.cast(before, tf.int64)
+    end += tf.cast(after, tf.int64)
+    return Spans(row, start, end)
+
+
+def cut(
+    text: tf.Tensor, row: tf.Tensor, start: tf.Tensor, end: tf.Tensor
+) -> tf.Tensor:
+    """Returns pieces of texts.
+
+    Args:
+        text: Strings `[rows]`.
+        row: Which text each piece is of, `[pieces]`.
+        start: Its first byte, `[pieces]`.
+        end: The byte after its last one, `[pieces]`.
+    """
+    return tf.strings.substr(tf.gather(text, row), start, end - start)
+
+
+def gaps(
+    text: tf.Tensor, row: tf.Tensor, start: tf.Tensor, end: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns the text between pieces that follow one another.
+
+    Args:
+        text: Strings `[rows]`.
+        row: Which text each piece is of, ascending, `[pieces]`.
+        start: Its first byte, `[pieces]`.
+        end: The byte after its last one, `[pieces]`.
+
+    Returns:
+        The text before each piece, from the end of the one before it, and
+        that after the last piece of each text, `[rows]`.
+    """
+    first = tf.concat([tf.ones_like(row[:1], tf.bool), row[1:] != row[:-1]], 0)
+    previous = tf.concat([tf.zeros_like(end[:1]), end[:-1]], 0)
+    previous = tf.where(first, tf.zeros_like(previous), previous)
+    last = tf.math.unsorted_segment_max(end, row, tf.shape(text)[0])
+    last = tf.maximum(last, 0)
+    rest = tf.cast(tf.strings.length(text), last.dtype) - last
+    return cut(text, row, previous, start), tf.strings.substr(text, last, rest)
+
+
+def put(
+    text: tf.Tensor,
+    row: tf.Tensor,
+    start: tf.Tensor,
+    end: tf.Tensor,
+    values: tf.Tensor,
+) -> tf.Tensor:
+    """Returns texts with pieces replaced.
+
+    Args:
+        text: Strings `[rows]`.
+        row: Which text each piece is of, ascending, `[pieces]`.
+        start: Its first byte, `[pieces]`.
+        end: The byte after its last one, `[pieces]`.
+        values: What to put there, `[pieces]`.
+    """
+    before, rest = gaps(text, row, start, end)
+    return join(before, values, row, rest)
+
+
+def join(
+    before: tf.Tensor, values: tf.Tensor, row: tf.Tensor, rest: tf.Tensor
+) -> tf.Tensor:
+    """Returns texts made of pieces: the reverse of `gaps`.
+
+    Args:
+        before: What precedes each value, `[pieces]`.
+        values: The values, `[pieces]`.
+        row: Which text each is of, ascending, `[pieces]`.
+        rest: What follows the last one in each text, `[rows]`.
+    """
+    pieces = tf.strings.join([before, values])
+    begun = tf.strings.unsorted_segment_join(pieces, row, tf.shape(rest)[0])
+    return tf.strings.join([begun, rest])
+
+
+class Table:
+    """A map from strings to strings without a TensorFlow resource.
+
+    Args:
+        mapping: The map; not empty.
+    """
 
     _BUCKETS = 2**62
 
-    def __init__(self, mapping):
+    def __init__(self, mapping: Mapping[str, str]):
         keys = list(mapping)
         with tf.init_scope():
             hashes = tf.strings.to_hash_bucket_fast(keys, self._BUCKETS).numpy()
@@ -88,14 +213,17 @@ class _Table:
         self._keys = [keys[i] for i in order]
         self._values = [mapping[key] for key in self._keys]
 
-    def __call__(self, keys):
-        """Returns whether each key is known, and its value."""
+    def __call__(self, keys: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Returns whether each key is known, and its value.
+
+        Args:
+            keys: Strings `[keys]`.
+        """
         hashes = tf.strings.to_hash_bucket_fast(keys, self._BUCKETS)
         index = tf.searchsorted(self._hashes, hashes)
         index = tf.minimum(index, len(self._keys) - 1)
-        return tf.gather(self._keys, index) == keys, tf.gather(
-            self._values, index
-        )
+        known = tf.gather(self._keys, index) == keys
+        return known, tf.gather(self._values, index)
 
 
 def _spellings(term, replacement):

@@ -75,11 +75,12 @@ class ChangedTexts:
         self._seen += rows
         if not self._wanted and not self._most:
             return
-        texts = [
+        found = [
             _text_of(each, self._key, self._wanted)
             for each in (original, counterfactual)
         ]
-        if texts[0] is None or texts[1] is None:
+        texts = [text for text in found if text is not None]
+        if len(texts) < len(found):
             return
         before, after = (text.reshape(rows, -1)[:, 0] for text in texts)
         if self._wanted:

@@ -22,14 +22,18 @@ class Evidence(Protocol):
     (0.95 otherwise), and `plot(axes=None)`, which draws it and returns the
     matplotlib `Axes`; otherwise figures with intervals are drawn as those of
     all results are.
-
-    Attributes:
-        measures: A sentence or two on what the figures are of.
-        caveat: A sentence or two on what they do not show.
     """
 
-    measures: str
-    caveat: str
+    # A type checker takes attributes, class variables and frozen fields, too.
+    @property
+    def measures(self) -> str:
+        """A sentence or two on what the figures are of."""
+        ...
+
+    @property
+    def caveat(self) -> str:
+        """A sentence or two on what they do not show."""
+        ...
 
     def to_dict(self) -> Mapping[Any, Mapping[str, Any]]:
         """Returns rows by their names, each of them figures by their names.
@@ -40,7 +44,7 @@ class Evidence(Protocol):
         ...
 
 
-def as_table(evidence: Evidence) -> Table:
+def as_table(evidence: object) -> Table:
     """Returns the table that shows a result.
 
     Args:

@@ -188,7 +188,8 @@ def group_errors(
             group=name,
             n=int(np.count_nonzero(members[:, k] & (weights > 0))),
             effective_n=effective_size(weights[members[:, k]]),
-            **{metric: each[k] for metric, each in estimates.items()},
+            mean_error=estimates["mean_error"][k],
+            mean_absolute_error=estimates["mean_absolute_error"][k],
             **_quantiles(errors[members[:, k]], weights[members[:, k]]),
             p_value=float(p[k - 1]) if k else float("nan"),
         )

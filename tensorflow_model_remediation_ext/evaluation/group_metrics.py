@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 
@@ -28,6 +28,13 @@ from tensorflow_model_remediation_ext.evaluation.predictions import (
     read_amounts,
     read_class_scores,
 )
+
+
+class _Options(TypedDict):
+    confidence: float
+    n_boot: int
+    n_permutations: int
+    rng: np.random.Generator
 
 
 def group_metrics(
@@ -143,7 +150,7 @@ def group_metrics(
     whole("n_boot", n_boot)
     whole("n_permutations", n_permutations)
     whole("bins", bins)
-    options = {
+    options: _Options = {
         "confidence": confidence,
         "n_boot": n_boot,
         "n_permutations": n_permutations,

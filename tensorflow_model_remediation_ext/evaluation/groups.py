@@ -90,8 +90,9 @@ def read_groups(
             f"`{name}` must hold labels of groups. "
             f"Received: {type(features).__name__} without columns"
         )
-    shares = [_shares(column) for column in (columns or {"": ""}).values()]
-    if columns is None or any(share is None for share in shares):
+    found = [_shares(column) for column in (columns or {"": ""}).values()]
+    shares = [share for share in found if share is not None]
+    if columns is None or len(shares) < len(found):
         names, codes = _combinations(columns or {"": features}, name, n)
         members = codes[:, None] == np.arange(len(names))
         groups = Groups(names, members, ~members)

@@ -93,7 +93,7 @@ def auc(labels: Any, predictions: Any, *, confidence: float = 0.95) -> Estimate:
     positive, scores = labels_and_scores(
         labels, predictions, "labels", "predictions"
     )
-    m = np.count_nonzero(positive)
+    m = int(np.count_nonzero(positive))
     n = len(scores) - m
     if min(m, n) < 2:
         raise ValueError(

@@ -13,9 +13,9 @@ from tensorflow_model_remediation_ext.common.checks import whole
 from tensorflow_model_remediation_ext.common.layers import (
     find,
     hook,
-    mask_of,
     sublayers,
 )
+from tensorflow_model_remediation_ext.common.masks import mask_of
 from tensorflow_model_remediation_ext.common.progress import with_progress
 from tensorflow_model_remediation_ext.evaluation.checks import (
     require_model,

@@ -22,15 +22,17 @@ class Reader:
     """One kind of classifier, on features that are prepared for it.
 
     Args:
-        name: One of `READERS`, which decides the preparation.
+        name: One of `READERS`; any name where `model` is given.
         seed: Seed of what is random in it.
         model: A classifier with scikit-learn's interface to use on
             standardized features, instead of a known one.
     """
 
     def __init__(self, name: str, seed: int, model: Any = None):
-        self._prepare_for, make = _KINDS.get(name, (standardize, None))
-        self._model = make(seed) if model is None else model
+        self._prepare_for, self._model = standardize, model
+        if model is None:
+            self._prepare_for, make = _KINDS[name]
+            self._model = make(seed)
 
     def read(
         self, x: np.ndarray, z: np.ndarray, x_new: np.ndarray, classes: int

@@ -165,7 +165,9 @@ def subgroup_areas(
         SubgroupRow(
             group=name,
             **{key: int(value[k]) for key, value in counts.items()},
-            **{key: each[k] for key, each in estimates.items()},
+            subgroup_auc=estimates["subgroup_auc"][k],
+            bpsn_auc=estimates["bpsn_auc"][k],
+            bnsp_auc=estimates["bnsp_auc"][k],
         )
         for k, name in enumerate(groups.names)
     )

@@ -27,6 +27,8 @@ class Fitter(tf.Module):
         name: Name of the module.
     """
 
+    update: Callable[..., Any]
+
     def __init__(
         self,
         moments: Moments | list[Moments],
@@ -37,10 +39,6 @@ class Fitter(tf.Module):
         # Checkpoints of version 0.1.0 know them by this name.
         self._moments: Any = moments
         self._own = _Own(sizes)
-
-    def update(self, x: Any, z: Any, sample_weight: Any = None) -> Any:
-        """Adds a batch; either all of it or, on an error, nothing."""
-        raise NotImplementedError
 
     def fit_dataset(
         self: FitterT, dataset: Any, verbose: int | str = "auto"

@@ -279,7 +279,7 @@ class LeaceFitter(Fitter):
                 precision, but at least in float32.
             z: `[..., z_dim]`, or integer class ids `[...]` where `z_dim > 1`,
                 or `[...]` where `z_dim == 1`.
-            preserve: Task labels, likewise with `preserve_dim`.
+            preserve: Task labels, in the same way with `preserve_dim`.
             sample_weight: `[...]`, not negative, or `None` for ones.
 
         Returns:

@@ -190,35 +190,37 @@ class _AfterLeace:
             )
         n, k = classes.n, classes.num_classes
         self._rank, self.shares = rank, n / n.sum()
+        self._mean = self.shares @ classes.mean_x
+        centers = classes.mean_x - self._mean
         sigmas = classes.sigma_xx
-        ids = tf.reshape(tf.cast(z, tf.int64), [-1])
-        rows = tf.reshape(x, [-1, classes.x_dim])
-        weight = None
-        if sample_weight is not None:
-            weight = labels.weights(sample_weight, x.shape[:-1], tf.float64)
-        # All columns together would have a direction of rounding errors.
-        columns = tf.one_hot(ids, k, dtype=tf.float64)[:, :-1]
-        total = LeaceFitter(classes.x_dim, k - 1, svd_tol=0.0)
-        self._leace = total.update(rows, columns, sample_weight=weight).eraser
-        means = classes.mean_x - total.mean_x
-        within = np.tensordot(self.shares, sigmas, 1)
-        variance = within.diagonal() + self.shares @ means**2
+        variance = np.tensordot(self.shares, sigmas, 1).diagonal()
+        variance = variance + self.shares @ centers**2
         self._scale = np.sqrt(variance)
         self._inverse = np.divide(
-            1.0,
-            self._scale,
-            where=self._scale > 0,
-            out=np.zeros_like(variance),
+            1.0, self._scale, where=variance > 0, out=np.zeros_like(variance)
         )
-        # Of standardized columns.
-        linear = self._leace.P.numpy() * self._scale
-        linear *= self._inverse[:, None]
-        self.sigmas = (
-            linear
-            @ (sigmas * self._inverse * self._inverse[:, None])
-            @ linear.T
+        self._rows = tf.reshape(x, [-1, classes.x_dim])
+        ids = tf.reshape(tf.cast(z, tf.int64), [-1])
+        self._ids, self._weight, weight = ids.numpy(), None, None
+        if sample_weight is not None:
+            weight = labels.weights(sample_weight, x.shape[:-1], tf.float64)
+            self._weight = weight.numpy()
+        # All columns together would have a direction of rounding errors.
+        columns = tf.one_hot(ids, k, dtype=tf.float64)[:, :-1]
+        self._leace = (
+            LeaceFitter(classes.x_dim, k - 1, svd_tol=0.0)
+            .update(self._standard(self._rows), columns, sample_weight=weight)
+            .eraser
         )
-        self._rows, self._ids, self._weight = rows, ids.numpy(), weight
+        linear = np.asarray(self._leace.P)
+        sigmas = sigmas * self._inverse * self._inverse[:, None]
+        self.sigmas = linear @ sigmas @ linear.T
+
+    def _standard(self, rows):
+        mean, inverse = (
+            tf.cast(value, rows.dtype) for value in (self._mean, self._inverse)
+        )
+        return (rows - mean) * inverse
 
     def directions(self, sigmas: np.ndarray) -> np.ndarray:
         """`[x_dim, rank]`, in which these `[classes, ...]` differ most."""
@@ -233,25 +235,23 @@ class _AfterLeace:
             mine = np.flatnonzero(self._ids == k)
             p = None
             if self._weight is not None:
-                p = self._weight.numpy()[mine]
+                p = self._weight[mine]
                 p = p / p.sum()
             picked.append(rng.choice(mine, each, p=p))
         rows = tf.gather(self._rows, np.concatenate(picked))
-        erased = self._leace(rows).numpy() - self._leace.bias.numpy()
-        return (erased * self._inverse).reshape(len(picked), each, -1)
+        erased = self._leace(self._standard(rows)).numpy()
+        return erased.reshape(len(picked), each, -1)
 
     def eraser(self, left: np.ndarray, right: np.ndarray) -> LeaceEraser:
         """LEACE, and then `I - left right` of standardized columns."""
-        left = left * self._scale[:, None]
-        right = right * self._inverse
-        first_left = self._leace.proj_left.numpy()
-        first_right = self._leace.proj_right.numpy()
+        first_left = np.asarray(self._leace.proj_left)
+        first_right = np.asarray(self._leace.proj_right)
+        left = np.concatenate([first_left, left], axis=1)
+        right = np.concatenate(
+            [first_right, right - (right @ first_left) @ first_right]
+        )
         return LeaceEraser(
-            np.concatenate([first_left, left], axis=1),
-            np.concatenate(
-                [first_right, right - (right @ first_left) @ first_right]
-            ),
-            self._leace.bias,
+            left * self._scale[:, None], right * self._inverse, self._mean
         )
 
 

@@ -80,7 +80,7 @@ class Moments(CenteredSums):
 
     @property
     def squares_x(self) -> np.ndarray:
-        """`[x_dim]`: the diagonal of `scatter_xx`, tracked in any case."""
+        """`[x_dim]`: the diagonal of `scatter_xx`, always tracked."""
         x = self._x.numpy()
         squares = self._squares.numpy() - x**2 / max(self.n, TINY)
         return self._varying(squares, self.mean_x)

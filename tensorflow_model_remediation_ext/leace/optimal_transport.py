@@ -19,7 +19,7 @@ RANK_TOL = 1e-12
 
 
 class BarycenterWarning(UserWarning):
-    """The barycenter is less exact, or of lower rank, than one would expect."""
+    """The barycenter is less exact or of lower rank than expected."""
 
 
 def ot_map(K1: np.ndarray, K2: np.ndarray) -> np.ndarray:
@@ -96,7 +96,7 @@ def ot_midpoint(
 ) -> np.ndarray:
     """Covariance of the weighted 2-Wasserstein barycenter of two Gaussians.
 
-    It is where the optimal map stands after the share `w2` of its way:
+    It is where the optimal map is after the share `w2` of its way:
     `(w1 I + w2 T) K1 (w1 I + w2 T)`, `T = ot_map(K1, K2)`.
 
     Args:
@@ -337,7 +337,8 @@ def _common_basis(Ks, weights):
         return None
     basis = np.eye(Ks.shape[-1])
     ranks = []
-    # The pooled covariance comes first: what varies nowhere is no loss.
+    # The pooled covariance comes first: to drop what never varies loses
+    # nothing.
     for K in (np.tensordot(weights, Ks, 1), *Ks):
         values, vectors = np.linalg.eigh(basis.T @ K @ basis)
         keep = values > RANK_TOL * K.diagonal().max()

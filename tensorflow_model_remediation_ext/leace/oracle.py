@@ -97,7 +97,8 @@ class OracleFitter(Fitter):
     Sample weights count rows: weight two is the row twice, weight zero the row
     left out. Covariances are divided by the sum of the weights less one. A
     concept that never varies gives an eraser that changes nothing, and a
-    warning.
+    warning. No dimension of `x` is lost as a whole, however many classes there
+    are.
 
     Args:
         x_dim: Size of the last axis of `x`.

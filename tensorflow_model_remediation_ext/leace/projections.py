@@ -14,10 +14,11 @@ _UNEXPLAINED = 1e-9
 
 
 def _cholesky(sigma: list[np.ndarray], columns: np.ndarray) -> np.ndarray:
-    """`U` of `sigma = U^T U` in the upper triangle, `U^-T columns` beside it.
+    """Returns `[U, U^-T columns]` with `sigma = U^T U`.
 
-    Left-looking, in panels of strips, so that nearly all of it is one wide
-    product a strip: two to three times as fast as NumPy's own, with its BLAS.
+    `U` is in the upper triangle; what is below it has no meaning. The work goes
+    by strips, so that nearly all of it is one wide product for each: two to
+    three times as fast as NumPy's own factorization, with the same BLAS.
 
     Raises:
         numpy.linalg.LinAlgError: If `sigma` is not positive definite.
@@ -83,8 +84,8 @@ def _whiten(sigma: list[np.ndarray], columns: np.ndarray):
 def _deflate(concept: np.ndarray, task: np.ndarray, svd_tol: float):
     """The whitened concept without its part in the span of the whitened task.
 
-    A direction of the concept that lies in that span altogether cannot be
-    erased and kept: it is taken out of what is kept. Returns how many do, too.
+    A direction of the concept that is wholly in that span cannot be both erased
+    and kept: it is taken out of what is kept. Returns their number, too.
     """
     u, s, _ = np.linalg.svd(task, full_matrices=False)
     kept = u[:, s > s.max(initial=0.0) * 1e-10]
@@ -96,7 +97,7 @@ def _deflate(concept: np.ndarray, task: np.ndarray, svd_tol: float):
     if not conflict.shape[1]:
         return rest, 0
     # Orthonormal columns lose length only along the conflict: drop what is
-    # left of those inside of it.
+    # left of those inside it.
     u, s, _ = np.linalg.svd(
         kept - conflict @ (conflict.T @ kept), full_matrices=False
     )
@@ -139,7 +140,8 @@ def projections(
     keep = s > max(svd_tol, 1e-12 * s.max(initial=0.0))
     proj_left = sigma_xz @ (vt[keep].T / s[keep])
     proj_right = back(u[:, keep]).T
-    # Their product is the identity but for rounding, which an ill-conditioned
-    # `sigma` magnifies, and which would leave as much of the concept.
+    # Their product is the identity except for rounding, which an
+    # ill-conditioned `sigma` magnifies, and which would leave as much of the
+    # concept.
     proj_right = np.linalg.solve(proj_right @ proj_left, proj_right)
     return proj_left, proj_right, shared

@@ -193,8 +193,8 @@ class QuadraticFitter(Fitter):
     Sample weights count rows: weight two is the row twice, weight zero the row
     left out. Covariances are divided by the class' weight total less one.
 
-    Rows are multiplied in float64 whatever their dtype: transport maps divide
-    by the smallest variances, where float32 products are all rounding error.
+    Rows of any dtype are multiplied in float64: transport maps divide by the
+    smallest variances, where float32 products are all rounding error.
     Directions with less than 1e-12 of the largest variance count as constant.
 
     Args:

@@ -115,7 +115,7 @@ def shrink_strips(strips: list[np.ndarray], n: float) -> None:
 def _intensity(trace, square_norm, p, n, where, clip):
     """Returns the factor of the matrix, and what its diagonal gains."""
     # Squared Frobenius distance to the target; zero for a multiple of the
-    # identity, which is its own shrunk estimate whatever alpha is.
+    # identity, which stays as it is with any alpha.
     spread = square_norm - trace**2 / p
     isotropic = spread <= square_norm * 1e-15
     one = spread * 0 + 1

@@ -251,7 +251,8 @@ class SoftQuadraticFitter:
         shrinkage: Share by which the covariance of each class is moved to the
             mean of all.
         regularization: Of the regression, in rows: the factor of half the
-            squared coefficients of standardized features.
+            squared coefficients of standardized features. By default `x_dim`:
+            the more features, the more a regression takes chance for signal.
         max_rank: Most directions in which classes are transported, those in
             which their covariances differ most; `None` for all. LEACE is not
             limited by it.
@@ -277,7 +278,7 @@ class SoftQuadraticFitter:
         num_classes: int,
         *,
         shrinkage: float = 0.1,
-        regularization: float = 300.0,
+        regularization: float | None = None,
         max_rank: int | None = None,
         preserve_dim: int = 0,
     ):
@@ -291,6 +292,8 @@ class SoftQuadraticFitter:
                 "`shrinkage` must be between 0 and 1. Received: "
                 f"shrinkage={shrinkage!r}"
             )
+        if regularization is None:
+            regularization = float(x_dim)
         if not 0 < regularization < float("inf"):
             raise ValueError(
                 "`regularization` must be positive. Received: "

@@ -36,6 +36,9 @@ PASSES = logistic.STEPS + 3
 # Variance that each class is given in addition, as a share of the mean one, so
 # that what hardly varies is not blown up.
 _FLOOR = 0.01
+# Of the barycenter, to which maps lead exactly in any case: only whether the
+# way is the shortest depends on it.
+_TOLERANCE = 1e-3
 # A correlation that is rounding error, and none to erase.
 _NOTHING = 1e-11
 
@@ -321,7 +324,9 @@ def _shrink(sigmas, shares, shrinkage):
 def _barycenter_maps(sigmas, shares, max_rank):
     """Maps to the barycenter, the identity in all but `max_rank` directions."""
     if max_rank is None or max_rank >= len(sigmas[0]):
-        return optimal_transport.barycenter_maps(sigmas, shares)[1]
+        return optimal_transport.barycenter_maps(
+            sigmas, shares, tol=_TOLERANCE
+        )[1]
     factor = np.linalg.cholesky(np.tensordot(shares, sigmas, 1))
     inverse = np.linalg.inv(factor)
     white = inverse @ sigmas @ inverse.T
@@ -331,9 +336,9 @@ def _barycenter_maps(sigmas, shares, max_rank):
     identity = np.eye(len(factor))
     if not max_rank:
         return np.stack([identity] * len(sigmas))
-    inner = optimal_transport.barycenter_maps(basis.T @ white @ basis, shares)[
-        1
-    ]
+    inner = optimal_transport.barycenter_maps(
+        basis.T @ white @ basis, shares, tol=_TOLERANCE
+    )[1]
     inner = inner - np.eye(max_rank)
     return identity + (factor @ basis) @ inner @ (basis.T @ inverse)
 

@@ -27,7 +27,7 @@ class Sums(NamedTuple):
         xz: `[x_dim, z_dim]`.
         xx: The symmetric `[x_dim, x_dim]` product in strips, rows `i:j` from
             column `i` on for each of `spans`; an empty list where untracked.
-        squares: `[x_dim]`, the diagonal of `xx`, tracked in any case.
+        squares: `[x_dim]`, the diagonal of `xx`, tracked even without it.
         zz: `[z_dim, z_dim]`.
     """
 

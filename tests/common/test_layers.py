@@ -80,15 +80,6 @@ def test_private_a_scope_of_shape_inference_is_known():
     assert not model_layers.inferring_shapes()
 
 
-def test_reads_the_mask_of_a_tensor():
-    ids = np.array([[1, 0], [2, 3]])
-    hidden = layers.Embedding(4, 2, mask_zero=True)(ids)
-    mask = keras.ops.convert_to_numpy(model_layers.mask_of(hidden))
-    np.testing.assert_array_equal(mask, ids > 0)
-    assert model_layers.mask_of(ids) is None
-    assert model_layers.mask_of(hidden + 1) is None
-
-
 def test_chooses_by_names_paths_their_ends_and_layers():
     model, block = make()
     dense = f"{block.name}/items/0"

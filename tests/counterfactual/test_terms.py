@@ -2,6 +2,7 @@
 
 import re
 import sys
+import unicodedata
 
 import pytest
 import tensorflow as tf
@@ -51,9 +52,24 @@ SWAPS = {
 }
 
 
-def matcher(terms, flags=re.IGNORECASE):
+WORD = r"\w\u200c\u200d" + "".join(
+    re.escape(chr(c))
+    for c in range(sys.maxunicode + 1)
+    if unicodedata.category(chr(c)).startswith("M")
+)
+UNSPACED = re.compile(r"[\u3041-\u30ff\u4e00-\u9fff]+")
+
+
+def matcher(terms, flags=re.IGNORECASE, anywhere=UNSPACED.fullmatch):
     longest_first = sorted(terms, key=len, reverse=True)
-    return rf"(?<!\w)(?:{'|'.join(map(re.escape, longest_first))})(?!\w)", flags
+    patterns = (
+        re.escape(t) if anywhere(t) else rf"{BEFORE}{re.escape(t)}{AFTER}"
+        for t in longest_first
+    )
+    return rf"(?:{'|'.join(patterns)})", flags
+
+
+BEFORE, AFTER = f"(?<![{WORD}])", f"(?![{WORD}])"
 
 
 def remover(terms, flags=re.IGNORECASE):
@@ -201,6 +217,101 @@ def test_shape_is_kept(shape):
 def test_ragged_text():
     text = tf.ragged.constant([["a", "x gay"], [], ["b"]])
     assert REMOVE(text).to_list() == [[b"", b"x"], [], [b"b"]]
+
+
+@pytest.mark.parametrize(
+    ("term", "text", "expected"),
+    [
+        ("मुसलमान", "मुसलमानों का घर, मुसलमान", "मुसलमानों का घर,"),
+        ("man", "man\u0303ana man", "man\u0303ana"),
+        ("ana", "man\u0303ana ana", "man\u0303ana"),
+        ("👩", "👩\u200d🔬 👩 👩🏽", "👩\u200d🔬🏽"),
+        ("👩\u200d🔬", "👩\u200d🔬 👩", " 👩"[1:]),
+        ("❤", "❤\ufe0f ❤!", "❤\ufe0f!"),
+        ("क्", "क्\u200cष क् ", "क्\u200cष "),
+        ("女性", "她是女性工程师", "她是工程师"),
+        ("ゲイ", "ゲイバーの人", "バーの人"),
+        ("ゲイ・バー", "あのゲイ・バーで", "あので"),
+        ("AIDS", "患AIDS者 AIDS", "患AIDS者"),
+        ("AIDS患者", "是AIDS患者吗 AIDS患者", "是AIDS患者吗"),
+        ("GROSSVATER", "Großvater Grossvater", "Großvater"),
+        ("straße", "STRASSE STRAẞE Straße", "STRASSE"),
+        ("İzmir", "izmir İZMİR x", "x"),
+        ("a.b*", "a.b* axb a.b*c", "axb a.b*c"),
+    ],
+)
+def test_words_of_many_scripts(term, text, expected):
+    assert TermEditor([term])(text).numpy().decode() == expected
+
+
+@pytest.mark.parametrize(
+    ("whole", "text", "expected"),
+    [
+        (None, "日本人は日本", "人は"),
+        (True, "日本人は 日本", "日本人は"),
+        (False, "日本人は日本", "人は"),
+    ],
+)
+def test_whole_words(whole, text, expected):
+    edit = TermEditor(["日本", "man"], whole_words=whole)
+    assert edit(text).numpy().decode() == expected
+    woman = edit("woman x").numpy().decode()
+    assert woman == ("wox" if whole is False else "woman x")
+
+
+@pytest.mark.parametrize("term", ["เกย์", "ເກ", "ខ្មែរ", "مسلم", "יהודי", "여성"])
+def test_scripts_that_hide_words_are_warned_of(term):
+    with pytest.warns(UserWarning, match="whole_words"):
+        TermEditor([term])
+    text = f"x{term}y {term}"
+    assert TermEditor([term], whole_words=False)(text).numpy() == b"xy"
+    assert TermEditor([term], whole_words=True)(text).numpy().decode() == (
+        f"x{term}y"
+    )
+
+
+def test_whole_words_must_be_a_boolean():
+    with pytest.raises(TypeError, match="whole_words='yes'"):
+        TermEditor(["a"], whole_words="yes")
+
+
+# So many terms that RE2 does not find them: "q" and "z" are in no text.
+FILLERS = [f"q{i}z" * 8 for i in range(400)]
+REMOVE_OF_MANY = TermEditor([*TERMS, *FILLERS])
+REMOVE_ANYWHERE = TermEditor(TERMS, whole_words=False)
+REMOVE_MANY_ANYWHERE = TermEditor([*TERMS, *FILLERS], whole_words=False)
+
+
+@settings(FIXED, max_examples=15)
+@given(st.lists(TEXTS, min_size=1, max_size=40))
+def test_many_terms_are_found_as_few_are(texts):
+    expected = list(map(remover(TERMS), texts))
+    assert decode(REMOVE_OF_MANY(encode(texts))) == expected
+
+
+@settings(FIXED, max_examples=15)
+@given(st.lists(TEXTS, min_size=1, max_size=40))
+def test_terms_anywhere_are_those_of_python(texts):
+    pattern, flags = matcher(TERMS, anywhere=lambda _: True)
+    pattern = re.compile(f" {pattern}|{pattern} ?", flags)
+    expected = [pattern.sub("", text) for text in texts]
+    assert decode(REMOVE_ANYWHERE(encode(texts))) == expected
+    assert decode(REMOVE_MANY_ANYWHERE(encode(texts))) == expected
+
+
+def test_overlapping_terms_of_many():
+    terms = ["a b", "b c", "c", "c d e", "b c d", *FILLERS]
+    edit = TermEditor(terms_to_replace={t: "x" for t in terms})
+    texts = ["a b c d e", "b c d e", "b b c", "a c d e c", "a a b c"]
+    assert decode(edit(texts)) == ["x x", "x e", "b x", "a x x", "a x x"]
+
+
+def test_thousands_of_terms_are_silent(capfd):
+    terms = [f"{a}{b}" for a in FILLERS[:50] for b in range(60)]
+    texts = [f"x {term} y {term}s" for term in terms[::9]] + ["none"] * 50
+    expected = [f"x y {term}s" for term in terms[::9]] + ["none"] * 50
+    assert decode(TermEditor(terms)(texts)) == expected
+    assert "DFA" not in capfd.readouterr().err
 
 
 def test_many_terms_with_common_prefixes():

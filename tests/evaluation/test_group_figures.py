@@ -7,6 +7,8 @@ import pytest
 from sklearn import metrics
 
 from tensorflow_model_remediation_ext.evaluation import group_metrics
+from tensorflow_model_remediation_ext.evaluation.disparities import disparity
+from tensorflow_model_remediation_ext.evaluation.figures import Decisions
 
 N = 500
 RNG = np.random.default_rng(1)
@@ -281,19 +283,29 @@ def test_the_worst_group_by_each_figure():
     assert group_metrics(y, p, ["one"] * 120, **FEW).least_well_served is None
 
 
+@pytest.mark.parametrize("groups", [2, 3])
 @pytest.mark.parametrize(("n", "rate"), [(50, 0.3), (1_000, 0.1)])
-def test_differences_are_covered(n, rate):
+def test_differences_and_ratios_are_covered(n, rate, groups):
     rng = np.random.default_rng(0)
+    group = np.repeat(np.arange(groups), n)
+    members = group[:, None] == np.arange(groups)
+    truths = (0.1, rate / (rate + 0.1))
     held = []
-    for _ in range(200):
-        g = np.repeat(["a", "b"], n)
-        decided = rng.random(2 * n) < np.where(g == "a", rate, rate + 0.1)
-        report = group_metrics(
-            rng.integers(2, size=2 * n), decided * 1.0, g, **FEW
+    for _ in range(300):
+        hit = rng.random(len(group)) < rate + 0.1 * (group == 1)
+        cells = Decisions.read(hit, hit, 2, np.ones(len(group)), members)
+        share = cells.share(cells.decided == 1, np.ones(len(cells.true), bool))
+        figure = cells.figure([share])
+        row = disparity("hits", [figure], "abc", 0.95, 200, rng)
+        held.append(
+            [
+                estimate.low <= truth <= estimate.high
+                for estimate, truth in zip(
+                    (row.difference, row.ratio), truths, strict=True
+                )
+            ]
         )
-        low, high = report.disparity("selection_rate").difference[1:]
-        held.append(low <= 0.1 <= high)
-    assert np.mean(held) > 0.9
+    assert (np.mean(held, axis=0) > 0.92).all()
 
 
 def test_two_groups_that_overlap_differ_more_surely():

@@ -221,6 +221,26 @@ def test_methods_may_ask_for_the_task():
     assert asked == [(240, [0, 1, 2])]
 
 
+@pytest.mark.parametrize("name", ["deep network", "trees"])
+def test_a_reader_of_ones_own_reads_standardized_features_by_any_name(name):
+    from sklearn.neighbors import KNeighborsClassifier
+
+    x, z = ring()
+    x[:, 2] *= 1_000
+    rows = [
+        leakage(
+            {},
+            x,
+            z,
+            readers={each: lambda seed: KNeighborsClassifier(15)},
+            splits=1,
+            **QUIET,
+        )["nothing"]
+        for each in ("neighbors", name)
+    ]
+    assert rows[0].auc == rows[1].auc
+
+
 def test_readers_of_ones_own_and_the_seed_decide():
     from sklearn.neighbors import KNeighborsClassifier
 

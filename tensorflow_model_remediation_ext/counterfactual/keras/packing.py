@@ -66,8 +66,9 @@ def pack_counterfactual_data(
             holds a term, 0.2 trains on each pair once an epoch. `"auto"` takes
             the number of pairs for each example of `original_input`, at most
             1; it reads both datasets once, here, to count. Anything but 1 is
-            for batched data, on one replica: replicas and processes share a
-            batch by its rows, and cannot share batches of two sizes.
+            for task data in batches. Each replica of a
+            `tf.distribute.Strategy` needs a pair of every batch. Several
+            processes need 1, since they share batches by rows.
 
     Returns:
         A dataset of `CounterfactualPackedInputs`, of the cardinality of

@@ -44,14 +44,17 @@ def build_counterfactual_data(
     terms_to_replace: Mapping[str, str] | None = None,
     text_key: str | int | None = None,
     case_sensitive: bool = False,
+    whole_words: bool | None = None,
 ) -> tf.data.Dataset:
     r"""Pairs each example that terms change with its counterfactual.
 
-    A term matches literally, as a whole word or phrase of any script: no
-    character of Python's Unicode `\w` stands next to it, and case is ignored
-    as by `re.IGNORECASE`. Longer terms win over shorter ones. A removed term
-    takes one neighboring space with it. Replacements happen all at once, so a
-    swap swaps, and keep lower, Capitalized and UPPER case.
+    A term matches literally, as a whole word or phrase of any script: no word
+    character stands next to it, that is none of Python's Unicode `\w`, no
+    combining mark and no joiner. Case is ignored as by `re.IGNORECASE`.
+    Longer terms win over shorter ones. A removed term takes one neighboring
+    space with it. Replacements happen all at once, so a swap swaps, and keep
+    lower, Capitalized and UPPER case. `counterfactual.swaps` has ready-made
+    ones that know context and articles.
 
     The dataset is read once per iteration and lazily, so that it may be
     endless or a generator; unbatched examples are edited in chunks. A text
@@ -64,7 +67,8 @@ def build_counterfactual_data(
             tensor or a dict or tuple with one. `y` and `sample_weight` may be
             `None`. Text of rank 0 is one example; the first axis of any other
             is that of the batch.
-        sensitive_terms_to_remove: Terms to remove.
+        sensitive_terms_to_remove: Terms to remove. `Swaps` of
+            `counterfactual.swaps` mend the article and comma left over.
         custom_counterfactual_function: Called with each element as
             `original_input` yields it. Returns `(original_x,
             counterfactual_x)`, or these and a weight: a scalar for an example,
@@ -77,10 +81,15 @@ def build_counterfactual_data(
             to have that of the other. With `sensitive_terms_to_remove`, the
             function sees only the examples (of a batch: the rows) that hold
             a term.
-        terms_to_replace: A dict from terms to replacements.
+        terms_to_replace: A dict from terms to replacements, or `Swaps` of
+            `counterfactual.swaps`.
         text_key: Key or index of the text where `x` is a dict or a tuple.
             By default, its only string feature.
         case_sensitive: Whether the case of terms must match.
+        whole_words: Whether terms match as whole words only (`True`) or
+            anywhere (`False`). By default, anywhere if they are written
+            wholly in Han, Hiragana or Katakana, which put no spaces between
+            words, otherwise as whole words.
 
     Returns:
         A dataset of exactly the examples that change, in order: from terms
@@ -131,6 +140,7 @@ def build_counterfactual_data(
                 sensitive_terms_to_remove,
                 terms_to_replace,
                 case_sensitive=case_sensitive,
+                whole_words=whole_words,
             ),
         )
     elif function is None:
@@ -138,10 +148,11 @@ def build_counterfactual_data(
             "Give `sensitive_terms_to_remove`, `terms_to_replace` or "
             "`custom_counterfactual_function`."
         )
-    elif text_key is not None or case_sensitive:
+    elif text_key is not None or case_sensitive or whole_words is not None:
         raise ValueError(
-            "`text_key` and `case_sensitive` have no meaning without terms. "
-            f"Received: text_key={text_key!r}, case_sensitive={case_sensitive}"
+            "`text_key`, `case_sensitive` and `whole_words` have no meaning "
+            f"without terms. Received: text_key={text_key!r}, "
+            f"case_sensitive={case_sensitive}, whole_words={whole_words}"
         )
     if function is None:
         pairs = _pairs_by_terms(original_input, text)

@@ -109,10 +109,8 @@ class Report:
         home: dict[str, dict[str, Any]]
         kind = type(result)
         if hasattr(result, "to_dict"):
-            home, result = self._results, as_table(result)
-            if getattr(result, "examples", ()):
-                shown = result.examples[: self._examples]
-                result = dataclasses.replace(result, examples=shown)
+            table = _with_examples(as_table(result), self._examples)
+            home, result = self._results, table
         else:
             home, kind, result = self._figures, Estimate, _estimate(result)
         before = home.get(name, {})
@@ -273,6 +271,15 @@ def _estimate(value: Any) -> Estimate:
             "or have `measures`, `caveat` and `to_dict`. "
             f"Received: {value!r}"
         ) from error
+
+
+def _with_examples(table: Table, most: int) -> Table:
+    """Returns a table with at most so many of its examples, if it has any."""
+    examples = getattr(table, "examples", ())
+    if not examples:
+        return table
+    shown: dict[str, Any] = {"examples": examples[:most]}
+    return dataclasses.replace(table, **shown)
 
 
 def _more_rows(result: Table) -> dict[str, Any]:

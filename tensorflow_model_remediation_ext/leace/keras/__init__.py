@@ -6,6 +6,9 @@ from tensorflow_model_remediation_ext.leace.keras.scrubbing import (
     random_scrub,
     scrub,
 )
+from tensorflow_model_remediation_ext.leace.keras.soft_quadratic_layer import (
+    SoftQuadraticLayer,
+)
 from tensorflow_model_remediation_ext.leace.leace import (
     LeaceEraser,
     LeaceFitter,
@@ -44,6 +47,7 @@ __all__ = [
     "SoftQuadraticEditor",
     "SoftQuadraticEraser",
     "SoftQuadraticFitter",
+    "SoftQuadraticLayer",
     "covariance_eraser",
     "mmd_eraser",
     "optimal_linear_shrinkage",

@@ -9,12 +9,16 @@ import tensorflow as tf
 from keras import ops
 
 from tensorflow_model_remediation_ext.common.checks import whole
-from tensorflow_model_remediation_ext.common.layers import mask_of
-from tensorflow_model_remediation_ext.common.progress import with_progress
-from tensorflow_model_remediation_ext.leace import arrays, fitting, labels
+from tensorflow_model_remediation_ext.leace import fitting, labels
 from tensorflow_model_remediation_ext.leace.keras.adapted import (
     Adapted,
     require_adapted,
+)
+from tensorflow_model_remediation_ext.leace.keras.adapting import (
+    MaskedBatches,
+    detached,
+    labeled_rows,
+    require_labels,
 )
 from tensorflow_model_remediation_ext.leace.leace import (
     LeaceEraser,
@@ -42,9 +46,10 @@ class LeaceLayer(keras.layers.Layer):
     float32 or more, whatever its dtype policy.
 
     Args:
-        z_dim: Number of columns or classes of the concept. May be left out
-            where `adapt` or `eraser` say it before the layer is first called;
-            every `adapt` then looks at its own labels.
+        z_dim: Number of columns or classes of the concept. May be left out:
+            every `adapt` then looks at its own labels. Where neither `adapt`
+            nor `eraser` say it before the layer is first called, it has room
+            for any concept: `2 * x_dim**2` weights.
         eraser: A fitted `LeaceEraser`.
         method: `"leace"` or `"orth"`, see `LeaceFitter`.
         affine: Whether erasure keeps the mean of the inputs. With `eraser` it
@@ -153,11 +158,8 @@ class LeaceLayer(keras.layers.Layer):
                 "Inputs must be of shape [..., x_dim] with x_dim known. "
                 f"Received: input_shape={input_shape}"
             )
-        if self.z_dim is None:
-            raise ValueError(
-                "`z_dim` is not known yet: give it to LeaceLayer, or adapt the "
-                "layer before it is first called."
-            )
+        if self.z_dim is None:  # No concept has more directions than that.
+            self.z_dim = x_dim
         initial = self._initial or {}
         if initial and len(initial["proj_left"]) != x_dim:
             raise ValueError(
@@ -218,20 +220,13 @@ class LeaceLayer(keras.layers.Layer):
             ValueError: On wrong shapes or values, no data, or if the concept
                 has more directions than the layer was built for.
         """
+        require_labels(data, z, sample_weight)
         if z is not None:
-            batches = _slices(data, z, sample_weight)
-        elif sample_weight is not None or hasattr(data, "shape"):
-            raise ValueError(
-                "`z` must be given with an array, or `data` yield (x, z) or "
-                "(x, z, sample_weight). Received: z=None, data of type "
-                f"{type(data).__name__}"
-            )
-        else:
-            batches = data
-        batches = map(_masked, with_progress(batches, verbose, "data"))
+            data = _slices(*labeled_rows(data, z, sample_weight))
+        batches = MaskedBatches(data, verbose)
         batches = fitting.batches(batches, 0, "data")
         first = next(batches)
-        fitter = self._fitter(*first[:2], of_all=z)
+        fitter = self._fitter(first[0], first[1], of_all=z)
         for x, concept, weight in itertools.chain([first], batches):
             fitter.update(x, concept, sample_weight=weight)
         eraser = fitter.eraser
@@ -282,7 +277,7 @@ class LeaceLayer(keras.layers.Layer):
                 )
             z_dim = labels.inferred_size(
                 "z",
-                labels.labels("z", z if of_all is None else _detached(of_all)),
+                labels.labels("z", z if of_all is None else detached(of_all)),
                 x,
             )
         x_dim = self.proj_left.shape[0] if self.built else x.shape[-1]
@@ -308,6 +303,17 @@ class LeaceLayer(keras.layers.Layer):
         erased = wide - ops.matmul(inner, ops.transpose(self.proj_left))
         return ops.cast(erased, self.compute_dtype)
 
+    def load_own_variables(self, store):
+        """Loads weights, also those of a layer with less room."""
+        keys = map(str, range(len(store.keys())))
+        values = {key: np.asarray(store[key]) for key in keys}
+        if self._z_dim_inferred and len(values) == len(self.weights) > 0:
+            # Its z_dim may be told by no config: that of a layer around it.
+            more = max(self.z_dim - values["0"].shape[-1], 0)
+            values["0"] = np.pad(values["0"], ((0, 0), (0, more)))
+            values["1"] = np.pad(values["1"], ((0, more), (0, 0)))
+        super().load_own_variables(values)
+
     def compute_output_shape(self, input_shape):
         """The shape of the inputs."""
         return input_shape
@@ -332,40 +338,8 @@ def _require_eraser(eraser):
         )
 
 
-def _masked(batch):
-    """A batch with the Keras mask of its inputs as weights, if it has none."""
-    if isinstance(batch, (tuple, list)) and len(batch) in (2, 3):
-        x, z, weight = (*batch, None)[:3]
-        return x, z, mask_of(x) if weight is None else weight
-    return batch
-
-
-def _numbers(name, value):
-    return arrays.numbers(name, _detached(value))
-
-
-def _detached(value):
-    """Returns tensors as those of TensorFlow: PyTorch's may want gradients."""
-    return arrays.tensor(value) if ops.is_tensor(value) else value
-
-
-def _slices(data, z, weight):
-    """Batches of arrays."""
-    weight = mask_of(data) if weight is None else weight
-    if not hasattr(data, "shape"):
-        raise TypeError(
-            "`data` must be an array or tensor where `z` is given. Received: "
-            f"data of type {type(data).__name__}"
-        )
-    x, z = _numbers("data", data), labels.labels("z", _detached(z))
-    if weight is not None:
-        weight = _numbers("sample_weight", weight)
-    for name, value in (("z", z), ("sample_weight", weight)):
-        if value is not None and value.shape[:1] != x.shape[:1]:
-            raise ValueError(
-                f"`{name}` must have as many rows as `data`. Received: data "
-                f"of shape {x.shape}, {name} of shape {value.shape}"
-            )
+def _slices(x, z, weight):
+    """Yields the rows of arrays batch by batch."""
     for i in range(0, x.shape[0], _ROWS):
         rows = slice(i, i + _ROWS)
         yield x[rows], z[rows], None if weight is None else weight[rows]

@@ -37,8 +37,9 @@ class Grouping:
         self.names: list = []
         self._function = group if callable(group) else None
         if self._function is None:
-            several = isinstance(group, (list, tuple))
-            self.names = list(group) if several else [group]
+            self.names = (
+                list(group) if isinstance(group, (list, tuple)) else [group]
+            )
             self._check_names(spec)
         if not (
             condition in (None, "negatives", "positives") or callable(condition)

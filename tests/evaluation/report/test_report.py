@@ -228,6 +228,8 @@ def test_long_names_of_models_stay_in_the_picture(letter, monkeypatch):
 
     def watched(self, *arguments, **options):
         save(self, *arguments, **options)
+        # Saving leaves it laid out for another resolution.
+        self.draw_without_rendering()
         box = self.legends[0].get_window_extent()
         drawn.append((box.x0, box.x1, self.bbox.x1))
 

@@ -214,6 +214,44 @@ def test_weights_round_trip(tmp_path, data):
     assert (copy.svd_tol, copy.affine) == (0.1, False)
 
 
+@keras.saving.register_keras_serializable("test_layer")
+class Holder(keras.layers.Layer):
+    """Its config does not say how many classes there are."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.erase = LeaceLayer()
+
+    def build(self, shape):
+        if not self.erase.built:
+            self.erase.build(shape)
+
+    def call(self, inputs):
+        return self.erase(inputs)
+
+
+def test_loads_without_being_told_its_z_dim(tmp_path, data):
+    x, ids = data
+    model = keras.Sequential([keras.Input((D,)), Holder()])
+    model.layers[0].erase.adapt(x, ids)  # It has room for all concepts.
+    early = Holder()
+    early.erase.adapt(x, ids)
+    narrow = keras.Sequential([keras.Input((D,)), early])
+    want = LeaceEraser.fit(x, ids)(x)
+    for each in (model, narrow):
+        each.save(tmp_path / "model.keras")
+        each.save_weights(tmp_path / "model.weights.h5")
+        loaded = keras.models.load_model(tmp_path / "model.keras")
+        other = keras.Sequential([keras.Input((D,)), Holder()])
+        other.load_weights(tmp_path / "model.weights.h5")
+        for found in (each, loaded, other):
+            np.testing.assert_allclose(found(x), want, atol=1e-5)
+        erase = loaded.layers[0].erase
+        erase.adapt(x, ids % 2)
+        binary = LeaceEraser.fit(x, ids % 2)(x)
+        np.testing.assert_allclose(erase(x), binary, atol=1e-5)
+
+
 def test_exports(tmp_path, data):
     x, ids = data
     layer = LeaceLayer(3)
@@ -307,7 +345,7 @@ def test_bad_data_are_named(data):
             layer.adapt(*arguments)
     with pytest.raises(ValueError, match="`z` must be given with"):
         layer.adapt([(x, ids)], sample_weight=np.ones(N))
-    with pytest.raises(ValueError, match="`z_dim` is not known yet"):
+    with pytest.raises(RuntimeError, match="does not know yet what"):
         layer(x)
 
 

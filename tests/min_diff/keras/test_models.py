@@ -264,15 +264,16 @@ def test_a_target_is_met(people):
     plain.fit(packed, epochs=10, **FIT)
     assert rate_gap(plain, x, group) > 0.25
     model = MinDiffModel(linear(), losses.RateGapLoss(), AtMost(0.1))
-    compiled(model, optimizer=decaying(480))
-    history = model.fit(packed, epochs=40, **FIT).history
-    assert abs(rate_gap(model, x, group) - 0.1) < 0.035
-    assert history["min_diff_running"][-1] == pytest.approx(0.1, abs=0.035)
+    compiled(model, optimizer=decaying(960))
+    history = model.fit(packed, epochs=80, **FIT).history
+    assert abs(rate_gap(model, x, group)) < 0.14
+    assert history["min_diff_running"][-1] == pytest.approx(0.1, abs=0.025)
     assert history["min_diff_multiplier"][-1] > 0
     # The loss is smooth and without a sign, the running figure hard.
     assert history["min_diff_loss"][-1] > 0
 
 
+@pytest.mark.filterwarnings("ignore:The target of")
 def test_a_target_for_any_loss_with_a_metric(people):
     x, _, group, packed = people
     target = AtMost(0.1, RateGap())
@@ -323,6 +324,7 @@ def test_a_target_is_restored_to_the_bit(people, tmp_path):
     assert float(whole._target_keepers[0]._steps) == 16
 
 
+@pytest.mark.filterwarnings("ignore:The target of")
 def test_more_than_two_groups(people):
     x, y, _, _ = people
     ids = np.digitize(x[:, 1], [0.0, 1.0])

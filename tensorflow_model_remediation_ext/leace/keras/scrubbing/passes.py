@@ -2,7 +2,7 @@
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -148,12 +148,9 @@ class Passes:
         spool = None
         if can_resume and stage.leaves_state and self._limit:
             spool = _Spool(Path(self._directory.name), self._limit)
-        run = stage.resume() if can_resume else stage.restart()
+        run = stage.resume() if can_resume else _from_inputs(stage)
         for batch in source:
-            if can_resume:
-                runs, state = run(batch.state)
-            else:
-                runs = run(batch.state)
+            runs, state = run(batch.state)
             yield runs, batch.labels, *(batch.weight or [None])
             if spool and not spool.write(batch._replace(state=state)):
                 spool.delete()
@@ -161,6 +158,14 @@ class Passes:
         if isinstance(source, _Spool):
             source.delete()
         self._source = spool or self._data
+
+
+def _from_inputs(
+    stage: Stage,
+) -> Callable[[list], tuple[dict[str, list[Run]], list]]:
+    """Returns a function as `resume` does, for a stage that leaves nothing."""
+    restarted = stage.restart()
+    return lambda inputs: (restarted(inputs), [])
 
 
 class _Spool:

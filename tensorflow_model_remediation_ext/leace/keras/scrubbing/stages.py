@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
-from tensorflow_model_remediation_ext.common.layers import hook, mask_of
+from tensorflow_model_remediation_ext.common.layers import hook
+from tensorflow_model_remediation_ext.common.masks import mask_of
 from tensorflow_model_remediation_ext.leace.keras.scrubbing.graphs import Graph
 
 CONSTANT = "its output does not depend on the inputs of the model"

@@ -1,0 +1,275 @@
+"""What pairs hold: what a reviewer needs to see before training."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import difflib
+import random
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar
+
+import tensorflow as tf
+
+from tensorflow_model_remediation_ext.counterfactual.keras.pairs import (
+    build_counterfactual_data,
+)
+from tensorflow_model_remediation_ext.counterfactual.label_terms import frame
+from tensorflow_model_remediation_ext.counterfactual.swaps import english_rules
+
+_TOKEN = re.compile(r"\w+|[^\w\s]|\s+")
+_ARTICLE = re.compile(r"\b([Aa]n?) (?=\w)")
+_BROKEN = {
+    "a space before a comma or a stop": re.compile(r"\w [,.;!?](?:\s|$)"),
+    "an article before nothing": re.compile(
+        r"(?i)\b(?:an?|the)(?:\s*$|\s*[,.;!?])"
+    ),
+    "a doubled word": re.compile(r"(?i)\b(the|an?|of|to|is|and|or) \1\b"),
+    "a doubled space": re.compile(r"\S  \S"),
+    "a comma after nothing": re.compile(r"^\s*[,;]"),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class DescribedChange:
+    """Pairs that change the same words.
+
+    Attributes:
+        change: The words and what stands for them, "he -> she"; nothing after
+            the arrow where they are removed.
+        pairs: Number of pairs with this change.
+        broken: Number of these whose grammar looks broken by it.
+        examples: Some of these texts, the change marked as "[he -> she]".
+    """
+
+    change: str
+    pairs: int
+    broken: int
+    examples: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class PairsDescription:
+    """What `describe_pairs` found; prints as a table with samples.
+
+    Attributes:
+        rows: A `DescribedChange` for each change, the frequent ones first.
+        pairs: Number of pairs.
+        without: Number of examples without a pair, `None` if not known.
+        duplicates: Number of pairs that occur before in the same words.
+        length_change: Mean, smallest and largest difference of the numbers of
+            characters, counterfactual minus original.
+        empty: Number of counterfactual texts with no word in them.
+        broken: Pairs whose grammar looks broken, by how: their texts.
+    """
+
+    rows: tuple[DescribedChange, ...]
+    pairs: int
+    without: int | None
+    duplicates: int
+    length_change: tuple[float, int, int]
+    empty: int
+    broken: dict[str, tuple[str, ...]]
+
+    measures: ClassVar[str] = "What the pairs change, and how often."
+    caveat: ClassVar[str] = (
+        "What looks broken is found by a few rules of English. They do not "
+        "see whether a text is true, likely or kind: read the samples."
+    )
+
+    def __getitem__(self, change: str) -> DescribedChange:
+        for row in self.rows:
+            if row.change == change:
+                return row
+        raise KeyError(change)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns all of it as plain values, ready for JSON."""
+        return dataclasses.asdict(self)
+
+    def to_frame(self) -> Any:
+        """Returns a pandas DataFrame, a line for each change.
+
+        Raises:
+            ImportError: If pandas is missing.
+        """
+        return frame(self.rows, "change")
+
+    def __repr__(self) -> str:
+        mean, least, most = self.length_change
+        lines = [
+            f"{self.pairs:,} pairs, {self.duplicates:,} of them repeated",
+            f"length: {mean:+.1f} characters on average, {least:+d} to "
+            f"{most:+d}; {self.empty:,} texts left empty",
+        ]
+        if self.without is not None:
+            lines.insert(1, f"{self.without:,} examples without a pair")
+        for how, texts in self.broken.items():
+            lines.append(f"{len(texts):,} with {how}, such as {texts[0]!r}")
+        for row in self.rows:
+            lines.append(f"{row.change}: {row.pairs:,} pairs")
+            lines += [f"    {text}" for text in row.examples]
+        return "\n".join(lines)
+
+
+def describe_pairs(
+    dataset: tf.data.Dataset,
+    sensitive_terms_to_remove: Iterable[str] | None = None,
+    *,
+    terms_to_replace: Mapping[str, str] | None = None,
+    text_key: str | int | None = None,
+    case_sensitive: bool = False,
+    whole_words: bool | None = None,
+    samples: int = 3,
+    seed: int = 0,
+) -> PairsDescription:
+    """Describes pairs before a model is trained on them.
+
+    Args:
+        dataset: With terms, examples as `build_counterfactual_data` takes
+            them. Without, pairs as it returns them.
+        sensitive_terms_to_remove: As in `build_counterfactual_data`.
+        terms_to_replace: As there.
+        text_key: As there.
+        case_sensitive: As there.
+        whole_words: As there.
+        samples: Number of examples to keep for each change.
+        seed: Which ones: the same for the same seed and pairs.
+
+    Returns:
+        A `PairsDescription`. It holds texts of the data.
+
+    Raises:
+        TypeError: As `build_counterfactual_data`.
+        ValueError: As there; or no text is changed.
+
+    Examples:
+        >>> data = tf.data.Dataset.from_tensor_slices(["a gay man", "a man"])
+        >>> found = describe_pairs(data, ["gay"])
+        >>> found.pairs, found.without, found.rows[0].examples
+        (1, 1, ('a [gay -> ] man',))
+    """
+    pairs, rows = dataset, None
+    if sensitive_terms_to_remove is not None or terms_to_replace is not None:
+        pairs = build_counterfactual_data(
+            dataset,
+            sensitive_terms_to_remove,
+            terms_to_replace=terms_to_replace,
+            text_key=text_key,
+            case_sensitive=case_sensitive,
+            whole_words=whole_words,
+        )
+        rows = sum(_count(element) for element in dataset)
+    texts = [
+        pair
+        for element in pairs
+        for pair in zip(
+            _texts(element[0], text_key),
+            _texts(element[1], text_key),
+            strict=True,
+        )
+    ]
+    if not texts:
+        raise ValueError("No example holds a term, so there are no pairs.")
+    return _describe(texts, rows, samples, random.Random(seed))
+
+
+def _describe(texts, rows, samples, generator):
+    counts: collections.Counter[str] = collections.Counter()
+    broken_by: collections.Counter[str] = collections.Counter()
+    kept: dict[str, list[str]] = {}
+    broken: dict[str, list[str]] = {}
+    for original, edited in texts:
+        changes, marked = _changes(original, edited)
+        faults = _faults(original, edited)
+        for fault in faults:
+            broken.setdefault(fault, []).append(edited)
+        for change in dict.fromkeys(changes):
+            counts[change] += 1
+            broken_by[change] += bool(faults)
+            # A fair sample of a stream (Vitter's algorithm R).
+            examples = kept.setdefault(change, [])
+            if len(examples) < samples:
+                examples.append(marked)
+            elif samples:
+                place = generator.randrange(counts[change])
+                if place < samples:
+                    examples[place] = marked
+    lengths = [len(edited) - len(original) for original, edited in texts]
+    return PairsDescription(
+        rows=tuple(
+            DescribedChange(change, n, broken_by[change], tuple(kept[change]))
+            for change, n in counts.most_common()
+        ),
+        pairs=len(texts),
+        without=None if rows is None else rows - len(texts),
+        duplicates=len(texts) - len(set(texts)),
+        length_change=(sum(lengths) / len(lengths), min(lengths), max(lengths)),
+        empty=sum(not re.search(r"\w", edited) for _, edited in texts),
+        broken={how: tuple(some) for how, some in broken.items()},
+    )
+
+
+def _changes(original, edited):
+    """Returns what words become, and the original with that marked."""
+    old, new = _TOKEN.findall(original), _TOKEN.findall(edited)
+    matcher = difflib.SequenceMatcher(None, old, new, autojunk=False)
+    changes, marked = [], ""
+    for kind, i, j, k, m in matcher.get_opcodes():
+        before, after = "".join(old[i:j]), "".join(new[k:m])
+        if kind == "equal":
+            marked += before
+            continue
+        space = before[: len(before) - len(before.lstrip())]
+        rest = before[len(before.rstrip()) :] if before.strip() else ""
+        marked += f"{space}[{before.strip()} -> {after.strip()}]{rest}"
+        if before.strip() or after.strip():
+            changes.append(
+                f"{before.strip().lower()} -> {after.strip().lower()}"
+            )
+    return changes, marked
+
+
+def _faults(original, edited):
+    faults = [
+        how
+        for how, pattern in _BROKEN.items()
+        if len(pattern.findall(edited)) > len(pattern.findall(original))
+    ]
+    if _disagreeing(edited) > _disagreeing(original):
+        faults.append('"a" where "an" is said, or the reverse')
+    return faults
+
+
+def _disagreeing(text):
+    return sum(
+        _article(text[match.end() :]) != match[1].lower()
+        for match in _ARTICLE.finditer(text)
+    )
+
+
+def _article(following):
+    for pattern, article in english_rules.ARTICLES:
+        if re.match(pattern, following):
+            return article
+    return "a"
+
+
+def _count(element):
+    flat = tf.nest.flatten(element)
+    return int(flat[0].shape[0]) if flat[0].shape.rank else 1
+
+
+def _texts(x, text_key):
+    if isinstance(x, Mapping | tuple):
+        if text_key is None:
+            features = x.values() if isinstance(x, Mapping) else x
+            x = next(f for f in features if f.dtype == tf.string)
+        else:
+            x = x[text_key]
+    values = x.flat_values if isinstance(x, tf.RaggedTensor) else x
+    return [
+        text.decode("utf-8", "replace")
+        for text in tf.reshape(values, [-1]).numpy().tolist()
+    ]

@@ -1,0 +1,214 @@
+"""Which terms predict the label by themselves."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterable, Sequence
+from statistics import NormalDist
+from typing import Any, ClassVar
+
+import numpy as np
+import tensorflow as tf
+
+from tensorflow_model_remediation_ext.counterfactual.terms import TermEditor
+
+
+@dataclasses.dataclass(frozen=True)
+class LabelTerm:
+    """How often the label is positive with a term, and without it.
+
+    Attributes:
+        term: The term.
+        n: Number of texts that hold it.
+        rate: Share of them with a positive label, NaN if there are none.
+        rate_low: Lower end of its interval.
+        rate_high: Upper end of its interval.
+        rate_without: Share of the other texts with a positive label.
+        difference: `rate` minus `rate_without`.
+        difference_low: Lower end of its interval.
+        difference_high: Upper end of its interval.
+        carries_label: Whether that interval excludes 0.
+    """
+
+    term: str
+    n: int
+    rate: float
+    rate_low: float
+    rate_high: float
+    rate_without: float
+    difference: float
+    difference_low: float
+    difference_high: float
+    carries_label: bool
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class LabelTerms:
+    """The figures of `label_terms`; prints as a table.
+
+    Attributes:
+        rows: A `LabelTerm` for each term, those furthest from 0 first.
+        confidence: Level of the intervals.
+    """
+
+    rows: tuple[LabelTerm, ...]
+    confidence: float
+
+    measures: ClassVar[str] = (
+        "How much more often the label is positive in texts with a term than "
+        "in texts without it."
+    )
+    caveat: ClassVar[str] = (
+        "A term that goes with a label need not cause it, and of many "
+        "intervals some miss: at 95 % one in twenty."
+    )
+
+    def __getitem__(self, term: str) -> LabelTerm:
+        for row in self.rows:
+            if row.term == term:
+                return row
+        raise KeyError(term)
+
+    def to_dict(self) -> dict[str, dict[str, Any]]:
+        """Returns the figures by term, as plain numbers."""
+        return {row.term: dataclasses.asdict(row) for row in self.rows}
+
+    def to_frame(self) -> Any:
+        """Returns a pandas DataFrame, a line for each term.
+
+        Raises:
+            ImportError: If pandas is missing.
+        """
+        return frame(self.rows, "term")
+
+    def __repr__(self) -> str:
+        lines = [f"{'term':20} {'n':>7}  label with it   without  difference"]
+        for r in self.rows:
+            mark = "  carries the label" if r.carries_label else ""
+            lines.append(
+                f"{r.term:20} {r.n:7,}  {r.rate:13.4f}  {r.rate_without:8.4f}"
+                f"  {r.difference:+.4f} [{r.difference_low:+.4f}, "
+                f"{r.difference_high:+.4f}]{mark}"
+            )
+        lines.append(f"{100 * self.confidence:g} % intervals in brackets")
+        return "\n".join(lines)
+
+
+def label_terms(
+    texts: Sequence[str] | Any,
+    labels: Any,
+    terms: Iterable[str],
+    *,
+    confidence: float = 0.95,
+    case_sensitive: bool = False,
+    whole_words: bool | None = None,
+) -> LabelTerms:
+    """Finds out which terms predict the label by themselves.
+
+    Pairing asks a model to decide alike with and without a term. Where the
+    term carries the label ("idiot" and toxicity), that costs quality, and may
+    be wrong to ask for: look before you pair.
+
+    Args:
+        texts: Texts, `[n]`.
+        labels: 0 or 1 for each of them, `[n]` or `[n, 1]`.
+        terms: Terms, each looked for by itself.
+        confidence: Level of the intervals.
+        case_sensitive: Whether the case of terms must match.
+        whole_words: As in `build_counterfactual_data`.
+
+    Returns:
+        `LabelTerms`. Rates have Wilson's interval, differences Newcombe's.
+
+    Raises:
+        ValueError: If there are no texts, labels are not as many zeros and
+            ones, or `confidence` is not between 0 and 1.
+
+    Examples:
+        >>> texts = ["you idiot", "idiot!", "a gay man", "gay", "hi", "bye"]
+        >>> found = label_terms(texts, [1, 1, 0, 1, 0, 0], ["idiot", "gay"])
+        >>> found["idiot"].rate, found["gay"].rate
+        (1.0, 0.5)
+
+    References:
+        Newcombe, "Interval estimation for the difference between independent
+        proportions", 1998, method 10.
+    """
+    texts = tf.convert_to_tensor(texts, tf.string)
+    values = np.asarray(labels)
+    if values.ndim == 2 and values.shape[1] == 1:
+        values = values[:, 0]
+    if texts.shape.rank != 1 or values.shape != tuple(texts.shape):
+        raise ValueError(
+            "`labels` must hold one label for each text. Received: texts of "
+            f"shape {tuple(texts.shape)}, labels of shape {values.shape}"
+        )
+    if not len(values) or not np.isin(values, (0, 1)).all():
+        raise ValueError(
+            "`labels` must be zeros and ones, at least one. Received: "
+            f"{np.unique(values)[:5]}"
+        )
+    if not 0 < confidence < 1:
+        raise ValueError(
+            "`confidence` must lie between 0 and 1, both excluded. "
+            f"Received: confidence={confidence}"
+        )
+    positive = values.astype(bool)
+    z = NormalDist().inv_cdf((1 + confidence) / 2)
+    rows = []
+    for term in dict.fromkeys(terms):
+        editor = TermEditor(
+            [term], case_sensitive=case_sensitive, whole_words=whole_words
+        )
+        rows.append(_row(term, (editor(texts) != texts).numpy(), positive, z))
+    rows.sort(
+        key=lambda r: -abs(r.difference) if r.difference == r.difference else 1
+    )
+    return LabelTerms(tuple(rows), confidence)
+
+
+def _row(term, holds, positive, z):
+    n = int(holds.sum())
+    rate, low, high = _wilson(int((holds & positive).sum()), n, z)
+    other, other_low, other_high = _wilson(
+        int((~holds & positive).sum()), len(holds) - n, z
+    )
+    difference = rate - other
+    below = difference - math.hypot(rate - low, other_high - other)
+    above = difference + math.hypot(high - rate, other - other_low)
+    return LabelTerm(
+        term, n, rate, low, high, other, difference, below, above,
+        bool(below > 0 or above < 0),
+    )  # fmt: skip
+
+
+def _wilson(successes, n, z):
+    if n == 0:
+        return math.nan, math.nan, math.nan
+    rate = successes / n
+    middle = (rate + z * z / (2 * n)) / (1 + z * z / n)
+    half = z * math.sqrt(rate * (1 - rate) / n + z * z / (4 * n * n))
+    half /= 1 + z * z / n
+    return rate, min(rate, middle - half), max(rate, middle + half)
+
+
+def frame(rows: Iterable[Any], index: str) -> Any:
+    """Returns dataclasses as a pandas DataFrame.
+
+    Args:
+        rows: The dataclasses.
+        index: The field to index by.
+
+    Raises:
+        ImportError: If pandas is missing.
+    """
+    try:
+        import pandas
+    except ImportError as error:
+        raise ImportError(
+            "A data frame needs pandas: pip install "
+            '"tensorflow_model_remediation_ext[evaluation]"'
+        ) from error
+    lines = [dataclasses.asdict(row) for row in rows]
+    return pandas.DataFrame(lines).set_index(index)

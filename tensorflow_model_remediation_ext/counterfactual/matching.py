@@ -1,0 +1,235 @@
+"""Where terms stand in texts: exactly, and for any number of terms."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from tensorflow_model_remediation_ext.counterfactual import patterns, utf8
+from tensorflow_model_remediation_ext.counterfactual.trie import Trie
+
+_MARK = "\x03"  # Stands before and after each term that was found.
+_PADDING = "\0" * utf8.LONGEST
+
+
+class Spans(NamedTuple):
+    """Matches in a batch of texts, ordered by text and place.
+
+    Attributes:
+        row: Index of the text, int64 `[matches]`.
+        start: First byte of the match, int64 `[matches]`.
+        end: The byte after its last one, int64 `[matches]`.
+    """
+
+    row: tf.Tensor
+    start: tf.Tensor
+    end: tf.Tensor
+
+
+class Matcher:
+    r"""Finds terms in texts as Python's regular expressions would.
+
+    The matches are those of
+
+        (?<![\w\p{M}\u200c\u200d])(?:longest|...|shortest)(?![\w\p{M}...])
+
+    without the assertions for terms that match anywhere: from left to right,
+    the longest at each place, none over another. Two ways share the work:
+
+    * A regular expression of RE2 marks the terms. It does not see word
+      characters that are not ASCII. Where no such character stands next to
+      any of its matches in a text, these are the exact ones.
+    * In the few texts that remain, and in all where the terms are too many
+      for RE2, each place where a term may begin walks down a trie.
+
+    Args:
+        terms: The terms. Those that differ in case only are one.
+        variants: A dict from each of their characters to all that match it.
+        anywhere: Whether each term matches inside words.
+    """
+
+    def __init__(
+        self,
+        terms: Sequence[str],
+        variants: Mapping[str, str],
+        anywhere: Sequence[bool],
+    ):
+        self._trie = Trie(terms, variants, anywhere)
+        self._filters = patterns.filters(terms, variants, anywhere)
+        self._marker = patterns.marker(terms, variants, anywhere)
+        self._all_anywhere = all(anywhere)
+
+    def rows(self, text: tf.Tensor) -> tf.Tensor:
+        """Returns which texts may hold a term: fast, and missing none.
+
+        Args:
+            text: UTF-8 strings `[rows]`.
+
+        Returns:
+            Their indices, int64 `[found, 1]`.
+        """
+        if not self._filters:
+            return tf.range(tf.size(text, tf.int64))[:, None]
+        found = [tf.strings.regex_full_match(text, p) for p in self._filters]
+        return tf.where(functools.reduce(tf.logical_or, found))
+
+    def __call__(self, text: tf.Tensor) -> Spans:
+        """Finds the terms.
+
+        Args:
+            text: UTF-8 strings `[rows]`. Bytes that are not UTF-8 match
+                nothing and belong to no word.
+
+        Returns:
+            The `Spans` of all matches.
+        """
+        if self._marker is None:
+            return self._walked(text)
+        spans, unsure = self._marked(text)
+        rows = tf.where(unsure)[:, 0]
+
+        def walked_too():
+            row, start, end = self._walked(tf.gather(text, rows))
+            kept = tf.where(~tf.gather(unsure, spans.row))[:, 0]
+            both = [
+                tf.concat([tf.gather(a, kept), b], 0)
+                for a, b in zip(
+                    spans, (tf.gather(rows, row), start, end), strict=True
+                )
+            ]
+            order = tf.argsort(both[0], stable=True)
+            return Spans(*(tf.gather(values, order) for values in both))
+
+        return tf.cond(tf.size(rows) > 0, walked_too, lambda: spans)
+
+    def _marked(self, text):
+        """Returns what RE2 finds, and in which texts it may be wrong."""
+        marked = tf.strings.regex_replace(
+            text, self._marker, _MARK + r"\0" + _MARK
+        )
+        # Texts that hold the mark themselves have too many.
+        unsure = ~tf.strings.regex_full_match(text, f"[^{_MARK}]*")
+        pieces = tf.strings.split(marked, _MARK)
+        row = pieces.value_rowids()
+        size = tf.cast(tf.strings.length(pieces.values), tf.int64)
+        ends = tf.cumsum(size)
+        first = tf.gather(pieces.row_starts(), row)
+        at = tf.range(tf.size(row, tf.int64))
+        match = tf.where((at - first) % 2 == 1)[:, 0]
+        row, first, end = (tf.gather(v, match) for v in (row, first, ends))
+        offset = tf.gather(ends, first) - tf.gather(size, first)
+        start = end - tf.gather(size, match) - offset
+        end = end - offset
+        spans = Spans(row, start, end)
+        if not self._all_anywhere:
+            data, begin = _bytes(text)
+            begin = tf.gather(begin, row)
+            within = utf8.word_before(data, start + begin)
+            within += utf8.word_at(data, end + begin)
+            unsure |= (
+                tf.math.unsorted_segment_sum(within, row, tf.size(text)) > 0
+            )
+        return spans, unsure
+
+    def _walked(self, text):
+        """Returns what the trie finds."""
+        data, begin_of_row = _bytes(text)
+        begin, after_word = self._begins(data)
+        end = self._walk(data, begin, after_word)
+        found = tf.where(end > 0)[:, 0]
+        start, end = tf.gather(begin, found), tf.gather(end, found)
+        chosen = _leftmost(start, end)
+        start, end = tf.gather(start, chosen), tf.gather(end, chosen)
+        row = tf.searchsorted(
+            begin_of_row, start, side="right", out_type=tf.int64
+        )
+        first = tf.gather(begin_of_row, row - 1)
+        return Spans(row - 1, start - first, end - first)
+
+    def _begins(self, data):
+        """Returns where terms may begin, and whether a word ends there."""
+        kind = tf.gather(self._trie.begins, data)
+        place = tf.where(kind)[:, 0]
+        kind = tf.gather(kind, place)
+        after_word = utf8.word_before(data, place)
+        allowed = tf.where(kind > after_word)[:, 0]
+        return tf.gather(place, allowed), tf.gather(after_word, allowed)
+
+    def _walk(self, data, begin, after_word):
+        """Returns the end of the longest match from each begin, or 0."""
+        trie = self._trie
+
+        def step(k, state, place, end):
+            byte = tf.cast(tf.gather(data, place), tf.int64)
+            key = state * 256 + byte
+            edge = tf.searchsorted(trie.edges, key, out_type=tf.int64)
+            edge = tf.minimum(edge, len(trie.edges) - 1)
+            alive = tf.where(tf.gather(trie.edges, edge) == key)[:, 0]
+            k, place = tf.gather(k, alive), tf.gather(place, alive) + 1
+            state = tf.gather(trie.targets, tf.gather(edge, alive))
+            # What matches as a word has none before it and none after it.
+            kind = tf.gather(trie.kind, state)
+            ended = tf.where(kind > tf.gather(after_word, k))[:, 0]
+            last, kind = tf.gather(place, ended), tf.gather(kind, ended)
+            ended = tf.boolean_mask(ended, kind > utf8.word_at(data, last))
+            end = tf.tensor_scatter_nd_update(
+                end, tf.gather(k, ended)[:, None], tf.gather(place, ended)
+            )
+            return k, state, place, end
+
+        places = tf.range(tf.size(begin, tf.int64))
+        start = (places, tf.zeros_like(begin), begin, tf.zeros_like(begin))
+        any_length = tf.TensorShape([None])
+        *_, end = tf.while_loop(
+            lambda k, *_: tf.size(k) > 0,
+            step,
+            start,
+            shape_invariants=(any_length,) * len(start),
+            maximum_iterations=trie.depth,
+        )
+        return end
+
+
+def _bytes(text):
+    """Returns the bytes of all texts, and where each begins among them."""
+    # No term holds what stands around the texts, so that none begins in one
+    # and ends in another.
+    lines = tf.concat(
+        [[_PADDING], tf.strings.join([text, "\0"]), [_PADDING]], 0
+    )
+    data = tf.io.decode_raw(tf.strings.reduce_join(lines), tf.uint8)
+    lengths = tf.cast(tf.strings.length(text), tf.int64) + 1
+    begin = tf.cumsum(lengths, exclusive=True) + utf8.LONGEST
+    return tf.cast(data, tf.int32), begin
+
+
+def _leftmost(start, end):
+    """Returns which matches remain where none may overlap an earlier one."""
+
+    def follow():
+        # The first match remains, then the first that begins after its end,
+        # and so on: paths that double their length each time.
+        size = tf.size(start, tf.int64)
+        following = tf.searchsorted(start, end, out_type=tf.int64)
+        following = tf.concat([following, [size]], 0)
+        reached = tf.one_hot(0, tf.cast(size, tf.int32) + 1, True, False)
+
+        def double(reached, following):
+            found = tf.boolean_mask(following, reached)
+            reached = tf.tensor_scatter_nd_update(
+                reached, found[:, None], tf.ones_like(found, tf.bool)
+            )
+            return reached, tf.gather(following, following)
+
+        reached, _ = tf.while_loop(
+            lambda _, following: following[0] < size,
+            double,
+            (reached, following),
+        )
+        return tf.where(reached[:-1])[:, 0]
+
+    apart = tf.reduce_all(start[1:] >= end[:-1])
+    return tf.cond(apart, lambda: tf.range(tf.size(start, tf.int64)), follow)

@@ -1,0 +1,1 @@
+"""Swaps, each a file with its source and license."""

@@ -1,0 +1,194 @@
+"""What English needs around a swap: pronouns by context, articles, commas.
+
+Rules look at few texts: those where a term was found, and of these at the
+pronouns and articles next to one. They are right for most sentences and not
+for all: "I gave her flowers" and "I gave her flowers away" differ in nothing
+that a rule could see.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import tensorflow as tf
+
+from tensorflow_model_remediation_ext.counterfactual import replacements
+from tensorflow_model_remediation_ext.counterfactual.matching import Spans
+from tensorflow_model_remediation_ext.counterfactual.swaps import english_rules
+from tensorflow_model_remediation_ext.counterfactual.swaps.tagger import (
+    Tagger,
+)
+
+_MARK = english_rules.MARK
+_CAPITAL = "\x05"  # What follows takes a capital.
+_BREAK = r"(^|[^\pL\pN_'’-])"
+# Where terms were: with a swap the new one follows, else the next word.
+_PLACE = rf"(?:\s*{_MARK})+\s*[\"“‘'(]*"
+# An article before such a place.
+_ARTICLE = rf"{_BREAK}([Aa])[Nn]?({_PLACE})"
+_DONE = "\x04"  # An article that has been looked at.
+_DETERMINER = (
+    r"(?i:(?:^|[^\pL\pN_'’])(?:an?|the|this|that|his|her|their|my|your|our|some"
+    r"|every|each|no|any|one))"
+)
+
+
+class English:
+    """Puts values where terms were found, so that the text stays English.
+
+    Args:
+        forms: A dict from the lowercase terms that have two replacements, by
+            what follows, to the one before a noun and the other one. The
+            plain replacement of such a term is the one before a noun.
+        tagger: Decides instead of the rules, if given.
+    """
+
+    def __init__(
+        self,
+        forms: Mapping[str, tuple[str, str]],
+        tagger: Tagger | None = None,
+    ):
+        self._tagger = tagger
+        self._ambiguous = rf"(?i)(?:{'|'.join(forms)})" if forms else None
+
+    def otherwise(self, text: tf.Tensor, spans: Spans) -> tf.Tensor:
+        """Returns which matches take the form that stands without a noun.
+
+        Args:
+            text: Strings `[rows]`.
+            spans: Where terms are in them.
+
+        Returns:
+            Indices of matches, int64 `[found]`.
+        """
+        if self._ambiguous is None:
+            return tf.zeros([0], tf.int64)
+        found = replacements.cut(text, *spans)
+        some = tf.where(tf.strings.regex_full_match(found, self._ambiguous))
+        row, start, end = (tf.gather_nd(values, some) for values in spans)
+        if self._tagger is not None:
+            apart = self._tagger(tf.gather(text, row), start)
+            return tf.boolean_mask(some[:, 0], apart)
+        size = tf.cast(tf.strings.length(tf.gather(text, row)), tf.int64)
+        before = tf.maximum(start - english_rules.BEHIND, 0)
+        after = tf.minimum(end + english_rules.AHEAD, size)
+        context = tf.strings.join(
+            [
+                replacements.cut(text, row, before, start),
+                _MARK,
+                replacements.cut(text, row, end, after),
+            ]
+        )
+        apart = tf.strings.regex_full_match(context, _CONTEXT)
+        apart &= ~tf.strings.regex_full_match(context, _COORDINATED)
+        return tf.boolean_mask(some[:, 0], apart)
+
+    def put(
+        self, text: tf.Tensor, spans: Spans, values: tf.Tensor
+    ) -> tf.Tensor:
+        """Returns texts with values in the place of terms.
+
+        An article before a value, or before what follows a removed term,
+        is made to agree with it. With a removed term goes one space, and a
+        comma that would be left over; the word that begins a sentence then
+        takes its capital.
+
+        Args:
+            text: Strings `[rows]`.
+            spans: Where terms are in them.
+            values: What to put there, `[matches]`; "" removes.
+        """
+        return self._mended(
+            text, *replacements.gaps(text, *spans), values, spans.row
+        )
+
+    def remove(self, text: tf.Tensor, spans: Spans) -> tf.Tensor:
+        """Returns texts without the terms at `spans`.
+
+        Args:
+            text: Strings `[rows]`.
+            spans: Where terms are in them.
+        """
+        found = replacements.cut(text, *spans)
+        spans = replacements.with_spaces(text, spans)
+        before, rest = replacements.gaps(text, *spans)
+        # What follows a capital at the beginning of a sentence takes it.
+        begins = tf.strings.regex_full_match(
+            before, r"(?s)(?:\C*[.!?]\s*)?[\"“‘'(]*"
+        ) & tf.strings.regex_full_match(found, r"\p{Lu}[^\p{Lu}]*")
+        values = tf.where(begins, _CAPITAL, "")
+        return self._mended(text, before, rest, values, spans.row, True)
+
+    def _mended(self, text, before, rest, values, row, removal=False):
+        marked = replacements.join(
+            before, tf.strings.join([_MARK, values]), row, rest
+        )
+        # A text that holds the marks itself stays without repairs.
+        plain = tf.strings.regex_full_match(text, r"[^\x03-\x05]*")
+        if removal:
+            marked = _where_matches(marked, plain, r"(?s)\C*,\C*", _commas)
+            marked = _where_matches(marked, plain, r"(?s)\C*\x05\C*", _capitals)
+        marked = _where_matches(
+            marked,
+            plain,
+            rf"(?s)(?:\C*[^\pL\pN_'’-])?[Aa][Nn]?{_PLACE}\C*",
+            _articles,
+        )
+        return tf.where(
+            plain,
+            tf.strings.regex_replace(marked, r"[\x03-\x05]", ""),
+            replacements.join(before, values, row, rest),
+        )
+
+
+_CONTEXT = english_rules.NOT_BEFORE_NOUN
+_COORDINATED = english_rules.COORDINATED
+
+
+def _where_matches(text, allowed, pattern, function):
+    """Returns text with the rows that match a pattern mapped."""
+    rows = tf.where(allowed & tf.strings.regex_full_match(text, pattern))
+    return tf.cond(
+        tf.size(rows) > 0,
+        lambda: tf.tensor_scatter_nd_update(
+            text, rows, function(tf.gather_nd(text, rows))
+        ),
+        lambda: text,
+    )
+
+
+def _articles(text):
+    text = tf.strings.regex_replace(
+        text,
+        rf"{_BREAK}([Aa][Nn]?)({_PLACE}{english_rules.PRONOUNS})",
+        rf"\1\2{_DONE}\3",
+    )
+    for pattern, article in english_rules.ARTICLES:
+        text = tf.strings.regex_replace(
+            text,
+            rf"{_ARTICLE}({pattern})",
+            rf"\1\2{article[1:]}{_DONE}\3\4",
+        )
+    # "AN" before a word in capitals.
+    return tf.strings.regex_replace(
+        text, rf"An({_DONE}{_PLACE}\p{{Lu}}{{2}})", r"AN\1"
+    )
+
+
+def _commas(text):
+    text = tf.strings.regex_replace(text, rf",({_MARK}\x05?),", r",\1")
+    text = tf.strings.regex_replace(
+        text, rf"({_DETERMINER}\s*{_MARK}\x05?),", r"\1"
+    )
+    text = tf.strings.regex_replace(text, rf"^({_MARK}\x05?), ?", r"\1")
+    return tf.strings.regex_replace(
+        text, rf"({_DETERMINER}\s[\pL'’-]+),({_MARK}\s)", r"\1\2"
+    )
+
+
+def _capitals(text):
+    for letter in "abcdefghijklmnopqrstuvwxyz":
+        text = tf.strings.regex_replace(
+            text, rf"{_CAPITAL}(\s*){letter}", rf"\1{letter.upper()}"
+        )
+    return text

@@ -1,0 +1,380 @@
+"""Swaps of terms that know their language: data files, and a user's own."""
+
+from __future__ import annotations
+
+import csv
+import importlib.resources
+import json
+import os
+import pathlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+import tensorflow as tf
+
+from tensorflow_model_remediation_ext.counterfactual.matching import Spans
+from tensorflow_model_remediation_ext.counterfactual.replacements import (
+    Replacements,
+    cut,
+    remove,
+)
+from tensorflow_model_remediation_ext.counterfactual.swaps.english import (
+    English,
+)
+from tensorflow_model_remediation_ext.counterfactual.swaps.tagger import Tagger
+
+_DATA = "tensorflow_model_remediation_ext.counterfactual.swaps.data"
+_KEYS = {
+    "name",
+    "language",
+    "source",
+    "license",
+    "note",
+    "swaps",
+    "one_way",
+    "before_noun",
+}
+
+
+class Swaps(Mapping[str, str]):
+    """Terms and what stands for them, with the grammar of a language.
+
+    A read-only dict from terms to replacements. Pass it as `terms_to_replace`
+    to replace the terms, or as `sensitive_terms_to_remove` to remove them.
+    In English, "her" becomes "his" or "him" by what follows, "a" and "an" are
+    made to agree with the word after them, and a removed term takes a comma
+    that would be left over with it. These are rules, not an understanding:
+    look at the pairs (`counterfactual.describe_pairs`).
+
+    Args:
+        terms: A dict from terms to replacements.
+        language: "en" for the grammar of English. Any other changes nothing
+            but the terms.
+        before_noun: A dict from terms whose replacement depends on what
+            follows to the two forms: before a noun, and otherwise. English
+            only.
+        name: What to call them.
+        source: Where they come from.
+        license: The license of the list.
+        note: What to know before using them.
+
+    Raises:
+        TypeError: `terms` is not a dict of strings.
+        ValueError: `terms` is empty, or `before_noun` is given in another
+            language than English.
+
+    Examples:
+        >>> data = tf.data.Dataset.from_tensor_slices(["Not an actor"])
+        >>> pairs = build_counterfactual_data(
+        ...     data, terms_to_replace=Swaps({"actor": "plumber"})
+        ... )
+        >>> [counterfactual.numpy() for _, counterfactual, _ in pairs]
+        [b'Not a plumber']
+    """
+
+    def __init__(
+        self,
+        terms: Mapping[str, str],
+        *,
+        language: str = "en",
+        before_noun: Mapping[str, tuple[str, str]] | None = None,
+        name: str = "swaps",
+        source: str = "",
+        license: str = "",
+        note: str = "",
+    ):
+        if not isinstance(terms, Mapping) or not all(
+            isinstance(text, str) for pair in terms.items() for text in pair
+        ):
+            raise TypeError(
+                "`terms` must be a dict from terms to replacements. "
+                f"Received: terms={terms!r}"
+            )
+        before_noun = dict(before_noun or {})
+        if before_noun and language != "en":
+            raise ValueError(
+                "`before_noun` is for English. Received: "
+                f"language={language!r}, before_noun={before_noun}"
+            )
+        self._terms = dict(terms)
+        self._before_noun = {
+            term: (noun, other) for term, (noun, other) in before_noun.items()
+        }
+        for term, (noun, _) in self._before_noun.items():
+            self._terms.setdefault(term, noun)
+        if not self._terms:
+            raise ValueError("`terms` must hold at least one term.")
+        self.language = language
+        self.name = name
+        self.source = source
+        self.license = license
+        self.note = note
+        self._tagger: Tagger | None = None
+
+    def __getitem__(self, term: str) -> str:
+        return self._terms[term]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._terms)
+
+    def __len__(self) -> int:
+        return len(self._terms)
+
+    def __repr__(self) -> str:
+        lines = [f"{self.name} ({self.language}), {len(self)} terms"]
+        lines += [text for text in (self.note, self.source) if text]
+        if self.license:
+            lines.append(f"License: {self.license}")
+        for term, replacement in self.items():
+            if term in self._before_noun:
+                noun, other = self._before_noun[term]
+                replacement = f"{noun} (before a noun) or {other}"
+            lines.append(f"  {term} -> {replacement}")
+        return "\n".join(lines)
+
+    def extend(self, terms: Mapping[str, str]) -> Swaps:
+        """Returns swaps with more terms, or other replacements for some.
+
+        Args:
+            terms: A dict from terms to replacements, or `Swaps`.
+        """
+        before_noun = {
+            k: v for k, v in self._before_noun.items() if k not in terms
+        }
+        if isinstance(terms, Swaps):
+            before_noun |= terms._before_noun
+        return self._like({**self._terms, **terms}, before_noun)
+
+    def without(self, terms: Iterable[str]) -> Swaps:
+        """Returns swaps without some terms.
+
+        Args:
+            terms: The terms to leave out. What they are swapped for stays.
+
+        Raises:
+            ValueError: If one of them is not there.
+        """
+        left_out = set(terms)
+        if left_out - set(self):
+            raise ValueError(
+                "`terms` must be some of these swaps. Received: "
+                f"{sorted(left_out - set(self))}"
+            )
+        return self._like(
+            {k: v for k, v in self._terms.items() if k not in left_out},
+            {k: v for k, v in self._before_noun.items() if k not in left_out},
+        )
+
+    def with_tagger(
+        self, pipeline: Callable[[str], Any] | None = None
+    ) -> Swaps:
+        """Returns swaps that ask a tagger about pronouns, not rules.
+
+        Slower by far, and run in Python. The extra `language` installs one.
+
+        Args:
+            pipeline: A loaded spaCy pipeline that tags English; by default
+                the small model that the extra installs.
+
+        Raises:
+            ImportError: If `pipeline` is not given and it is missing.
+        """
+        result = self._like(self._terms, self._before_noun)
+        result._tagger = Tagger(pipeline)
+        return result
+
+    def _like(self, terms, before_noun):
+        result = Swaps(
+            terms,
+            language=self.language,
+            before_noun=before_noun,
+            name=self.name,
+            source=self.source,
+            license=self.license,
+            note=self.note,
+        )
+        result._tagger = self._tagger
+        return result
+
+    def to_json(self, path: str | os.PathLike[str]) -> None:
+        """Writes a file that `from_json` reads.
+
+        Args:
+            path: The file.
+        """
+        content = {
+            "name": self.name,
+            "language": self.language,
+            "source": self.source,
+            "license": self.license,
+            "note": self.note,
+            "one_way": [[a, b] for a, b in self._terms.items()],
+            "before_noun": {k: list(v) for k, v in self._before_noun.items()},
+        }
+        text = json.dumps(content, ensure_ascii=False, indent=1) + "\n"
+        pathlib.Path(path).write_text(text, encoding="utf-8")
+
+    def replacer(
+        self, variants: Mapping[str, str], case_sensitive: bool
+    ) -> Callable[[tf.Tensor, Spans], tf.Tensor]:
+        """Returns a function that puts replacements where terms are.
+
+        Args:
+            variants: A dict from each character of the terms to its cases.
+            case_sensitive: Whether only the spellings given can match.
+        """
+        plain = Replacements(self._terms, variants, case_sensitive)
+        if self.language != "en":
+            return plain
+        grammar = English(self._before_noun, self._tagger)
+        others = plain
+        if self._before_noun:
+            forms = {k: other for k, (_, other) in self._before_noun.items()}
+            others = Replacements(forms, variants, case_sensitive)
+
+        def replace(text, spans):
+            found = cut(text, *spans)
+            values = plain.values(found)
+            other = grammar.otherwise(text, spans)
+            forms = others.values(tf.gather(found, other))
+            values = tf.tensor_scatter_nd_update(values, other[:, None], forms)
+            return grammar.put(text, spans, values)
+
+        return replace
+
+    def remover(self) -> Callable[[tf.Tensor, Spans], tf.Tensor]:
+        """Returns a function that removes the terms."""
+        if self.language != "en":
+            return remove
+        return English({}).remove
+
+
+def names() -> list[str]:
+    """Returns the names of the swaps that come with the package.
+
+    Examples:
+        >>> "gender_en" in names()
+        True
+    """
+    files = importlib.resources.files(_DATA).iterdir()
+    return sorted(
+        file.name.removesuffix(".json")
+        for file in files
+        if file.name.endswith(".json")
+    )
+
+
+def load(name: str) -> Swaps:
+    """Returns swaps that come with the package.
+
+    Args:
+        name: One of `names()`, such as "gender_en".
+
+    Raises:
+        ValueError: There are none of this name.
+
+    Examples:
+        >>> gender = load("gender_en")
+        >>> gender["brother"], gender["mothers"]
+        ('sister', 'fathers')
+    """
+    if name not in names():
+        raise ValueError(
+            f"`name` must be one of {names()}. Received: name={name!r}"
+        )
+    file = importlib.resources.files(_DATA) / f"{name}.json"
+    return _read(json.loads(file.read_text(encoding="utf-8")), name)
+
+
+def from_json(path: str | os.PathLike[str]) -> Swaps:
+    """Returns swaps of a JSON file.
+
+    The file holds an object. `"swaps"` is a list of pairs that are exchanged,
+    `"one_way"` a list of terms with their replacements, `"before_noun"` an
+    object from terms to their two forms. `"name"`, `"language"` ("en" by
+    default), `"source"`, `"license"` and `"note"` are texts.
+
+    Args:
+        path: The file, in UTF-8.
+
+    Raises:
+        ValueError: If it does not hold that.
+    """
+    path = pathlib.Path(path)
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is not JSON in UTF-8: {error}") from error
+    return _read(content, path.stem)
+
+
+def from_csv(
+    path: str | os.PathLike[str], *, language: str = "en", two_way: bool = False
+) -> Swaps:
+    """Returns swaps of a CSV file with the columns `term,replacement`.
+
+    Args:
+        path: The file, in UTF-8, with a header.
+        language: "en" for the grammar of English.
+        two_way: Whether each replacement is replaced by its term, too.
+
+    Raises:
+        ValueError: If the file does not have these columns and no others, or
+            a term has two replacements.
+    """
+    with open(path, encoding="utf-8-sig", newline="") as file:
+        reader = csv.reader(file)
+        header = next(reader, [])
+        if [h.strip() for h in header] != ["term", "replacement"]:
+            raise ValueError(
+                f"{path} must begin with the line term,replacement. "
+                f"Received: {header}"
+            )
+        rows = [row for row in reader if row]
+    for row in rows:
+        if len(row) != 2 or not all(cell.strip() for cell in row):
+            raise ValueError(
+                f"{path} must give a term and a replacement in each line. "
+                f"Received: {row}"
+            )
+    pairs = [(a.strip(), b.strip()) for a, b in rows]
+    terms = _terms([] if not two_way else pairs, [] if two_way else pairs)
+    return Swaps(terms, language=language, name=pathlib.Path(path).stem)
+
+
+def _read(content: Any, name: str) -> Swaps:
+    if not isinstance(content, dict) or not set(content) <= _KEYS:
+        found = sorted(content) if isinstance(content, dict) else content
+        raise ValueError(
+            f"Swaps in JSON are an object with some of the keys "
+            f"{sorted(_KEYS)}. Received: {found}"
+        )
+    lists = []
+    for key in ("swaps", "one_way"):
+        pairs = content.get(key, [])
+        if not isinstance(pairs, list) or not all(
+            isinstance(pair, list) and len(pair) == 2 for pair in pairs
+        ):
+            raise ValueError(f"`{key}` must be a list of pairs of texts.")
+        lists.append([tuple(pair) for pair in pairs])
+    return Swaps(
+        _terms(*lists),
+        language=content.get("language", "en"),
+        before_noun=content.get("before_noun"),
+        name=content.get("name", name),
+        source=content.get("source", ""),
+        license=content.get("license", ""),
+        note=content.get("note", ""),
+    )
+
+
+def _terms(two_way, one_way):
+    terms: dict[str, str] = {}
+    pairs = [*two_way, *((b, a) for a, b in two_way), *one_way]
+    for term, replacement in pairs:
+        if terms.setdefault(term, replacement) != replacement:
+            raise ValueError(
+                f"A term must have one replacement. Received: {term!r} to "
+                f"{terms[term]!r} and to {replacement!r}"
+            )
+    return terms

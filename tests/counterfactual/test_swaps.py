@@ -1,0 +1,168 @@
+"""Swaps read like English, undo themselves, and know their files."""
+
+import json
+
+import pytest
+import tensorflow as tf
+
+from tensorflow_model_remediation_ext.counterfactual import swaps
+from tensorflow_model_remediation_ext.counterfactual.keras import (
+    build_counterfactual_data,
+)
+from tensorflow_model_remediation_ext.counterfactual.terms import TermEditor
+
+
+def edited(editor, texts):
+    return [text.decode() for text in editor(tf.constant(texts)).numpy()]
+
+
+@pytest.fixture(scope="module")
+def gender():
+    return TermEditor(terms_to_replace=swaps.load("gender_en"))
+
+
+GENDER = {
+    "Her brother saw her.": "His sister saw him.",
+    "her own family was there": "his own family was there",
+    "I told her that it is his.": "I told him that it is hers.",
+    "Let her go home": "Let him go home",
+    "We watched her walking to the door": "We watched him walking to the door",
+    "her walking stick": "his walking stick",
+    "He's late; she'd call HER now": "She's late; he'd call HIM now",
+    "A FATHER SPOKE TO HIS SON": "A MOTHER SPOKE TO HER DAUGHTER",
+    "his or her name": "her or his name",
+    "he/she took his/her bag": "she/he took her/his bag",
+    "An actor met a waiter": "An actress met a waitress",
+    "They hugged her tightly.": "They hugged him tightly.",
+    "the brother-in-law himself": "the sister-in-law herself",
+    "xx \x03 he saw \x05 her": "xx \x03 she saw \x05 him",
+    "señora é hé \u200dhe": "señora é hé \u200dhe",
+    "here, the theme": "here, the theme",
+}
+
+
+def test_gender_by_context(gender):
+    assert edited(gender, list(GENDER)) == list(GENDER.values())
+
+
+def test_twice_is_the_original(gender):
+    texts = list(GENDER)
+    assert edited(gender, edited(gender, texts)) == texts
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("He met an African American judge", "He met a judge"),
+        ("an old gay man", "a man"),
+        ("a gay, old man", "a man"),
+        ("a tall, gay man", "a tall man"),
+        ("tall, gay, happy", "tall, happy"),
+        ("Gay men are here. Old people", "Men are here. People"),
+        ('"Gay men" said', '"Men" said'),
+        ("AN OLD MAN", "A MAN"),
+        ("a gay heir, a gay European", "an heir, a European"),
+        ("a gay FBI agent, a gay UN agent", "an FBI agent, a UN agent"),
+        ("a gay 80-year rule", "an 80-year rule"),
+        ("banana gay apple", "banana apple"),
+        ("he is gay.", "he is."),
+        ("I am a gay man", "I am a man"),
+    ],
+)
+def test_removal_mends_what_is_left(text, expected):
+    terms = ["gay", "african american", "old"]
+    remove = TermEditor(swaps.Swaps(dict.fromkeys(terms, "x")))
+    assert edited(remove, [text]) == [expected]
+
+
+@pytest.mark.parametrize("name", swaps.names())
+def test_each_list_swaps_its_terms(name):
+    loaded = swaps.load(name)
+    assert loaded.source and loaded.license and loaded.note
+    assert name in repr(loaded)
+    kept = [term for term in loaded if loaded[term] != term]
+    ones = edited(TermEditor(terms_to_replace=loaded), kept)
+    assert [a for a, b in zip(kept, ones, strict=True) if a == b] == []
+
+
+def test_articles_follow_sound():
+    origin = TermEditor(terms_to_replace=swaps.load("origin_en"))
+    texts = ["An African American judge", "AN AFRICAN MAN", "an indian"]
+    expected = ["A European American judge", "A EUROPEAN MAN", "a german"]
+    assert edited(origin, texts) == expected
+    assert edited(origin, expected) == texts
+
+
+def test_other_languages_change_terms_only():
+    chinese = TermEditor(terms_to_replace=swaps.load("gender_zh"))
+    assert edited(chinese, ["她是女性工程师", "其他人和他"]) == [
+        "他是男性工程师",
+        "其他人和她",
+    ]
+    plain = swaps.Swaps({"casa": "hora"}, language="pt")
+    assert edited(TermEditor(terms_to_replace=plain), ["a casa"]) == ["a hora"]
+
+
+def test_files_round_trip(tmp_path, gender):
+    path = tmp_path / "mine.json"
+    swaps.load("gender_en").extend({"ox": "cow"}).to_json(path)
+    mine = swaps.from_json(path)
+    assert mine["ox"] == "cow"
+    editor = TermEditor(terms_to_replace=mine)
+    assert edited(editor, list(GENDER)) == list(GENDER.values())
+    (tmp_path / "own.csv").write_text("term,replacement\nactor,plumber\n")
+    own = swaps.from_csv(tmp_path / "own.csv")
+    assert dict(own) == {"actor": "plumber"}
+    both = swaps.from_csv(tmp_path / "own.csv", two_way=True)
+    assert dict(both) == {"actor": "plumber", "plumber": "actor"}
+    assert "actor" not in both.without(["actor"])
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("[]", "object"),
+        ('{"swap": []}', "keys"),
+        ('{"swaps": [["a"]]}', "pairs"),
+        ('{"swaps": [["a", "b"], ["a", "c"]]}', "one replacement"),
+        ("{", "not JSON"),
+        ("{}", "at least one"),
+    ],
+)
+def test_files_that_are_not_swaps(tmp_path, content, message):
+    path = tmp_path / "bad.json"
+    path.write_text(content)
+    with pytest.raises(ValueError, match=message):
+        swaps.from_json(path)
+
+
+def test_bad_arguments(tmp_path):
+    with pytest.raises(ValueError, match="gender_en"):
+        swaps.load("nothing")
+    with pytest.raises(TypeError, match="terms=3"):
+        swaps.Swaps(3)
+    with pytest.raises(ValueError, match="English"):
+        swaps.Swaps({"a": "b"}, language="de", before_noun={"a": ("b", "c")})
+    with pytest.raises(ValueError, match="some of these"):
+        swaps.load("age_en").without(["nobody"])
+    (tmp_path / "bad.csv").write_text("a,b\n")
+    with pytest.raises(ValueError, match="term,replacement"):
+        swaps.from_csv(tmp_path / "bad.csv")
+
+
+def test_a_tagger_decides_instead_of_rules():
+    class Token:
+        def __init__(self, idx, tag_):
+            self.idx, self.tag_ = idx, tag_
+
+    tagged = swaps.load("gender_en").with_tagger(
+        lambda text: [Token(text.index("her"), "PRP")]
+    )
+    data = tf.data.Dataset.from_tensor_slices(["é gave her flowers", "he"])
+    pairs = build_counterfactual_data(data, terms_to_replace=tagged)
+    found = [b.decode() for _, b, _ in pairs.as_numpy_iterator()]
+    assert found == ["é gave him flowers", "she"]
+
+
+def test_data_are_plain_files():
+    assert json.loads(json.dumps(dict(swaps.load("age_en"))))
