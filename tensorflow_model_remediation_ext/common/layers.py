@@ -280,6 +280,29 @@ def inputs_of(model: keras.Model) -> Any:
     return model.inputs[0] if sequential else model.input
 
 
+def by_name(model: keras.Model, inputs: Any) -> Any:
+    """Returns inputs in the mapping that a model was built with.
+
+    Keras reads a `dict` sorted by key and an `OrderedDict` in its order. So a
+    model built with one takes the features of the other in the wrong places.
+    Features with the names of a model's inputs mean those.
+
+    Args:
+        model: Any model.
+        inputs: What it is to be called with.
+
+    Returns:
+        The inputs, in a mapping like that of the model where both are mappings
+        with the same names; anything else as it is.
+    """
+    wanted = inputs_of(model)
+    if not isinstance(wanted, dict) or not isinstance(inputs, dict):
+        return inputs
+    if set(wanted) != set(inputs):
+        return inputs
+    return type(wanted)((name, inputs[name]) for name in wanted)
+
+
 def inferring_shapes() -> bool:
     """Says whether Keras runs a layer only to see what shapes come out."""
     with keras.SymbolicScope() as scope:

@@ -17,6 +17,7 @@ import keras
 from keras import ops
 
 from tensorflow_model_remediation_ext.common import replicas
+from tensorflow_model_remediation_ext.common.layers import by_name
 from tensorflow_model_remediation_ext.common.objectives import (
     align,
     by_objective,
@@ -275,8 +276,10 @@ class RemediationModel(PackedDataModel):
         if "mask" in self._taken and any(
             each is not None for each in keras.tree.flatten(mask)
         ):
-            options["mask"] = mask
-        return self.original_model(inputs, **options)
+            options["mask"] = by_name(self.original_model, mask)
+        return self.original_model(
+            by_name(self.original_model, inputs), **options
+        )
 
     def compute_mask(self, inputs: Any, previous_mask: Any) -> None:
         """Returns nothing: the wrapped model sets the masks of its outputs."""

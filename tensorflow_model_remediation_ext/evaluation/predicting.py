@@ -7,6 +7,8 @@ from typing import Any
 import keras
 import numpy as np
 
+from tensorflow_model_remediation_ext.common.layers import by_name
+
 
 def predict_batch(model: keras.Model, x: Any, rows: int) -> np.ndarray:
     """Returns the predictions for one batch.
@@ -22,7 +24,7 @@ def predict_batch(model: keras.Model, x: Any, rows: int) -> np.ndarray:
         ValueError: If the model has several outputs, or does not predict a row
             for each row.
     """
-    predictions = model.predict_on_batch(x)
+    predictions = model.predict_on_batch(by_name(model, x))
     if keras.tree.is_nested(predictions):
         raise ValueError(
             "`model` must have one output: make a keras.Model of the one that "

@@ -15,6 +15,9 @@ from tensorflow_model_remediation_ext.counterfactual.keras import (
     build_counterfactual_data,
     pack_counterfactual_data,
 )
+from tensorflow_model_remediation_ext.counterfactual.keras.metrics import (
+    CounterfactualGap,
+)
 from tensorflow_model_remediation_ext.counterfactual.keras.packed import (
     as_packed,
 )
@@ -167,7 +170,9 @@ def test_single_examples_hint_to_batch():
         )
     # One weight for all pairs of a batch is fine.
     (x, y, _), (a, b, _) = next(iter(packed()))
-    wrapped.test_on_batch(CounterfactualPackedInputs((x, y), (a, b, 0.5)))
+    wrapped.test_on_batch(
+        CounterfactualPackedInputs((x, y), (a, b, np.float32(0.5)))
+    )
 
 
 def test_no_term_is_the_last_line_of_the_error():
@@ -185,3 +190,33 @@ def test_no_term_is_the_last_line_of_the_error():
             "No example holds a term: `counterfactual_data` is empty, or it "
             "can be read only once and has been."
         ]
+
+
+def test_features_mean_the_inputs_of_their_names():
+    # Keras alone reads an OrderedDict by position: `sex` as `age`.
+    inputs = {name: keras.Input((1,), name=name) for name in ("sex", "age")}
+    blind = keras.Model(inputs, keras.layers.Dense(1, "sigmoid")(inputs["age"]))
+    rng = np.random.default_rng(0)
+    x = collections.OrderedDict(
+        sex=rng.integers(0, 2, (8, 1)).astype("float32"),
+        age=rng.normal(size=(8, 1)).astype("float32"),
+    )
+    data = tf.data.Dataset.from_tensor_slices((x, np.zeros([8, 1]))).batch(4)
+
+    def swap(element):
+        return element[0], {**element[0], "sex": 1 - element[0]["sex"]}
+
+    packed = pack_counterfactual_data(
+        data,
+        build_counterfactual_data(data, custom_counterfactual_function=swap),
+    )
+    wrapped = CounterfactualModel(blind)
+    wrapped.compile(
+        loss="binary_crossentropy",
+        counterfactual_metrics=[CounterfactualGap()],
+    )
+    figures = wrapped.evaluate(packed, verbose=0, return_dict=True)
+    assert figures["counterfactual_gap"] == 0
+    expected = blind.predict(dict(x), verbose=0)
+    found = wrapped.predict(data, verbose=0)
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
