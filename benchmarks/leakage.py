@@ -261,10 +261,10 @@ def methods(k, table):
         return LeaceEraser.fit(x, z, preserve=task, **classes)
 
     def covariance(x, z):
-        return covariance_eraser(x, z, 16)
+        return covariance_eraser(x, z, min(16, x.shape[1] // 2))
 
     def mmd(x, z):
-        return mmd_eraser(x, z, 32)
+        return mmd_eraser(x, z, min(32, x.shape[1] // 2))
 
     ours = {
         "LEACE": leace,

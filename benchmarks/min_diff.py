@@ -245,10 +245,14 @@ def judge(people, scores):
 def post_process(people, scores):
     """Fairlearn's thresholds by group, on the plain model's scores."""
     from fairlearn.postprocessing import ThresholdOptimizer
+    from sklearn.base import BaseEstimator
 
-    class Scores:
+    class Scores(BaseEstimator):
         def fit(self, rows, labels):
             return self
+
+        def __sklearn_is_fitted__(self):
+            return True
 
         def predict(self, rows):
             return rows[:, 0]
