@@ -46,7 +46,7 @@ PATHS = {
     ),
     "min_diff.keras.models": "MinDiffModel",
     "min_diff.keras.utils": (
-        "MinDiffPackedInputs build_min_diff_dataset map_inputs "
+        "MinDiffPackedInputs build_min_diff_dataset embed_inputs map_inputs "
         "pack_min_diff_data unpack_min_diff_data unpack_original_inputs "
         "validate_min_diff_structure"
     ),

@@ -213,6 +213,14 @@ class RemediationModel(PackedDataModel):
         """
         return None
 
+    def check_weight(self, loss: Any, weight: float) -> None:
+        """Raises `ValueError` for a number that a loss cannot be given.
+
+        Args:
+            loss: The loss of an objective.
+            weight: Its weight.
+        """
+
     def penalty_has_sign(self, loss: Any) -> bool:
         """Whether `compute_penalty` returns signed values for a loss.
 

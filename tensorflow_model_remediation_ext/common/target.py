@@ -5,8 +5,8 @@ batch are added to running counts, and the weight follows how far the figure
 that is read off them is from the target, relative to it and at most 1 either
 way (`u`):
 
-    z      <- max(0, z + rate * u)        rate = 5 / (step + 400)
-    weight  = 0.1 * (exp(z + u / 4) - 1)  0 where that is negative
+    z      <- max(0, z + rate * u)        rate = 5 / (step + 100)
+    weight  = 0.1 * (exp(z + u) - 1)      0 where that is negative
 
 So the weight starts at 0, grows by a factor that does not depend on the scale
 of the penalty, and settles: the rate falls as 1 / step, as in stochastic
@@ -36,9 +36,9 @@ from tensorflow_model_remediation_ext.common import replicas
 PACKAGE = "tensorflow_model_remediation_ext"
 
 # Steps that the running counts reach back: a share of those so far.
-_SHARE, _SHORTEST, _LONGEST = 0.05, 20.0, 200.0
-_RATE, _DELAY, _LEAST_RATE = 5.0, 400.0, 5e-4
-_DAMPING, _SCALE, _MOST = 0.25, 0.1, 12.0
+_SHARE, _SHORTEST, _LONGEST = 0.05, 20.0, 100.0
+_RATE, _DELAY, _LEAST_RATE = 5.0, 100.0, 5e-4
+_SCALE, _MOST = 0.1, 12.0
 # A running figure is noisy: above this times the target it is not met.
 _NOT_MET = 1.25
 
@@ -204,7 +204,7 @@ class TargetKeeper(keras.layers.Layer):
         u = self._errors(self._figures_of(counts), self._aim * target)
         rate = ops.maximum(_RATE / (steps + _DELAY), _LEAST_RATE)
         z = ops.clip(self._z + rate * u, 0.0, _MOST)
-        each = _SCALE * ops.expm1(ops.clip(z + _DAMPING * u, 0.0, _MOST))
+        each = _SCALE * ops.expm1(ops.clip(z + u, 0.0, _MOST))
         weights = each[0] - each[1] if self.signed else each[0]
         for variable, value in (
             (self._steps, steps),

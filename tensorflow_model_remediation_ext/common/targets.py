@@ -37,7 +37,8 @@ class Targets:
             (list(each) for each in (loss, weight) if isinstance(each, dict)),
             [SINGLE],
         )
-        losses = align(loss, objectives, "loss")
+        self._losses = losses = align(loss, objectives, "loss")
+        self._check_weight = model.check_weight
         self._weights = align(weight, objectives, "loss_weight")
         for objective, each in self._weights.items():
             if isinstance(each, AtMost):
@@ -46,6 +47,8 @@ class Targets:
                     model.penalty_has_sign(losses[objective]),
                     prefixed(objective, f"{model.penalty_name}_target"),
                 )
+            else:
+                self._check_weight(losses[objective], each)
 
     @property
     def keepers(self) -> list[TargetKeeper]:
@@ -77,6 +80,8 @@ class Targets:
             weight, self._weights, "loss_weight"
         ).items():
             old = self._weights[objective]
+            if not isinstance(new, AtMost):
+                self._check_weight(self._losses[objective], new)
             kinds = isinstance(new, AtMost), isinstance(old, AtMost)
             if kinds[0] != kinds[1] or (
                 all(kinds) and _config(new) != _config(old)

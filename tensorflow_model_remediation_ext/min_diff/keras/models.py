@@ -189,7 +189,7 @@ class MinDiffModel(RemediationModel):
         """Whether a target pulls the penalty either way."""
         return isinstance(loss, losses.RateGapLoss) and loss.signed is not False
 
-    def check_weight(self, loss: Any, weight: Any) -> None:
+    def check_weight(self, loss: Any, weight: float) -> None:
         """Refuses a fixed weight for a gap with a sign."""
         if getattr(loss, "signed", None) is True and weight:
             raise ValueError(
@@ -237,6 +237,17 @@ class MinDiffModel(RemediationModel):
                 self.predictions_transform
             ),
         }
+
+    @classmethod
+    def from_config(
+        cls, config: dict, custom_objects: dict | None = None
+    ) -> "MinDiffModel":
+        """Makes the model that `get_config` described."""
+        transform = keras.saving.deserialize_keras_object(
+            config["predictions_transform"], custom_objects=custom_objects
+        )
+        config = {**config, "predictions_transform": transform}
+        return super().from_config(config, custom_objects)
 
     @staticmethod
     def _check_transform(transform):

@@ -1,5 +1,6 @@
 """Packing task data and rows of groups into one dataset."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import keras
@@ -151,6 +152,32 @@ def unpack_min_diff_data(inputs: Any) -> Any:
     if is_packed(inputs):
         return inputs.min_diff_data
     return None
+
+
+def replace_inputs(element: Any, function: Callable[[Any], Any]) -> Any:
+    """Returns a packed element with a function applied to each input.
+
+    Args:
+        element: Anything; or the element spec of a dataset.
+        function: Called with the task's `x` and with that of each objective's
+            rows of groups.
+
+    Returns:
+        The element with what `function` returned; `None` if not packed.
+    """
+    inputs, *rest = element if type(element) is tuple else (element,)
+    if not is_packed(inputs):
+        return None
+    rows = {
+        objective: (function(x), *others)
+        for objective, (x, *others) in by_objective(
+            inputs.min_diff_data, "min_diff_data"
+        ).items()
+    }
+    replaced = MinDiffPackedInputs(
+        function(inputs.original_inputs), unwrap(rows)
+    )
+    return (replaced, *rest) if rest else replaced
 
 
 def _pack(element, min_diff_data):

@@ -1,11 +1,13 @@
 """Helpers to prepare MinDiff data, under their public names."""
 
+import os
 from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
 
-from tensorflow_model_remediation_ext.common.elements import check_dataset
+from tensorflow_model_remediation_ext.common.embedding import embed_packed
+from tensorflow_model_remediation_ext.common.mapping import map_packed
 from tensorflow_model_remediation_ext.common.objective_structures import (
     validate_structure,
 )
@@ -14,8 +16,8 @@ from tensorflow_model_remediation_ext.min_diff.keras.datasets import (
 )
 from tensorflow_model_remediation_ext.min_diff.keras.packing import (
     MinDiffPackedInputs,
-    is_packed,
     pack_min_diff_data,
+    replace_inputs,
     unpack_min_diff_data,
     unpack_original_inputs,
 )
@@ -23,6 +25,7 @@ from tensorflow_model_remediation_ext.min_diff.keras.packing import (
 __all__ = [
     "MinDiffPackedInputs",
     "build_min_diff_dataset",
+    "embed_inputs",
     "map_inputs",
     "pack_min_diff_data",
     "unpack_min_diff_data",
@@ -31,19 +34,26 @@ __all__ = [
 ]
 
 
-def map_inputs(packed: tf.data.Dataset, function: Callable) -> tf.data.Dataset:
-    """Applies a function to the task's inputs and to those of the groups.
+def map_inputs(
+    packed: tf.data.Dataset, function: Callable[[Any], Any]
+) -> tf.data.Dataset:
+    """Applies a function to the task's `x` and to that of the groups' rows.
+
+    For what stands before the model and works on its inputs, such as a
+    tokenizer. Labels, memberships, weights, objectives and the order stay as
+    they are.
 
     Args:
-        packed: A dataset that `pack_min_diff_data` returned.
-        function: Takes and returns a batch of inputs `x`.
+        packed: A dataset from `pack_min_diff_data`.
+        function: Takes a batch of `x` and returns another one with as many
+            rows, by operations that `tf.data.Dataset.map` can run.
 
     Returns:
-        A packed dataset.
+        A dataset of packed elements.
 
     Raises:
         TypeError: If `packed` is not a dataset, or `function` not callable.
-        ValueError: If `packed` is not packed.
+        ValueError: If `packed` does not hold packed inputs.
 
     Examples:
         >>> x = tf.data.Dataset.from_tensors((tf.ones([2, 1]), tf.ones([2])))
@@ -52,29 +62,62 @@ def map_inputs(packed: tf.data.Dataset, function: Callable) -> tf.data.Dataset:
         >>> inputs.min_diff_data[0].numpy().ravel().tolist()
         [3.0, 3.0, 3.0, 3.0]
     """
-    check_dataset(packed, "packed")
-    if not callable(function):
-        raise TypeError(f"`function` must be callable. Received: {function!r}")
+    return map_packed(
+        packed, function, replace_inputs, pack_min_diff_data.__name__
+    )
 
-    def apply(data):
-        return (function(data[0]), *data[1:])
 
-    def mapped(*element):
-        inputs, *rest = element
-        if not is_packed(inputs):
-            raise ValueError(
-                "`packed` must be packed by `pack_min_diff_data`. "
-                f"Received: {packed.element_spec}"
-            )
-        data = inputs.min_diff_data
-        if isinstance(data, dict):
-            data = {key: apply(value) for key, value in data.items()}
-        else:
-            data = apply(data)
-        inputs = MinDiffPackedInputs(function(inputs.original_inputs), data)
-        return (inputs, *rest) if rest else inputs
+def embed_inputs(
+    packed: tf.data.Dataset,
+    backbone: Callable[[Any], Any],
+    directory: str | os.PathLike | None = None,
+    *,
+    verbose: int | str = "auto",
+) -> tf.data.Dataset:
+    """Replaces inputs by their embeddings, for a backbone that stays frozen.
 
-    return packed.map(mapped)
+    The data go through `backbone` once, here. A head that trains on the result
+    learns what it would learn through the frozen backbone, where that runs in
+    inference mode, without running it in every epoch. What a pipeline draws
+    anew in each epoch, such as an order or the rows of the groups, is drawn
+    once.
+
+    Args:
+        packed: A finite dataset from `pack_min_diff_data`.
+        backbone: A `keras.Model`, which predicts, or another function of an
+            `x`. Its outputs are the new inputs.
+        directory: A new or empty directory to keep the result in: one batch at
+            a time is held in memory, and `tf.data.Dataset.load(directory)`
+            gives the result again. `None` keeps it in memory.
+        verbose: `0` for silence, otherwise as in `keras.Model.predict`.
+
+    Returns:
+        A dataset of packed batches.
+
+    Raises:
+        TypeError: If `packed` is not a dataset, or `backbone` not callable.
+        ValueError: If `packed` does not hold packed batches, is endless or
+            empty, has strings where `backbone` takes numbers or the reverse,
+            or if `directory` holds something.
+
+    Examples:
+        >>> x = tf.data.Dataset.from_tensors((tf.ones([2, 4]), tf.ones([2])))
+        >>> packed = pack_min_diff_data(x, x, x)
+        >>> backbone = keras.Sequential(
+        ...     [keras.Input((4,)), keras.layers.Dense(3)]
+        ... )
+        >>> embedded = embed_inputs(packed, backbone, verbose=0)
+        >>> next(iter(embedded))[0].min_diff_data[0].shape
+        TensorShape([4, 3])
+    """
+    return embed_packed(
+        packed,
+        backbone,
+        directory,
+        replace_inputs,
+        pack_min_diff_data.__name__,
+        verbose,
+    )
 
 
 def validate_min_diff_structure(

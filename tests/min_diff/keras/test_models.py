@@ -264,9 +264,9 @@ def test_a_target_is_met(people):
     plain.fit(packed, epochs=10, **FIT)
     assert rate_gap(plain, x, group) > 0.25
     model = MinDiffModel(linear(), losses.RateGapLoss(), AtMost(0.1))
-    compiled(model, optimizer=decaying(960))
-    history = model.fit(packed, epochs=80, **FIT).history
-    assert abs(rate_gap(model, x, group)) < 0.14
+    compiled(model, optimizer=decaying(480))
+    history = model.fit(packed, epochs=40, **FIT).history
+    assert abs(rate_gap(model, x, group)) < 0.13
     assert history["min_diff_running"][-1] == pytest.approx(0.1, abs=0.025)
     assert history["min_diff_multiplier"][-1] > 0
     # The loss is smooth and without a sign, the running figure hard.
@@ -302,6 +302,8 @@ def test_targets_that_are_far_off_are_said_to_be(people):
 @pytest.mark.filterwarnings("ignore:The target of")
 def test_a_target_is_restored_to_the_bit(people, tmp_path):
     *_, packed = people
+    # The same rows in each run.
+    fixed = tf.data.Dataset.from_tensors(next(iter(packed))).repeat(4)
 
     class Interrupt(keras.callbacks.Callback):
         def on_epoch_end(self, epoch, logs=None):
@@ -311,7 +313,6 @@ def test_a_target_is_restored_to_the_bit(people, tmp_path):
     def train(*callbacks):
         model = MinDiffModel(linear(), losses.RateGapLoss(), AtMost(0.05))
         compiled(model)
-        fixed = packed.take(4).cache()
         model.fit(fixed, epochs=4, callbacks=list(callbacks), **FIT)
         return model
 
@@ -320,8 +321,9 @@ def test_a_target_is_restored_to_the_bit(people, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         train(backup, Interrupt())
     resumed = train(keras.callbacks.BackupAndRestore(str(tmp_path)))
-    assert float(resumed._target_keepers[0]._steps) == 16
     assert float(whole._target_keepers[0]._steps) == 16
+    for a, b in zip(whole.get_weights(), resumed.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
 
 
 @pytest.mark.filterwarnings("ignore:The target of")

@@ -12,6 +12,7 @@ from tensorflow_model_remediation_ext.min_diff.keras import (
     pack_min_diff_data,
 )
 from tensorflow_model_remediation_ext.min_diff.keras.utils import (
+    embed_inputs,
     map_inputs,
     unpack_min_diff_data,
     unpack_original_inputs,
@@ -262,6 +263,15 @@ def test_packing_objectives_and_rows_of_ones_own():
     again, _ = next(iter(doubled))
     np.testing.assert_array_equal(again.original_inputs, [[0], [2]])
     np.testing.assert_array_equal(again.min_diff_data["b"][0], 2 * x)
+    embedded = embed_inputs(packed, lambda x: tf.concat([x, -x], 1), verbose=0)
+    again, _ = next(iter(embedded))
+    np.testing.assert_array_equal(again.original_inputs, [[0, 0], [1, -1]])
+    rows, *others = again.min_diff_data["b"]
+    np.testing.assert_array_equal(rows, np.concatenate([x, -x], 1))
+    for found, wanted in zip(
+        others, inputs.min_diff_data["b"][1:], strict=True
+    ):
+        np.testing.assert_array_equal(found, wanted)
 
 
 def test_the_group_may_be_missing_from_the_rows():
@@ -428,6 +438,7 @@ def build(data=None, **options):
         ),
         (lambda: map_inputs(numbers([1]), abs), ValueError, "`packed`"),
         (lambda: map_inputs(3, abs), TypeError, "`packed`"),
+        (lambda: embed_inputs(numbers([1]), abs), ValueError, "`packed`"),
     ],
 )  # fmt: skip
 def test_errors(make, error, message):
