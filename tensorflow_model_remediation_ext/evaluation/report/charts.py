@@ -25,6 +25,8 @@ from tensorflow_model_remediation_ext.evaluation.tables import (
 
 # Narrow enough to be read on a phone without turning it.
 _WIDTH = 4.8
+# Height of a line of the legend, likewise.
+_LINE = 0.25
 _LIGHT = "#1a1c1f"
 _DARK = "#e7e9ec"
 
@@ -86,12 +88,18 @@ def _lay_legend_outside(axes: Any) -> None:
     """Moves the legend above the axes, in as many lines as it needs."""
     # There it neither hides a point nor is cut off.
     figure = axes.figure
+    height = figure.get_figheight()
     axes.get_legend().remove()
     handles, labels = axes.get_legend_handles_labels()
     for columns, letters in ((3, 18), (2, 20), (1, 40), (1, 24), (1, 12)):
+        texts = [textwrap.fill(label, letters) for label in labels]
+        lines = max(text.count("\n") + 1 for text in texts)
+        lines *= math.ceil(len(texts) / columns)
+        # What the legend takes must not come out of the axes.
+        figure.set_figheight(height + _LINE * lines)
         legend = figure.legend(
             handles,
-            [textwrap.fill(label, letters) for label in labels],
+            texts,
             loc="outside upper left",
             ncols=columns,
             frameon=False,
