@@ -124,7 +124,9 @@ def build_table_model(features: dict[str, np.ndarray]) -> keras.Model:
     inputs, encoded = {}, []
     for name, values in features.items():
         number = values.dtype.kind == "f"
-        each = keras.Input((1,), dtype="float32" if number else "string")
+        each = keras.Input(
+            (1,), dtype="float32" if number else "string", name=name
+        )
         inputs[name] = each
         if number:
             layer = keras.layers.Normalization()

@@ -80,7 +80,7 @@ class SoftQuadraticLayer(keras.layers.Layer):
         *,
         eraser: SoftQuadraticEraser | None = None,
         shrinkage: float = 0.1,
-        regularization: float = 300.0,
+        regularization: float | None = None,
         max_rank: int | None = None,
         **kwargs: Any,
     ):
