@@ -184,7 +184,8 @@ def test_editor_moves_rows_to_the_target():
     deviation = there.std(0)
     assert np.abs((edited.mean(0) - there.mean(0)) / deviation).max() < 0.2
     assert np.abs(edited.std(0) / deviation - 1).max() < 0.2
-    np.testing.assert_allclose(edited[z == 1], there, atol=deviation.max() / 2)
+    # Rows that are there already hardly move.
+    assert np.abs(edited[z == 1] - there).mean() < deviation.mean() / 2
     assert (fitter.eraser.probabilities(edited).numpy().argmax(1) == 1).all()
     each = editor(x[:30], np.arange(30) % 3).numpy()
     for target in range(3):
