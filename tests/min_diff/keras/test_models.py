@@ -214,7 +214,9 @@ def test_features_mean_the_same_in_the_rows_of_groups(arrays):
         data = tf.data.Dataset.from_tensors((packed, y))
         logs = model.evaluate(data, return_dict=True, verbose=0)
         found.append(logs["min_diff_loss"])
-    assert found[0] == pytest.approx(found[1], rel=1e-6) and abs(found[0]) > 1e-3
+    assert (
+        found[0] == pytest.approx(found[1], rel=1e-6) and abs(found[0]) > 1e-3
+    )
 
 
 def unfair(rows=600):
