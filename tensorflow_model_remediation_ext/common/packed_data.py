@@ -218,7 +218,8 @@ class PackedDataModel(keras.Model):
         original, penalty_inputs = parts
         original = keras.utils.unpack_x_y_sample_weight(original)
         check_kind(self.original_model, original[0])
-        check_batched(batch, *original[:2], self.original_model)
+        x, y, _ = original
+        check_batched(batch, x, y, self.original_model)
         preprocess = preprocessor_of(self.original_model)
         if preprocess is not None and not _is_spec(batch):
             original = preprocess(*original)
@@ -234,7 +235,8 @@ class PackedDataModel(keras.Model):
         """Returns a batch that was not packed, preprocessed if need be."""
         parts = keras.utils.unpack_x_y_sample_weight(batch)
         check_kind(self.original_model, parts[0])
-        check_batched(batch, *parts[:2], self.original_model)
+        x, y, _ = parts
+        check_batched(batch, x, y, self.original_model)
         preprocess = preprocessor_of(self.original_model)
         if preprocess is None:
             return batch

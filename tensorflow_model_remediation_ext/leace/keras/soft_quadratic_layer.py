@@ -86,7 +86,7 @@ class SoftQuadraticLayer(keras.layers.Layer):
     ):
         super().__init__(**kwargs)
         self.supports_masking = True
-        self._options = {
+        self._options: dict[str, Any] = {
             "shrinkage": shrinkage,
             "regularization": regularization,
             "max_rank": max_rank,
