@@ -8,6 +8,9 @@ import tensorflow as tf
 
 from tensorflow_model_remediation_ext.common.embedding import embed_packed
 from tensorflow_model_remediation_ext.common.mapping import map_packed
+from tensorflow_model_remediation_ext.common.objective_structures import (
+    validate_structure,
+)
 from tensorflow_model_remediation_ext.counterfactual.keras.packed import (
     CounterfactualPackedInputs,
     replace_inputs,
@@ -140,33 +143,4 @@ def validate_counterfactual_structure(
     Examples:
         >>> validate_counterfactual_structure({"a": 1.0, "b": 2.0})
     """
-    if element_type is not None and not isinstance(element_type, type):
-        raise TypeError(
-            f"`element_type` must be a type. Received: {element_type!r}"
-        )
-
-    def is_element(value):
-        single = isinstance(value, tuple) or not tf.nest.is_nested(value)
-        return single and isinstance(value, element_type or object)
-
-    wanted = "an element" + (
-        f" of type {element_type.__name__}" if element_type else ""
-    )
-    if is_element(struct):
-        return
-    if not isinstance(struct, dict):
-        raise TypeError(
-            f"`{struct_name}` must be {wanted}, or a dict of those. "
-            f"Received: {struct!r} of type {type(struct).__name__}"
-        )
-    if not all(isinstance(key, str) for key in struct):
-        raise ValueError(
-            f"The keys of `{struct_name}` must be strings. "
-            f"Received: {list(struct)}"
-        )
-    for key, value in struct.items():
-        if not is_element(value):
-            raise ValueError(
-                f"Each value of `{struct_name}` must be {wanted}. "
-                f"Received: {value!r} for {key!r}"
-            )
+    validate_structure(struct, struct_name, element_type)
