@@ -15,7 +15,7 @@ import pytest
 
 pytest.importorskip("apache_beam", reason="needs the extra [beam]")
 
-from tensorflow_model_remediation_ext.leace.keras import (  # noqa: E402
+from tensorflow_model_remediation_ext.leace.keras import (
     LeaceEraser,
 )
 
@@ -105,7 +105,7 @@ def test_two_processes_fit_what_one_fits(data):
 
 
 def test_a_killed_worker_gives_no_partial_sum(data):
-    folder, want = data
+    folder, _ = data
     process = started(folder, "processes", "kill")
     try:
         deadline = time.monotonic() + 600

@@ -67,8 +67,8 @@ def pack_counterfactual_data(
             the number of pairs for each example of `original_input`, at most
             1; it reads both datasets once, here, to count. Anything but 1 is
             for task data in batches. Each replica of a
-            `tf.distribute.Strategy` needs a pair of every batch. Several
-            processes need 1, since they share batches by rows.
+            `tf.distribute.Strategy`, and each device of a
+            `keras.distribution`, needs a pair of every batch.
 
     Returns:
         A dataset of `CounterfactualPackedInputs`, of the cardinality of

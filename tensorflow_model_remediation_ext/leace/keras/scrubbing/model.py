@@ -7,8 +7,8 @@ import keras
 
 from tensorflow_model_remediation_ext.common.layers import (
     hook,
-    run_as_python,
     inputs_of,
+    run_as_python,
     sublayers,
 )
 from tensorflow_model_remediation_ext.leace.keras.layer import LeaceLayer
