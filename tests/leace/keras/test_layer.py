@@ -380,9 +380,9 @@ def test_a_task_to_preserve_is_refused(data):
     x, ids = data
     batches = tf.data.Dataset.from_tensor_slices((x, (ids, ids))).batch(32)
     for layer in (LeaceLayer(), LeaceLayer(3)):
-        with pytest.raises(ValueError, match="`z` must be one array.*`eraser`"):
+        with pytest.raises(ValueError, match=r"`z` must be one array.*`eraser`"):
             layer.adapt(batches)
-        with pytest.raises(ValueError, match="`z` must be one array.*`eraser`"):
+        with pytest.raises(ValueError, match=r"`z` must be one array.*`eraser`"):
             layer.adapt(x, (ids, ids))
     with pytest.raises(ValueError, match="`z` must be one array"):
         LeaceFitter(D, 3).fit_dataset(batches, verbose=0)
