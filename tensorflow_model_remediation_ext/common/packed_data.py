@@ -197,7 +197,9 @@ class PackedDataModel(keras.Model):
         preprocessed = preprocessor_of(self.original_model) is not None
         converted = convert_batches(data, convert, preprocessed)
         if isinstance(converted, tf.data.Dataset):
-            return own_rows(converted)
+            strategy = getattr(self, "distribute_strategy", None)
+            replicas = getattr(strategy, "num_replicas_in_sync", 1)
+            return own_rows(converted, replicas)
         if converted is not None:
             return converted
         if required or self.unpack(data) is not None:

@@ -1,15 +1,15 @@
-"""Sharing batches among the processes of `keras.distribution`.
+"""Sharing batches among devices, and among processes of `keras.distribution`.
 
-Keras cuts each batch of a dataset into one piece for each process, and asks
-that all parts of it have as many rows. Rows of penalties may be fewer than
-those of the task, or more. So each part is shared by its own rows here, and
-Keras takes what comes as it is.
+Keras cuts each batch into one piece for each device or process, and asks that
+all parts of it have as many rows, or at least that they share evenly. Rows of
+penalties may be fewer than those of the task, or more. So each part is cut by
+its own rows here, and Keras takes what comes as it is.
 """
 
 import contextlib
 import copy
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
@@ -19,7 +19,7 @@ from tensorflow_model_remediation_ext.common.elements import as_one_argument
 from tensorflow_model_remediation_ext.common.remediation_inputs import (
     RemediationInputs,
 )
-from tensorflow_model_remediation_ext.common.rows import keep_rows, row_count
+from tensorflow_model_remediation_ext.common.rows import row_count
 
 
 class _Share(NamedTuple):
@@ -29,27 +29,32 @@ class _Share(NamedTuple):
         first: The first of `whole` equal pieces.
         last: The one after the last.
         whole: The number of pieces.
-        multiple: Numbers of rows must be multiples of it.
+        devices: The number of devices that share these rows.
     """
 
     first: int
     last: int
     whole: int
-    multiple: int
+    devices: int
 
 
-def own_rows(dataset: tf.data.Dataset) -> tf.data.Dataset:
+def own_rows(dataset: tf.data.Dataset, replicas: int = 1) -> tf.data.Dataset:
     """Returns the rows of batches that Keras would give this process.
 
-    Rows of penalties that cannot be shared evenly are left out: there may be
-    one fewer than there are devices.
+    Rows of penalties share evenly: what is more than a multiple of the number
+    of devices is left out, and fewer rows than devices are repeated, once for
+    each device.
 
     Args:
-        dataset: Keras' batches, the same in each process. Those of the task
-            must share evenly.
+        dataset: Keras' batches, the same in each process. With a
+            `keras.distribution` the rows of the task must share evenly.
+        replicas: The number of devices where a `tf.distribute.Strategy` shares
+            the batches.
     """
-    share = _share()
-    if share is None:
+    share = _Share(0, 1, 1, replicas)
+    if keras.backend.backend() == "jax":
+        share = _share_of_process(_distribution())
+    if share.devices == 1:
         return dataset
     return as_one_argument(dataset).map(
         tf.autograph.experimental.do_not_convert(
@@ -78,11 +83,9 @@ def _distribution():
     return keras.distribution.distribution()
 
 
-def _share():
-    """Returns the share of this process, or `None` for all of any batch."""
-    distribution = _distribution()
+def _share_of_process(distribution):
     if distribution is None:
-        return None
+        return _Share(0, 1, 1, 1)
     import jax
 
     mesh = distribution.device_mesh
@@ -91,15 +94,11 @@ def _share():
     # class, since `nothing_more_to_share` replaces the method.
     whole = devices * jax.process_count()
     numbers = tf.data.Dataset.range(whole).batch(whole)
-    share = type(distribution).distribute_dataset(distribution, numbers)
-    mine = next(iter(share)).numpy()
-    if len(mine) == whole and not getattr(
-        distribution, "auto_shard_dataset", True
-    ):
+    mine = type(distribution).distribute_dataset(distribution, numbers)
+    mine = next(iter(mine)).numpy()
+    if not getattr(distribution, "auto_shard_dataset", True):
         # Each process brings rows of its own.
         devices = max(1, devices // jax.process_count())
-    if devices == 1:
-        return None
     return _Share(int(mine[0]), int(mine[-1]) + 1, whole, devices)
 
 
@@ -107,42 +106,62 @@ def _rows_of_batch(batch, share):
     x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(batch)
     packed = isinstance(x, RemediationInputs)
     of_task = (x.x if packed else x), y, sample_weight
-    rows = row_count(of_task)
-    sentence = (
-        "Each batch must have a multiple of as many rows as there are "
-        f"devices, {share.multiple}. Received: a batch with rows of the task:"
-    )
-    with require(rows % share.multiple == 0, sentence, rows):
-        own_x, y, sample_weight = _own(of_task, rows, share)
+    if keras.backend.backend() == "jax":
+        of_task = _own_task_rows(of_task, share)
+    own_x, y, sample_weight = of_task
     if packed:
         own_x = RemediationInputs(
             own_x,
             {
-                objective: _own_penalty_rows(inputs, objective, share)
+                objective: _own_penalty_rows(inputs, share)
                 for objective, inputs in x.penalty_inputs.items()
             },
         )
     return keras.utils.pack_x_y_sample_weight(own_x, y, sample_weight)
 
 
-def _own_penalty_rows(inputs, objective, share):
-    rows = row_count(inputs)
-    kept = rows - rows % share.multiple
-    name = f" of {objective!r}" if objective else ""
+def _own_task_rows(of_task, share):
+    rows = row_count(of_task)
     sentence = (
-        f"Each batch must have a row of the penalty{name} for each device, "
-        f"{share.multiple} or more: pack more with it. Received: a batch with "
-        "rows of the penalty:"
+        "The rows of each batch must be a multiple of the number of devices, "
+        f"{share.devices}. Received: a batch of the task with rows:"
     )
-    with require(kept > 0, sentence, rows):
-        return _own(inputs, kept, share)
+    with require(rows % share.devices == 0, sentence, rows):
+        return _own(of_task, rows, share)
+
+
+def _own_penalty_rows(inputs, share):
+    rows, devices = row_count(inputs), share.devices
+    few = rows < devices
+    return _own(
+        inputs, tf.where(few, rows * devices, rows - rows % devices), share
+    )
 
 
 def _own(part, rows, share):
-    """Returns the share of the first `rows` rows of a part of a batch."""
-    number = tf.range(row_count(part))
+    """Returns the share of a part of a batch that is to have `rows` rows."""
     first, last = (
         rows * piece // share.whole for piece in (share.first, share.last)
     )
-    mine = tf.identity((number >= first) & (number < last))
-    return keep_rows(part, mine)
+    index = tf.range(first, last) % row_count(part)
+    return tf.nest.map_structure(
+        lambda tensor: _gather(tensor, index, share.devices), part
+    )
+
+
+def _gather(tensor: Any, index: tf.Tensor, most: int) -> Any:
+    """Returns rows one after the other, from the first again after the last.
+
+    Args:
+        tensor: Dense, ragged or sparse, or `None`.
+        index: `[rows]`.
+        most: How often the same row may be among them.
+    """
+    if tensor is None:
+        return None
+    if not isinstance(tensor, tf.SparseTensor):
+        return tf.gather(tensor, index)
+    repeated = tf.sparse.concat(0, [tensor] * most)
+    start = tf.concat([index[:1], tf.zeros_like(tensor.dense_shape[1:])], 0)
+    size = tf.concat([tf.shape(index, tf.int64), tensor.dense_shape[1:]], 0)
+    return tf.sparse.slice(repeated, start, size)

@@ -379,10 +379,11 @@ def test_adapting_fits_what_the_fitter_fits(data):
 def test_a_task_to_preserve_is_refused(data):
     x, ids = data
     batches = tf.data.Dataset.from_tensor_slices((x, (ids, ids))).batch(32)
+    message = "`z` must be one array.* whose `eraser` a LeaceLayer takes"
     for layer in (LeaceLayer(), LeaceLayer(3)):
-        with pytest.raises(ValueError, match=r"`z` must be one array.*`eraser`"):
+        with pytest.raises(ValueError, match=message):
             layer.adapt(batches)
-        with pytest.raises(ValueError, match=r"`z` must be one array.*`eraser`"):
+        with pytest.raises(ValueError, match=message):
             layer.adapt(x, (ids, ids))
     with pytest.raises(ValueError, match="`z` must be one array"):
         LeaceFitter(D, 3).fit_dataset(batches, verbose=0)
