@@ -71,10 +71,12 @@ def train(scope, pairs, epochs=1):
         wrapped, model = compile_wrapped(
             3.0, optimizer=keras.optimizers.SGD(0.5))
     # Global batches of 8: 4 rows for each of two replicas.
-    logs = model.fit(fewer(pairs), epochs=epochs, validation_data=fewer(pairs),
-                     verbose=0, shuffle=False).history
-    return wrapped.get_weights(), logs, model.evaluate(
+    validating = epochs > 1
+    logs = model.fit(fewer(pairs), epochs=epochs, verbose=0, shuffle=False,
+                     validation_data=fewer(pairs) if validating else None)
+    plain = validating and model.evaluate(
         x, y, batch_size=8, return_dict=True, verbose=0)
+    return wrapped.get_weights(), logs.history, plain
 
 import contextlib
 strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
@@ -89,8 +91,9 @@ for of_one, of_two, epochs in (8, 8, 2), (2, 3, 1), (1, 1, 1):
     for name, values in one_logs.items():
         np.testing.assert_allclose(
             two_logs[name], values, rtol=1e-4, atol=1e-5, err_msg=name)
-    assert set(one_plain) == set(two_plain) == {
-        "loss", "original_loss", "accuracy"}
+    if epochs > 1:
+        assert set(one_plain) == set(two_plain) == {
+            "loss", "original_loss", "accuracy"}
 """
 )
 
