@@ -47,17 +47,17 @@ PROGRAM = """
         yield np.stack(table["x"].to_numpy()), table["z"].to_numpy()
 
     if runner == "dask":
+        from apache_beam.runners.dask.dask_runner import DaskRunner
         from dask.distributed import LocalCluster
         cluster = LocalCluster(
             n_workers=2, threads_per_worker=1, dashboard_address=None)
-        options = PipelineOptions(
-            runner="DaskRunner", dask_npartitions=6,
-            dask_client_address=cluster.scheduler_address)
+        where = DaskRunner(), PipelineOptions([
+            f"--dask_client_address={cluster.scheduler_address}",
+            "--dask_npartitions=6"])
     else:
-        options = PipelineOptions(
-            runner="FnApiRunner", direct_num_workers=2,
-            direct_running_mode="multi_processing")
-    with beam.Pipeline(options=options) as pipeline:
+        where = "FnApiRunner", PipelineOptions(
+            direct_num_workers=2, direct_running_mode="multi_processing")
+    with beam.Pipeline(*where) as pipeline:
         _ = (
             pipeline
             | beam.Create(sorted(map(str, folder.glob("*.parquet"))))
