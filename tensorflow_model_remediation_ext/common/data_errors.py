@@ -7,7 +7,7 @@ where it happened, which is long and about something else.
 import functools
 import re
 from collections.abc import Callable
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import tensorflow as tf
 
@@ -41,7 +41,7 @@ def repeat_or_fail(dataset: tf.data.Dataset, sentence: str) -> tf.data.Dataset:
     return dataset.repeat().concatenate(fallback)
 
 
-def require(condition: tf.Tensor, sentence: str, received: tf.Tensor):
+def require(condition: tf.Tensor, sentence: str, received: tf.Tensor) -> Any:
     """Returns a context in which tensors fail unless a condition holds.
 
     Args:

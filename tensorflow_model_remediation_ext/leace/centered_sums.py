@@ -143,7 +143,7 @@ class CenteredSums(tf.Module):
                 self._difference(other._center_x, center_x),
                 self._difference(other._center_z, center_z),
             )
-        self._add(sums, tf.identity(center_x), tf.identity(center_z))
+        self._add(sums, (tf.identity(center_x), tf.identity(center_z)))
         self._recenter()
 
     def _sums(self) -> Sums:
@@ -160,9 +160,11 @@ class CenteredSums(tf.Module):
     def _difference(self, a, b):
         return tf.cast(a, self.dtype) - tf.cast(b, self.dtype)
 
-    def _add(self, sums, center_x, center_z):
-        self._center_x.assign(center_x)
-        self._center_z.assign(center_z)
+    def _add(self, sums, centers=None):
+        """Adds sums around the centers that are, or that are to be."""
+        if centers is not None:
+            self._center_x.assign(centers[0])
+            self._center_z.assign(centers[1])
         for variable, value in zip(
             tf.nest.flatten(self._sums()), tf.nest.flatten(sums), strict=True
         ):

@@ -171,7 +171,10 @@ class Moments(CenteredSums):
         return center_x, first_center(z, weight, reduce_sum)
 
     def _update_eagerly(self, x, z, weight):
-        if self.n > 0:
+        # Little besides the product may cost anything: variables are read and
+        # assigned as seldom as can be.
+        n = self.n
+        if n > 0:
             centers = self._center_x.value(), self._center_z.value()
         else:
             centers = self._first_centers(x, z, weight, lambda values: values)
@@ -196,8 +199,8 @@ class Moments(CenteredSums):
             fine = fine._replace(x=fine.x and np.isfinite(sums.squares).all())
         if not all(fine):
             raise ValueError(fine.first_failing(self._messages(z)))
-        self._add(sums, *centers)
-        if self.n >= 2 * self._n_at_center.numpy():
+        self._add(sums, None if n > 0 else centers)
+        if n + sums.n.numpy() >= 2 * self._n_at_center.numpy():
             self._recenter()
 
     def _update_in_graph(self, x, z, weight, replica):
@@ -227,7 +230,7 @@ class Moments(CenteredSums):
             sums, faults = tf.nest.pack_sequence_as((sums, faults), flat)
         fine = checks_of(sums, faults)
         with arrays.require(*zip(fine, self._messages(z), strict=True)):
-            self._add(sums, *centers)
+            self._add(sums, centers)
         if replica is None:
             tf.cond(
                 self._n >= 2 * self._n_at_center,

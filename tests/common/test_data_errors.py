@@ -7,6 +7,7 @@ import tensorflow as tf
 from tensorflow_model_remediation_ext.common.data_errors import (
     in_plain_words,
     repeat_or_fail,
+    require,
 )
 
 SENTENCE = "Nothing is there: `data['señora']` is empty."
@@ -46,3 +47,19 @@ def test_other_errors_pass_through():
 
     with pytest.raises(tf.errors.InvalidArgumentError, match="indices"):
         fail()
+
+
+def test_what_is_required_is_said_with_the_number():
+    def check(x):
+        with require(x < 3, "Numbers must be below 3. Received:", x):
+            return tf.identity(x)
+
+    data = Dataset.range(5).map(check)
+
+    @in_plain_words
+    def read():
+        return list(data.as_numpy_iterator())
+
+    with pytest.raises(tf.errors.InvalidArgumentError) as error:
+        read()
+    assert error.value.message == "Numbers must be below 3. Received: 3"
