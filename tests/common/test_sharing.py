@@ -11,6 +11,12 @@ import subprocess
 import sys
 
 import pytest
+import tensorflow as tf
+
+from tensorflow_model_remediation_ext.common.remediation_inputs import (
+    RemediationInputs,
+)
+from tensorflow_model_remediation_ext.common.sharing import own_rows
 
 # One script for a process alone, on its two devices too, and for each of two
 # processes. Prints figures as JSON.
@@ -197,3 +203,26 @@ def test_two_processes_or_devices_have_the_figures_of_one(tmp_path):
                 assert values == pytest.approx(
                     one[what][name], rel=1e-5, abs=1e-6
                 ), (what, name)
+
+
+@pytest.mark.parametrize(
+    ("rows", "kept"),
+    [(1, [0, 0, 0]), (2, [0, 1] * 3), (3, [0, 1, 2]), (5, [0, 1, 2])],
+)
+def test_rows_of_penalties_share_evenly(rows, kept):
+    number = tf.range(rows)
+    inputs = {
+        "dense": number,
+        "ragged": tf.RaggedTensor.from_row_lengths(number, [1] * rows),
+        "sparse": tf.sparse.from_dense(number[:, None] + 1),
+    }
+    batch = RemediationInputs(tf.zeros([4, 2]), {"": (inputs, None)}), [0] * 4
+    data = own_rows(tf.data.Dataset.from_tensors(batch), replicas=3)
+    (x, penalty_inputs), y = next(iter(data))
+    assert x.shape == (4, 2) and y.shape == (4,)
+    found, nothing = penalty_inputs[""]
+    assert nothing is None
+    assert found["dense"].numpy().tolist() == kept
+    assert found["ragged"].to_list() == [[each] for each in kept]
+    sparse = tf.sparse.to_dense(found["sparse"]).numpy()
+    assert sparse.ravel().tolist() == [each + 1 for each in kept]
