@@ -122,7 +122,7 @@ class Passes:
 
     def __init__(self, data: Data, cache_bytes: int):
         self._directory = tempfile.TemporaryDirectory()
-        self._source: Data | _Spool = data
+        self._source: Data | Spool = data
         self._data, self._limit = data, cache_bytes
         self._started = False
 
@@ -143,11 +143,11 @@ class Passes:
             `None`.
         """
         source = self._source
-        can_resume = isinstance(source, _Spool) or not self._started
+        can_resume = isinstance(source, Spool) or not self._started
         self._started = True
         spool = None
         if can_resume and stage.leaves_state and self._limit:
-            spool = _Spool(Path(self._directory.name), self._limit)
+            spool = Spool(Path(self._directory.name), self._limit)
         run = stage.resume() if can_resume else _from_inputs(stage)
         for batch in source:
             runs, state = run(batch.state)
@@ -155,7 +155,7 @@ class Passes:
             if spool and not spool.write(batch._replace(state=state)):
                 spool.delete()
                 spool = None
-        if isinstance(source, _Spool):
+        if isinstance(source, Spool):
             source.delete()
         self._source = spool or self._data
 
@@ -168,17 +168,22 @@ def _from_inputs(
     return lambda inputs: (restarted(inputs), [])
 
 
-class _Spool:
-    """Holds batches in a file, to be read back in order."""
+class Spool:
+    """Holds batches in a file, to be read back in order, once or often.
 
-    def __init__(self, directory, limit):
+    Args:
+        directory: Where to make the file.
+        limit: Its largest size in bytes.
+    """
+
+    def __init__(self, directory: Path, limit: int):
         handle, self._path = tempfile.mkstemp(dir=directory)
         os.close(handle)
         self._writer = tf.io.TFRecordWriter(self._path)
         self._room, self._sizes, self._dtypes = limit, None, None
 
-    def write(self, batch):
-        """Whether there was room, without which it is not written."""
+    def write(self, batch: Batch) -> bool:
+        """Adds a batch, and says whether there was room for it."""
         tensors = [tensor for part in batch for tensor in part]
         records = [tf.io.serialize_tensor(t).numpy() for t in tensors]
         self._sizes = [len(part) for part in batch]
@@ -189,14 +194,16 @@ class _Spool:
                 self._writer.write(record)
         return self._room >= 0
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[Batch]:
+        """The batches that were written, after which no more can be."""
         self._writer.close()
         records = tf.data.TFRecordDataset(self._path)
         for batch in records.batch(len(self._dtypes)).prefetch(1):
             tensors = map(tf.io.parse_tensor, batch, self._dtypes)
             yield Batch(*(list(islice(tensors, n)) for n in self._sizes))
 
-    def delete(self):
+    def delete(self) -> None:
+        """Deletes the file."""
         self._writer.close()
         os.remove(self._path)
 
