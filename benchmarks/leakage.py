@@ -4,8 +4,8 @@ Erasers, readers and judges each have rows of their own, see
 `evaluation.leakage`. Options of erasers were chosen on other rows: tweets
 without a female or male term (first or second person), words of other
 sentences, and other rows of Adult. `--cache` keeps embeddings. Tasks are
-whether a tweet offends, income, and, for lack of better ones, which of four
-clusters a biography falls into and which half of its sentence a word is in.
+whether a tweet offends, income, and, for lack of better ones, whether a
+biography names a year and which half of its sentence a word is in.
 """
 
 import sys
@@ -54,7 +54,7 @@ class Timed:
         """Seconds of a fit, and rows erased in one."""
         return [
             f"{np.mean(self.fitted):.1f}",
-            f"{1 / np.median(self.applied):,.0f}",
+            f"{1 / min(self.applied):,.0f}",
         ]
 
 
@@ -156,7 +156,8 @@ def table(report, timed):
             "strongest AUC",
             "by",
             "task accuracy, linear",
-            "network",
+            "AUC",
+            "accuracy, network",
             "similarity kept",
             "fit, s",
             "rows/s",
@@ -169,6 +170,7 @@ def table(report, timed):
                 show(row.auc),
                 row.auc_reader,
                 show(row.task_accuracy),
+                f"{row.task_auc.value:.3f}",
                 show(row.task_nonlinear_accuracy),
                 f"{row.similarity.value:.3f}",
                 *(timed[row.method].shown() if row.method in timed else "--"),
@@ -202,6 +204,7 @@ def main():
     )
     parser.add_argument("--splits", type=int, default=3)
     parser.add_argument("--only", nargs="*", help="names of data")
+    parser.add_argument("--methods", nargs="*", help="their names")
     args = parser.parse_args()
     from tensorflow_model_remediation_ext import evaluation
 
@@ -213,9 +216,12 @@ def main():
         ),
         "gap": (
             sources.gap,
-            "GAP snippets through MiniLM: gender of the pronoun; cluster",
+            "GAP snippets through MiniLM: gender of the pronoun; a year",
         ),
-        "adult": (sources.adult, f"Adult, {rows}: sex; income"),
+        "adult": (
+            sources.adult,
+            f"Adult, {rows}, no rare categories: sex; income",
+        ),
         "pos": (
             sources.part_of_speech,
             "Words in MiniLM's last layer: 17 tags; half of the sentence",
@@ -229,13 +235,11 @@ def main():
             continue
         data = loaded(name, load, args)
         if "task" not in data:
-            data["task"] = (
-                sources.topics(data["x"])
-                if name == "gap"
-                else sources.halves(data["groups"])
-            )
+            data["task"] = sources.halves(data["groups"])
         k = int(data["z"].max()) + 1
         timed, start = methods(k), time.perf_counter()
+        if args.methods:
+            timed = {name: timed[name] for name in args.methods}
         readers = evaluation.READERS
         if name != "adult":  # Of embeddings, others read more than trees.
             readers = [each for each in readers if each != "trees"]
@@ -244,7 +248,7 @@ def main():
             **data,
             readers=["linear", "svm"] if args.quick else readers,
             splits=1 if args.quick else args.splits,
-            controls=["soft quadratic"] if k == 2 else False,
+            controls=["soft quadratic"] if k == 2 and not args.methods else [],
             verbose=0,
         )
         figures[name] = report.to_dict()

@@ -65,7 +65,7 @@ def matched(x, z):
     return erase
 
 
-def gradients(x, z, rounds=8):
+def gradients(x, z, rounds=5):
     """Steps to where networks, one after the other, see no class (two only)."""
     import keras
     import tensorflow as tf

@@ -164,8 +164,9 @@ class SoftQuadraticFitter:
         shrinkage: Share by which the covariance of each class is moved to the
             mean of all.
         regularization: Of the regression, in rows: the factor of half the
-            squared coefficients of standardized features. By default `x_dim`:
-            the more features, the more a regression takes chance for signal.
+            squared coefficients of standardized features. By default
+            `x_dim / 4`: the more features, the more a regression takes chance
+            for signal.
         max_rank: Most directions in which classes are transported, those in
             which their covariances differ most; `None` for all. LEACE is not
             limited by it.
@@ -190,7 +191,7 @@ class SoftQuadraticFitter:
         x_dim: int,
         num_classes: int,
         *,
-        shrinkage: float = 0.1,
+        shrinkage: float = 0.2,
         regularization: float | None = None,
         max_rank: int | None = None,
         preserve_dim: int = 0,
@@ -206,7 +207,7 @@ class SoftQuadraticFitter:
                 f"shrinkage={shrinkage!r}"
             )
         if regularization is None:
-            regularization = float(x_dim)
+            regularization = x_dim / 4
         if not 0 < regularization < float("inf"):
             raise ValueError(
                 "`regularization` must be positive. Received: "

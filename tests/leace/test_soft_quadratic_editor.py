@@ -18,9 +18,12 @@ def apart():
     """Classes of different covariances, so far apart that all are told."""
     rng = np.random.default_rng(0)
     z = np.arange(1500) % K
-    mixing = rng.normal(size=(K, D, D))
+    scales = np.exp(rng.uniform(-0.7, 0.7, (K, D, 1)))
+    mixing = scales * np.linalg.qr(rng.normal(size=(K, D, D)))[0]
     x = np.einsum("nd,nde->ne", rng.normal(size=(1500, D)), mixing[z])
-    return x + 60 * np.eye(K, D)[z], z
+    # Apart in all features alike.
+    turn = np.linalg.qr(rng.normal(size=(D, D)))[0]
+    return x + 60 * np.eye(K, D)[z] @ turn, z
 
 
 @pytest.fixture(scope="module")
@@ -40,11 +43,12 @@ def test_means_and_covariances_become_those_of_the_target(
     for source in range(K):
         moved = edited[z == source]
         gap = moved.mean(0) - there.mean(0)
-        assert np.abs(gap / there.std(0)).max() < 0.02
+        # What is left of the other classes' probabilities counts sixtyfold.
+        assert np.abs(gap / there.std(0)).max() < 0.05
         # The floor under variances is 1 % of the mean one.
         difference = np.linalg.norm(np.cov(moved.T) - sigma)
         before = np.linalg.norm(np.cov(x[z == source].T) - sigma)
-        assert difference < 0.15 * np.linalg.norm(sigma)
+        assert difference < 0.1 * np.linalg.norm(sigma)
         assert source == target or difference < 0.2 * before
 
 
@@ -53,7 +57,7 @@ def test_rows_of_the_target_stay(apart, editor):
     for target in range(K):
         there = x[z == target]
         moved = np.abs(editor(there, target).numpy() - there)
-        assert (moved / there.std(0)).max() < 0.02
+        assert (moved / there.std(0)).max() < 0.05
 
 
 def test_is_the_editor_with_labels_where_these_are_predicted(apart, editor):

@@ -84,7 +84,7 @@ class SoftQuadraticLayer(ErasingLayer):
         num_classes: int | None = None,
         *,
         eraser: SoftQuadraticEraser | None = None,
-        shrinkage: float = 0.1,
+        shrinkage: float = 0.2,
         regularization: float | None = None,
         max_rank: int | None = None,
         **kwargs: Any,

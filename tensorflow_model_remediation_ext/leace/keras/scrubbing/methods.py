@@ -1,8 +1,6 @@
 """The erasers that `scrub` can put after a layer, and how each is fitted."""
 
-import tempfile
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 import numpy as np
@@ -81,23 +79,19 @@ class Method:
         name: One of `METHODS`.
         z_dim: Number of columns or classes of the concept.
         rank: Directions that an affine method removes after those of LEACE.
-        room: Bytes on disk for the rows of one layer, where they are read
-            often.
         **options: Those of LEACE.
 
     Raises:
         ValueError: If an option is out of range, or not one of the method.
     """
 
-    def __init__(
-        self, name: str, z_dim: int, rank: int | None, room: int, **options: Any
-    ):
+    def __init__(self, name: str, z_dim: int, rank: int | None, **options: Any):
         if name not in METHODS:
             raise ValueError(
                 f"`method` must be one of {METHODS}. Received: method={name!r}"
             )
         self._name, self._z_dim = name, whole("z_dim", z_dim)
-        self._rank, self._room, self._options = rank, room, options
+        self._rank, self._options = rank, options
         linear = name if name in LINEAR else LINEAR[0]
         checked = LeaceOptions(linear, **options)
         if (rank is not None) != (name in AFFINE):
@@ -156,13 +150,18 @@ class Method:
             eraser=LeaceEraser(*nothing, np.zeros(d)),
         )
 
-    def fitter(self, x_dim: int) -> LayerFitter:
-        """Returns what fits an eraser for `x_dim` features."""
+    def fitter(self, x_dim: int, spool: Callable[[], Spool]) -> LayerFitter:
+        """Returns what fits an eraser.
+
+        Args:
+            x_dim: Number of features.
+            spool: Makes a file for rows that are read often.
+        """
         k = self._z_dim
         if self._name in LINEAR:
             return LeaceFitter(x_dim, k, self._name, **self._options)
         if self._name == "soft_quadratic":
-            return _OnDisk(x_dim, k, self._room, self._options)
+            return _OnDisk(x_dim, k, spool(), self._options)
         return _OfClasses(x_dim, k, self._name, self._rank)
 
 
@@ -193,13 +192,11 @@ class _OfClasses:
 class _OnDisk:
     """Keeps the rows in a file, which soft quadratic erasure reads often."""
 
-    def __init__(self, x_dim, z_dim, room, options):
+    def __init__(self, x_dim, z_dim, spool, options):
         self.x_dim, self.z_dim = x_dim, z_dim
         self.preserve_dim = options["preserve_dim"]
-        self._room = room
+        self._spool = spool
         self._options = {name: options[name] for name in _OWN["soft_quadratic"]}
-        self._directory = tempfile.TemporaryDirectory()
-        self._spool = Spool(Path(self._directory.name), room)
 
     def update(self, x, z, *preserve, sample_weight=None):
         _require_ids(z)
@@ -207,8 +204,7 @@ class _OnDisk:
         if not self._spool.write(Batch([x], [z, *preserve], weight)):
             raise ValueError(
                 "`cache_bytes` must have room for the outputs of a layer with "
-                "method='soft_quadratic', which reads them often. Received: "
-                f"cache_bytes={self._room}"
+                "method='soft_quadratic', which reads them often."
             )
 
     def __iter__(self) -> Iterator[tuple]:
@@ -218,10 +214,9 @@ class _OnDisk:
 
     def eraser_and_leftovers(self):
         fitter = SoftQuadraticFitter(self.x_dim, self.z_dim, **self._options)
-        try:
-            return fitter.eraser_and_leftovers(self)
-        finally:
-            self._directory.cleanup()
+        found = fitter.eraser_and_leftovers(self)
+        self._spool.delete()
+        return found
 
 
 def _require_ids(z):

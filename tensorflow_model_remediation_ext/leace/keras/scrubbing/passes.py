@@ -108,66 +108,6 @@ def batch_specs(x: Any) -> Any:
     return keras.tree.map_structure(spec, x)
 
 
-class Passes:
-    """Runs stages one after the other over all of the data.
-
-    The tensors that the next stage needs are kept in a file, and with them the
-    labels. Where that file would grow beyond the limit, this stage and all
-    that follow start from the inputs, and nothing is kept any more.
-
-    Args:
-        data: The batches.
-        cache_bytes: The limit for one file; there may be two at a time.
-    """
-
-    def __init__(self, data: Data, cache_bytes: int):
-        self._directory = tempfile.TemporaryDirectory()
-        self._source: Data | Spool = data
-        self._data, self._limit = data, cache_bytes
-        self._started = False
-
-    def close(self) -> None:
-        """Deletes the files."""
-        self._directory.cleanup()
-
-    def over(
-        self, stage: Stage
-    ) -> Iterator[tuple[dict[str, list[Run]], list[tf.Tensor], Any]]:
-        """Runs a stage on every batch.
-
-        Args:
-            stage: The one after that of the call before.
-
-        Yields:
-            The runs of each layer by path, the labels, and the sample weight or
-            `None`.
-        """
-        source = self._source
-        can_resume = isinstance(source, Spool) or not self._started
-        self._started = True
-        spool = None
-        if can_resume and stage.leaves_state and self._limit:
-            spool = Spool(Path(self._directory.name), self._limit)
-        run = stage.resume() if can_resume else _from_inputs(stage)
-        for batch in source:
-            runs, state = run(batch.state)
-            yield runs, batch.labels, *(batch.weight or [None])
-            if spool and not spool.write(batch._replace(state=state)):
-                spool.delete()
-                spool = None
-        if isinstance(source, Spool):
-            source.delete()
-        self._source = spool or self._data
-
-
-def _from_inputs(
-    stage: Stage,
-) -> Callable[[list], tuple[dict[str, list[Run]], list]]:
-    """Returns a function as `resume` does, for a stage that leaves nothing."""
-    restarted = stage.restart()
-    return lambda inputs: (restarted(inputs), [])
-
-
 class Spool:
     """Holds batches in a file, to be read back in order, once or often.
 
@@ -206,6 +146,70 @@ class Spool:
         """Deletes the file."""
         self._writer.close()
         os.remove(self._path)
+
+
+class Passes:
+    """Runs stages one after the other over all of the data.
+
+    The tensors that the next stage needs are kept in a file, and with them the
+    labels. Where that file would grow beyond the limit, this stage and all
+    that follow start from the inputs, and nothing is kept any more.
+
+    Args:
+        data: The batches.
+        cache_bytes: The limit for one file; there may be two at a time.
+    """
+
+    def __init__(self, data: Data, cache_bytes: int):
+        self._directory = tempfile.TemporaryDirectory()
+        self._source: Data | Spool = data
+        self._data, self._limit = data, cache_bytes
+        self._started = False
+
+    def close(self) -> None:
+        """Deletes the files."""
+        self._directory.cleanup()
+
+    def spool(self, limit: int) -> Spool:
+        """Returns a file for batches, deleted at the latest by `close`."""
+        return Spool(Path(self._directory.name), limit)
+
+    def over(
+        self, stage: Stage
+    ) -> Iterator[tuple[dict[str, list[Run]], list[tf.Tensor], Any]]:
+        """Runs a stage on every batch.
+
+        Args:
+            stage: The one after that of the call before.
+
+        Yields:
+            The runs of each layer by path, the labels, and the sample weight or
+            `None`.
+        """
+        source = self._source
+        can_resume = isinstance(source, Spool) or not self._started
+        self._started = True
+        spool = None
+        if can_resume and stage.leaves_state and self._limit:
+            spool = self.spool(self._limit)
+        run = stage.resume() if can_resume else _from_inputs(stage)
+        for batch in source:
+            runs, state = run(batch.state)
+            yield runs, batch.labels, *(batch.weight or [None])
+            if spool and not spool.write(batch._replace(state=state)):
+                spool.delete()
+                spool = None
+        if isinstance(source, Spool):
+            source.delete()
+        self._source = spool or self._data
+
+
+def _from_inputs(
+    stage: Stage,
+) -> Callable[[list], tuple[dict[str, list[Run]], list]]:
+    """Returns a function as `resume` does, for a stage that leaves nothing."""
+    restarted = stage.restart()
+    return lambda inputs: (restarted(inputs), [])
 
 
 class Progress:

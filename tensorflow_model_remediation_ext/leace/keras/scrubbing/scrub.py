@@ -167,7 +167,6 @@ def scrub(
         method,
         z_dim,
         rank,
-        cache_bytes,
         affine=affine,
         shrinkage=shrinkage,
         svd_tol=svd_tol,
@@ -190,7 +189,15 @@ def scrub(
     passes = Passes(data, cache_bytes if forward.runs_once() else 0)
     with contextlib.closing(passes):
         for stage in parts:
-            rows = {path: _rows(forward, path, erasure) for path in stage.paths}
+            rows = {
+                path: token_labels.TokenRows(
+                    erasure.fitter(
+                        forward.erasers[path].input_spec.axes[-1],
+                        lambda: passes.spool(cache_bytes),
+                    )
+                )
+                for path in stage.paths
+            }
             for runs, labels, weight in passes.over(stage):
                 for path in stage.paths:
                     with _at(path):
@@ -298,11 +305,6 @@ def random_scrub(
 
     forward = forward_pass(model, copy, layers, specs, random)
     return with_erasers(copy, forward.erasers, specs)
-
-
-def _rows(forward, path, erasure):
-    x_dim = forward.erasers[path].input_spec.axes[-1]
-    return token_labels.TokenRows(erasure.fitter(x_dim))
 
 
 @contextlib.contextmanager

