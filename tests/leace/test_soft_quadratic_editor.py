@@ -23,13 +23,13 @@ def apart():
     x = np.einsum("nd,nde->ne", rng.normal(size=(1500, D)), mixing[z])
     # Apart in all features alike.
     turn = np.linalg.qr(rng.normal(size=(D, D)))[0]
-    return x + 60 * np.eye(K, D)[z] @ turn, z
+    return x + 20 * np.eye(K, D)[z] @ turn, z
 
 
 @pytest.fixture(scope="module")
 def editor(apart):
     fitter = SoftQuadraticFitter.fit(*apart, shrinkage=0.0, regularization=1e-3)
-    assert (fitter.eraser.probabilities(apart[0]).numpy().max(1) > 0.999).all()
+    assert (fitter.eraser.probabilities(apart[0]).numpy().max(1) > 0.98).all()
     return fitter.editor()
 
 
@@ -43,7 +43,7 @@ def test_means_and_covariances_become_those_of_the_target(
     for source in range(K):
         moved = edited[z == source]
         gap = moved.mean(0) - there.mean(0)
-        # What is left of the other classes' probabilities counts sixtyfold.
+        # What is left of the other classes' probabilities counts twentyfold.
         assert np.abs(gap / there.std(0)).max() < 0.05
         # The floor under variances is 1 % of the mean one.
         difference = np.linalg.norm(np.cov(moved.T) - sigma)
