@@ -222,14 +222,15 @@ class LeaceLayer(ErasingLayer):
         batches = MaskedBatches(data, verbose)
         batches = fitting.batches(batches, 0, "data")
         first = next(batches)
-        x, z, z_dim = tf.convert_to_tensor(first[0]), first[1], self.z_dim
+        x, z_dim = tf.convert_to_tensor(first[0]), self.z_dim
+        z = labels.labels("z", first[1])
         if self._z_dim_inferred:
             if z.dtype.is_integer and z.shape.rank < x.shape.rank:
                 raise ValueError(
                     "`z_dim`, the number of classes, must be given to "
                     "LeaceLayer to adapt to batches of class ids."
                 )
-            z_dim = labels.inferred_size("z", labels.labels("z", z), x)
+            z_dim = labels.inferred_size("z", z, x)
         fitter = self._fitter(x, z_dim)
         for rows, concept, weight in itertools.chain([first], batches):
             fitter.update(rows, concept, sample_weight=weight)

@@ -8,6 +8,7 @@ import keras
 from tensorflow_model_remediation_ext.common.layers import (
     hook,
     inputs_of,
+    run_as_python,
     sublayers,
 )
 from tensorflow_model_remediation_ext.leace.keras.erasing_layer import (
@@ -66,6 +67,7 @@ class ScrubbedModel(keras.Model):
         self.model = model
         self._paths = tuple(erasers)
         self._erasers = list(erasers.values())
+        run_as_python(model)
         for path, eraser in erasers.items():
             hook(layers[path], _erasing(path, eraser))
         _guard(model, [layers[path] for path in erasers])
