@@ -37,11 +37,11 @@ from tensorflow_model_remediation_ext.evaluation.intervals import (
     Estimate,
     wilson_interval,
 )
-from tensorflow_model_remediation_ext.evaluation.leakage import (
+from tensorflow_model_remediation_ext.evaluation.leakage import leakage
+from tensorflow_model_remediation_ext.evaluation.leakage_report import (
     LeakageReport,
     LeakageRow,
     Reading,
-    leakage,
 )
 from tensorflow_model_remediation_ext.evaluation.performance import (
     accuracy,

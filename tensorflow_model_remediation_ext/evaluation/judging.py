@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
+from tensorflow_model_remediation_ext.evaluation.clustered import (
+    clustered_accuracy,
+    clustered_variance,
+)
 from tensorflow_model_remediation_ext.evaluation.intervals import (
     UNKNOWN,
     Estimate,
     normal_quantile,
-    wilson_interval,
 )
 from tensorflow_model_remediation_ext.evaluation.performance import (
     area_estimate,
@@ -71,16 +74,14 @@ class Judge:
         rows, right = map(
             np.concatenate, zip(*self._right[reader], strict=True)
         )
-        rate = float(right.mean())
-        variance, units = self._variance(rows, (right - rate) / len(rows))
-        # Where all are right, or all wrong, nothing tells how far the rows of
-        # a group go together; suppose they do entirely.
-        n = min(
-            rate * (1 - rate) / variance if variance else units,
+        estimate, _ = clustered_accuracy(
+            right,
+            self._units[rows],
+            self._grouped,
             len(np.unique(rows)),
+            self._confidence,
         )
-        low, high = wilson_interval(min(rate * n, n), n, self._confidence)
-        return Estimate(rate, float(low), float(high))
+        return estimate
 
     def auc(self, reader: object) -> Estimate:
         """Returns the mean area over classes and splits."""
@@ -88,8 +89,10 @@ class Judge:
             return UNKNOWN
         rows, areas, influence = zip(*self._areas[reader], strict=True)
         rows = np.concatenate(rows)
-        variance, _ = self._variance(
-            rows, np.concatenate(influence) / len(areas)
+        variance = clustered_variance(
+            np.concatenate(influence) / len(areas),
+            self._units[rows],
+            self._grouped,
         )
         # The scarcest class, counted in what is independent, and the rest.
         pairs = np.unique([self.classes[rows], self._units[rows]], axis=1)
@@ -101,15 +104,6 @@ class Judge:
             pairs.shape[1] - max(m, 1),
             self._confidence,
         )
-
-    def _variance(self, rows, influence) -> tuple[float, int]:
-        """Returns the variance of a sum, and its number of units."""
-        units, place = np.unique(self._units[rows], return_inverse=True)
-        sums = np.bincount(place, influence)
-        variance = float(sums @ sums)
-        if self._grouped and len(units) > 1:
-            variance *= len(units) / (len(units) - 1)
-        return variance, len(units)
 
 
 def similarity_kept(before: np.ndarray, after: np.ndarray) -> list[float]:

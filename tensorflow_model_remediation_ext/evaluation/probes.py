@@ -9,14 +9,17 @@ from typing import Any, ClassVar
 import numpy as np
 
 from tensorflow_model_remediation_ext.common.checks import whole
-from tensorflow_model_remediation_ext.evaluation.checks import (
-    finite_numbers,
+from tensorflow_model_remediation_ext.evaluation.clustered import (
+    clustered_accuracy,
+    clustered_variance,
 )
-from tensorflow_model_remediation_ext.evaluation.groups import read_labels
+from tensorflow_model_remediation_ext.evaluation.feature_rows import (
+    feature_rows,
+    label_codes,
+)
 from tensorflow_model_remediation_ext.evaluation.intervals import (
     Estimate,
     normal_quantile,
-    wilson_interval,
 )
 from tensorflow_model_remediation_ext.evaluation.performance import (
     area_estimate,
@@ -200,18 +203,21 @@ def linear_probe(
     whole("cv", cv, least=2)
     if max_iter is not None:
         whole("max_iter", max_iter)
-    x = _features(x)
-    z = _codes(z, "z", len(x))
+    x = feature_rows(x).astype(np.float64)
+    z = label_codes(z, "z", len(x))
     if groups is not None:
-        groups = _codes(groups, "groups", len(x))
+        groups = label_codes(groups, "groups", len(x))
     folds = _folds(x, z, groups, cv, seed)
     inflation = 1 + cv / (cv - 1)
+    units = np.arange(len(x)) if groups is None else groups
     rows = []
     for each in _KINDS[: 1 + _KINDS.index(kind)]:
         reader, limit = _classifier(each, seed, max_iter)
         scores, steps = _read(reader, x, z, folds)
         right = scores.argmax(axis=1) == z
-        accuracy, effective_n = _accuracy(right, groups, inflation, confidence)
+        accuracy, effective_n = clustered_accuracy(
+            right, units, groups is not None, len(x), confidence, inflation
+        )
         rows.append(
             ProbeRow(
                 kind=each,
@@ -225,27 +231,6 @@ def linear_probe(
             )
         )
     return ProbeReport(tuple(rows), confidence)
-
-
-def _features(x: Any) -> np.ndarray:
-    x = finite_numbers(x, "x")
-    if x.ndim != 2 or not x.size:
-        raise ValueError(
-            "`x` must have shape [n, d] and not be empty. "
-            f"Received: shape={x.shape}"
-        )
-    return x
-
-
-def _codes(values: Any, name: str, n: int) -> np.ndarray:
-    """Returns codes from 0 of the values."""
-    labels, codes = read_labels(values, name, n)
-    for label in labels:
-        if isinstance(label, (float, np.floating)) and not label.is_integer():
-            raise ValueError(
-                f"`{name}` must be labels, not measurements. Received: {label}"
-            )
-    return codes
 
 
 def _folds(x, z, groups, cv, seed) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -314,25 +299,6 @@ def _read(reader, x, z, folds) -> tuple[np.ndarray, int]:
     return scores, steps
 
 
-def _accuracy(right, groups, inflation, confidence) -> tuple[Estimate, float]:
-    """Returns the accuracy, and the effective number of examples."""
-    n = len(right)
-    rate = float(right.mean())
-    effective_n = float(n)
-    if groups is not None:
-        variance = _variance((right - rate) / n, groups)
-        # Where all are right, or all wrong, nothing tells how far the examples
-        # of a group go together; suppose they do entirely.
-        effective_n = (
-            min(rate * (1 - rate) / variance, effective_n)
-            if variance
-            else float(groups.max() + 1)
-        )
-    effective_n /= inflation
-    low, high = wilson_interval(rate * effective_n, effective_n, confidence)
-    return Estimate(rate, float(low), float(high)), effective_n
-
-
 def _auc(scores, z, folds, groups, inflation, confidence) -> Estimate:
     """Averages areas over folds, by their numbers of pairs, and classes."""
     classes = scores.shape[1]
@@ -355,16 +321,13 @@ def _auc(scores, z, folds, groups, inflation, confidence) -> Estimate:
             influence[test] += share * np.nan_to_num(deviations)
     area = float(np.clip(sum(areas) / len(one_vs_rest), 0, 1))
     influence /= len(one_vs_rest)
-    variance = inflation * _variance(influence, groups)
+    variance = inflation * clustered_variance(
+        influence,
+        np.arange(len(z)) if groups is None else groups,
+        groups is not None,
+    )
     # The scarcest class, counted in what is independent, against the rest.
     units = z if groups is None else np.unique([z, groups], axis=1)[0]
     m = np.bincount(units).min() / inflation
     n = len(units) / inflation - m
     return area_estimate(area, variance, m, n, confidence)
-
-
-def _variance(influence: np.ndarray, groups: np.ndarray | None) -> float:
-    if groups is None:
-        return float(influence @ influence)
-    sums = np.bincount(groups, influence)
-    return float(sums @ sums * len(sums) / (len(sums) - 1))

@@ -196,3 +196,16 @@ def _from_objects(name, column, where, hint):
 
 def _is_missing(value):
     return value is None or type(value).__name__ == "NAType"
+
+
+def constant(name: str, value: Any) -> tf.Variable:
+    """Returns a variable, not trainable, of values that an eraser keeps.
+
+    Args:
+        name: What to call it, also in an error.
+        value: An array of a floating dtype.
+
+    Raises:
+        ValueError: If it is of another dtype.
+    """
+    return tf.Variable(floats(name, value), trainable=False, name=name)

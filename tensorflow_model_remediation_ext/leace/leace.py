@@ -27,9 +27,9 @@ class LeaceEraser(tf.Module):
     """The affine map `x - (x - bias) proj_right^T proj_left^T`.
 
     On the data it was fitted on, no linear reader of the result does better
-    than one that ignores it, except for what `svd_tol` of the `LeaceFitter`
-    leaves in; the fitter warns about it. That says nothing about nonlinear
-    readers. On other data there is sampling error.
+    than one that ignores it, except for what `svd_tol` and `max_rank` of the
+    `LeaceFitter` leave in; the fitter warns about it. That says nothing about
+    nonlinear readers. On other data there is sampling error.
 
     Args:
         proj_left: `[x_dim, r]`.
@@ -172,6 +172,11 @@ class LeaceFitter(Fitter):
             `preserve`, task labels whose covariance with `x` erasure keeps
             (SPLINCE). The variance of the data may then grow, see
             `trace_ratio`.
+        max_rank: Most directions to erase: those of the largest singular
+            values of the whitened cross-covariance, in which `x` and `z`
+            correlate most. Where the concept has more, as `k` classes have
+            `k - 1`, the rest stays, linear readers do find it, and a warning
+            says how much of it. `None` erases all of them.
         name: Name of the module.
 
     Raises:
@@ -203,10 +208,11 @@ class LeaceFitter(Fitter):
         svd_tol: float = 0.01,
         dtype: str = "float64",
         preserve_dim: int = 0,
+        max_rank: int | None = None,
         name: str | None = None,
     ):
         options = LeaceOptions(
-            method, affine, shrinkage, svd_tol, dtype, preserve_dim
+            method, affine, shrinkage, svd_tol, dtype, preserve_dim, max_rank
         )
         self.x_dim = whole("x_dim", x_dim, 1)
         self.z_dim = whole("z_dim", z_dim, 1)
@@ -374,9 +380,10 @@ class LeaceFitter(Fitter):
 
         Warns about what `eraser_and_leftovers` says: where the concept has no
         linear trace in `x` beyond `svd_tol`, so that the eraser does nothing;
-        where `svd_tol` leaves a correlation so large that chance explains it
-        less than once in a thousand times; where what `preserve` names cannot
-        be kept; and where more than half of all dimensions are erased.
+        where `svd_tol` or `max_rank` leaves a correlation so large that chance
+        explains it less than once in a thousand times; where what `preserve`
+        names cannot be kept; and where more than half of all dimensions are
+        erased.
 
         Raises:
             ValueError: If there are fewer than two samples.
@@ -404,6 +411,7 @@ class LeaceFitter(Fitter):
             targets[:, : self.z_dim],
             targets[:, self.z_dim :] if self.preserve_dim else None,
             options.svd_tol,
+            options.max_rank,
         )
         cross = moments.scatter_xz[:, : self.z_dim]
         rank = proj_left.shape[1]
@@ -415,6 +423,7 @@ class LeaceFitter(Fitter):
                 self.n,
                 rank,
                 options.svd_tol,
+                options.max_rank,
             ),
             *leftovers.task_lost(shared),
             *leftovers.most_erased(rank, self.x_dim),

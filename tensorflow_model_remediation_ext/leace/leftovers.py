@@ -13,7 +13,8 @@ class Leftover(NamedTuple):
     Attributes:
         kind: `"nothing"` where the concept does not vary with `x` beyond
             `svd_tol`, so that the eraser changes nothing; `"partial"` where
-            `svd_tol` leaves more of the concept in than chance does;
+            `svd_tol` or `max_rank` leaves more of the concept in than chance
+            does;
             `"shared"` where directions of the concept and of the task to
             preserve coincide; `"most"` where more than half of the dimensions
             of `x` are erased.
@@ -31,6 +32,7 @@ def concept_left(
     n: float,
     rank: int,
     svd_tol: float,
+    max_rank: int | None = None,
 ) -> list[Leftover]:
     """Returns what erasure leaves, if it does nothing or leaves a visible part.
 
@@ -42,6 +44,7 @@ def concept_left(
         n: Number of rows.
         rank: Of the erasure.
         svd_tol: What it was told to leave.
+        max_rank: To how many directions it was limited, or `None`.
     """
     spread = outer(spread_x, spread_z)
     left = np.divide(np.abs(cross), spread, where=spread > 0, out=0 * spread)
@@ -58,11 +61,14 @@ def concept_left(
     what = "leaves some of the concept"
     if not rank:
         what = "leaves all of the concept, the eraser changes nothing"
+    option, way_out = f"svd_tol={svd_tol}", "A lower svd_tol"
+    if rank == max_rank:
+        option, way_out = f"max_rank={max_rank}", "A higher max_rank"
     text = (
-        f"svd_tol={svd_tol} {what}: column (class) "
+        f"{option} {what}: column (class) "
         f"{left.max(axis=0).argmax()} of `z` and a feature keep a correlation "
-        f"of {left.max():.2g}, {errors:.1f} standard errors. A lower svd_tol "
-        "erases it."
+        f"of {left.max():.2g}, {errors:.1f} standard errors. {way_out} erases "
+        "it."
     )
     return [Leftover("partial", text)]
 

@@ -73,7 +73,8 @@ class LogisticModels:
         fold: np.ndarray,
     ) -> None:
         """Adds `[n, d]` rows, their class ids, weights and folds to a pass."""
-        logits = self._logits(x, self._trial)
+        rows = self._standard(x)
+        logits = self._logits(rows, self._trial)
         top = logits.max(axis=2, keepdims=True)
         p = np.exp(logits - top)
         total = p.sum(axis=2, keepdims=True)
@@ -86,7 +87,7 @@ class LogisticModels:
         self._sum_loss += (weights * loss).sum(axis=1)
         p *= weights[..., None]
         wide = np.moveaxis(p, 0, 1).reshape(len(z), -1)
-        products = self._standard(x).T @ wide.astype(x.dtype)
+        products = rows.T @ wide.astype(x.dtype)
         self._sum_gradient[:, :-1] += np.moveaxis(
             products.reshape(-1, FOLDS + 1, p.shape[2]), 1, 0
         )
@@ -154,7 +155,7 @@ class LogisticModels:
 
     def held_out(self, x: np.ndarray, fold: np.ndarray) -> np.ndarray:
         """`[n, classes]` probabilities of the models without a row's fold."""
-        logits = self._logits(x, self._best)
+        logits = self._logits(self._standard(x), self._best)
         logits = logits[fold, np.arange(len(x))]
         p = np.exp(logits - logits.max(axis=1, keepdims=True))
         return p / p.sum(axis=1, keepdims=True)
@@ -162,11 +163,10 @@ class LogisticModels:
     def _standard(self, x):
         return (x - self._mean.astype(x.dtype)) * self._inverse.astype(x.dtype)
 
-    def _logits(self, x, models):
-        rows = self._standard(x)
-        wide = np.moveaxis(models[:, :-1], 0, 1).reshape(x.shape[1], -1)
-        logits = (rows @ wide.astype(x.dtype)).astype(np.float64)
-        logits = logits.reshape(len(x), FOLDS + 1, -1)
+    def _logits(self, rows, models):
+        wide = np.moveaxis(models[:, :-1], 0, 1).reshape(rows.shape[1], -1)
+        logits = (rows @ wide.astype(rows.dtype)).astype(np.float64)
+        logits = logits.reshape(len(rows), FOLDS + 1, -1)
         return np.moveaxis(logits, 1, 0) + models[:, -1][:, None]
 
     @property

@@ -1,4 +1,4 @@
-"""Affine erasers that also remove what a covariance or a kernel shows."""
+"""An affine eraser that also removes what a kernel shows."""
 
 from typing import Any
 
@@ -8,82 +8,13 @@ import tensorflow as tf
 from tensorflow_model_remediation_ext.common.checks import whole
 from tensorflow_model_remediation_ext.common.progress import progress_bar
 from tensorflow_model_remediation_ext.leace import arrays, labels
-from tensorflow_model_remediation_ext.leace.leace import (
-    LeaceEraser,
-    LeaceFitter,
-)
+from tensorflow_model_remediation_ext.leace.after_leace import AfterLeace
+from tensorflow_model_remediation_ext.leace.class_samples import ClassSamples
+from tensorflow_model_remediation_ext.leace.leace import LeaceEraser
 from tensorflow_model_remediation_ext.leace.quadratic import QuadraticFitter
 
 # Widths of the kernels, as shares of the median distance of the first batch.
 _WIDTHS = (0.25, 0.5, 1.0, 2.0, 4.0)
-
-
-def covariance_eraser(
-    x: Any,
-    z: Any,
-    rank: int,
-    *,
-    sample_weight: Any = None,
-    shrinkage: float = 0.1,
-) -> LeaceEraser:
-    """Removes the directions in which the classes' covariances differ most.
-
-    LEACE comes first. Of what it leaves, whitened, those `rank` directions are
-    taken out in which the variances of the classes are furthest apart. This is
-    closed form, and like LEACE it moves the data least in the sense of their
-    own covariance. The result is an affine eraser: it needs no label, folds
-    into a Dense layer, and goes into a `LeaceLayer`.
-
-    Class means agree on the data it was fitted to, so that linear readers are
-    blind there. Covariances agree only as far as `rank` directions go, and
-    nonlinear readers still find something: measure it with
-    `evaluation.leakage`.
-
-    Args:
-        x: `[..., x_dim]`, any floating dtype.
-        z: `[...]` integer class ids.
-        rank: Number of directions to remove, after those of LEACE.
-        sample_weight: `[...]` or `None`.
-        shrinkage: Share by which the covariance that whitens is moved towards
-            a multiple of the identity, in standardized features.
-
-    Returns:
-        The eraser, of a rank of up to `rank` and the number of classes less
-        one.
-
-    Raises:
-        ValueError: On wrong shapes or class ids, NaN or infinity, a class of
-            fewer than two rows, or options out of range.
-
-    Examples:
-        >>> rng = np.random.default_rng(0)
-        >>> z = np.arange(400) % 2
-        >>> x = rng.normal(size=(400, 8))
-        >>> x[:, 0] *= 1 + 3 * z
-        >>> erased = covariance_eraser(x, z, rank=1)(x).numpy()
-        >>> ratio = erased[z == 1].std(0) / erased[z == 0].std(0)
-        >>> bool(ratio.max() < 1.5)
-        True
-
-    References:
-        The directions are those of Fukunaga and Koontz 1970, "Application of
-        the Karhunen-Loève expansion to feature selection and ordering".
-    """
-    if not 0 < shrinkage <= 1:
-        raise ValueError(
-            "`shrinkage` must be above 0 and at most 1. Received: "
-            f"shrinkage={shrinkage!r}"
-        )
-    after = _AfterLeace(x, z, rank, sample_weight)
-    pooled = np.tensordot(after.shares, after.sigmas, 1)
-    identity = np.eye(len(pooled))
-    level = np.trace(pooled) / len(pooled)
-    factor = np.linalg.cholesky(
-        (1 - shrinkage) * pooled + shrinkage * max(level, 1e-300) * identity
-    )
-    inverse = np.linalg.inv(factor)
-    basis = after.directions(inverse @ after.sigmas @ inverse.T)
-    return after.eraser(factor @ basis, basis.T @ inverse)
 
 
 def mmd_eraser(
@@ -146,23 +77,70 @@ def mmd_eraser(
           2012](https://jmlr.org/papers/v13/gretton12a.html), for the
           discrepancy and its unbiased estimate.
     """
+    x = arrays.rows("x", x)
+    classes = QuadraticFitter.fit(x, z, sample_weight)
+    samples = ClassSamples(classes.num_classes)
+    weight = None
+    if sample_weight is not None:
+        weight = labels.weights(sample_weight, x.shape[:-1], tf.float64)
+    ids = tf.reshape(tf.cast(labels.labels("z", z), tf.int64), [-1])
+    samples.add(tf.reshape(x, [-1, classes.x_dim]), ids, weight)
+    return mmd_eraser_of(
+        classes,
+        samples,
+        rank,
+        steps=steps,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        seed=seed,
+        verbose=verbose,
+    )
+
+
+def mmd_eraser_of(
+    classes: QuadraticFitter,
+    samples: ClassSamples,
+    rank: int,
+    *,
+    steps: int = 100,
+    batch_size: int = 384,
+    learning_rate: float = 0.02,
+    seed: int = 0,
+    verbose: int | str = 0,
+) -> LeaceEraser:
+    """Returns the `mmd_eraser` for what a fitter has seen.
+
+    Args:
+        classes: The means and covariances of the classes.
+        samples: Rows of the classes to learn from.
+        rank: As in `mmd_eraser`.
+        steps: As in `mmd_eraser`.
+        batch_size: As in `mmd_eraser`.
+        learning_rate: As in `mmd_eraser`.
+        seed: As in `mmd_eraser`.
+        verbose: As in `mmd_eraser`.
+
+    Raises:
+        ValueError: If a class has fewer than two rows, or options are out of
+            range.
+    """
     whole("steps", steps, 1)
     if not 0 < learning_rate < float("inf"):
         raise ValueError(
             "`learning_rate` must be positive. Received: "
             f"learning_rate={learning_rate!r}"
         )
-    after = _AfterLeace(x, z, rank, sample_weight)
-    num_classes = len(after.shares)
-    each = whole("batch_size", batch_size, 2 * num_classes) // num_classes
+    after = AfterLeace(classes, rank)
+    k = classes.num_classes
+    each = whole("batch_size", batch_size, 2 * k) // k
     rng = np.random.default_rng(seed)
-    start = after.directions(after.sigmas)
-    basis = tf.Variable(start, dtype=tf.float32)
+    basis = tf.Variable(after.directions(after.sigmas), dtype=tf.float32)
     optimizer = _Adam(basis, learning_rate)
     widths = None
     bar = progress_bar(steps, verbose, "step")
     for _ in range(steps):
-        batch = tf.constant(after.sample(each, rng), tf.float32)
+        rows = after.rows(samples.draw(each, rng))
+        batch = tf.constant(rows, tf.float32)
         if widths is None:
             rows = tf.reshape(_project(batch, basis), [-1, batch.shape[-1]])
             distances = _distances(rows).numpy()
@@ -174,85 +152,6 @@ def mmd_eraser(
         bar.add(1)
     basis = np.linalg.qr(basis.numpy().astype(np.float64))[0]
     return after.eraser(basis, basis.T)
-
-
-class _AfterLeace:
-    """What LEACE leaves, in units of the features' standard deviations."""
-
-    def __init__(self, x, z, rank, sample_weight):
-        x, z = arrays.rows("x", x), labels.labels("z", z)
-        classes = QuadraticFitter.fit(x, z, sample_weight)
-        whole("rank", rank, 1)
-        if rank >= classes.x_dim:
-            raise ValueError(
-                f"`rank` must be below x_dim={classes.x_dim}. Received: "
-                f"rank={rank!r}"
-            )
-        n, k = classes.n, classes.num_classes
-        self._rank, self.shares = rank, n / n.sum()
-        self._mean = self.shares @ classes.mean_x
-        centers = classes.mean_x - self._mean
-        sigmas = classes.sigma_xx
-        variance = np.tensordot(self.shares, sigmas, 1).diagonal()
-        variance = variance + self.shares @ centers**2
-        self._scale = np.sqrt(variance)
-        self._inverse = np.divide(
-            1.0, self._scale, where=variance > 0, out=np.zeros_like(variance)
-        )
-        self._rows = tf.reshape(x, [-1, classes.x_dim])
-        ids = tf.reshape(tf.cast(z, tf.int64), [-1])
-        self._ids, self._weight, weight = ids.numpy(), None, None
-        if sample_weight is not None:
-            weight = labels.weights(sample_weight, x.shape[:-1], tf.float64)
-            self._weight = weight.numpy()
-        # All columns together would have a direction of rounding errors.
-        columns = tf.one_hot(ids, k, dtype=tf.float64)[:, :-1]
-        self._leace = (
-            LeaceFitter(classes.x_dim, k - 1, svd_tol=0.0)
-            .update(self._standard(self._rows), columns, sample_weight=weight)
-            .eraser
-        )
-        linear = np.asarray(self._leace.P)
-        sigmas = sigmas * self._inverse * self._inverse[:, None]
-        self.sigmas = linear @ sigmas @ linear.T
-
-    def _standard(self, rows):
-        mean, inverse = (
-            tf.cast(value, rows.dtype) for value in (self._mean, self._inverse)
-        )
-        return (rows - mean) * inverse
-
-    def directions(self, sigmas: np.ndarray) -> np.ndarray:
-        """`[x_dim, rank]`, in which these `[classes, ...]` differ most."""
-        differences = sigmas - np.tensordot(self.shares, sigmas, 1)
-        spread = np.tensordot(self.shares, differences @ differences, 1)
-        return np.linalg.eigh(spread)[1][:, -self._rank :]
-
-    def sample(self, each: int, rng: np.random.Generator) -> np.ndarray:
-        """`[classes, each, x_dim]` standardized rows after LEACE."""
-        picked = []
-        for k in range(len(self.shares)):
-            mine = np.flatnonzero(self._ids == k)
-            p = None
-            if self._weight is not None:
-                p = self._weight[mine]
-                p = p / p.sum()
-            picked.append(rng.choice(mine, each, p=p))
-        rows = tf.gather(self._rows, np.concatenate(picked))
-        erased = self._leace(self._standard(rows)).numpy()
-        return erased.reshape(len(picked), each, -1)
-
-    def eraser(self, left: np.ndarray, right: np.ndarray) -> LeaceEraser:
-        """LEACE, and then `I - left right` of standardized columns."""
-        first_left = np.asarray(self._leace.proj_left)
-        first_right = np.asarray(self._leace.proj_right)
-        left = np.concatenate([first_left, left], axis=1)
-        right = np.concatenate(
-            [first_right, right - (right @ first_left) @ first_right]
-        )
-        return LeaceEraser(
-            left * self._scale[:, None], right * self._inverse, self._mean
-        )
 
 
 def _project(batch, basis):

@@ -25,6 +25,7 @@ class LeaceOptions:
         svd_tol: Singular values up to this are not erased.
         dtype: Of the accumulators, `"float32"` or `"float64"`.
         preserve_dim: Columns or classes of the task labels to preserve.
+        max_rank: Most directions to erase, or `None` for all.
 
     Raises:
         ValueError: If an option is out of range.
@@ -36,6 +37,7 @@ class LeaceOptions:
     svd_tol: float = 0.01
     dtype: str = "float64"
     preserve_dim: int = 0
+    max_rank: int | None = None
 
     def __post_init__(self):
         if self.method not in METHODS:
@@ -45,6 +47,8 @@ class LeaceOptions:
             )
         tolerance("svd_tol", self.svd_tol)
         whole("preserve_dim", self.preserve_dim, 0)
+        if self.max_rank is not None:
+            whole("max_rank", self.max_rank, 0)
         object.__setattr__(self, "dtype", accumulator_dtype(self.dtype))
 
 

@@ -2,6 +2,9 @@
 
 import numpy as np
 
+from tensorflow_model_remediation_ext.leace.shrinkage import (
+    optimal_linear_shrinkage,
+)
 from tensorflow_model_remediation_ext.leace.sums import assemble, spans
 
 # Columns that the Cholesky factorization takes at a time within a strip, whose
@@ -115,6 +118,7 @@ def projections(
     sigma_xz: np.ndarray,
     sigma_xy: np.ndarray | None,
     svd_tol: float,
+    max_rank: int | None = None,
 ) -> tuple[np.ndarray, np.ndarray, int]:
     """`proj_left` and `proj_right`, with `P = I - proj_left proj_right`.
 
@@ -124,6 +128,8 @@ def projections(
         sigma_xz: `[x_dim, z_dim]` covariance with the concept.
         sigma_xy: `[x_dim, m]` covariance with the task to keep, or `None`.
         svd_tol: Singular values up to this are not erased.
+        max_rank: Most directions to erase, those of the largest singular
+            values; `None` for all.
 
     Returns:
         `[x_dim, r]` and `[r, x_dim]`; `r` may be zero. And the number of
@@ -143,6 +149,8 @@ def projections(
     # With svd_tol=0, rounding is still no direction of its own.
     u, s, vt = np.linalg.svd(concept, full_matrices=False)
     keep = s > max(svd_tol, 1e-12 * s.max(initial=0.0))
+    if max_rank is not None:
+        keep[max_rank:] = False  # They come by size.
     proj_left = sigma_xz @ (vt[keep].T / s[keep])
     proj_right = back(u[:, keep]).T
     # Their product is the identity except for rounding, which an
@@ -150,3 +158,24 @@ def projections(
     # concept.
     proj_right = np.linalg.solve(proj_right @ proj_left, proj_right)
     return proj_left, proj_right, shared
+
+
+def shrunk_projections(
+    sigma: np.ndarray,
+    sigma_xz: np.ndarray,
+    sigma_xy: np.ndarray | None,
+    n: float,
+    svd_tol: float,
+) -> tuple[np.ndarray, np.ndarray, int]:
+    """Returns `projections` for a covariance that is shrunk first.
+
+    Args:
+        sigma: `[x_dim, x_dim]` covariance of `x`.
+        sigma_xz: As in `projections`.
+        sigma_xy: As in `projections`.
+        n: Number of rows.
+        svd_tol: As in `projections`.
+    """
+    shrunk = optimal_linear_shrinkage(sigma, n)
+    strips = [shrunk[i:j, i:] for i, j in spans(len(shrunk))]
+    return projections(strips, sigma_xz, sigma_xy, svd_tol)

@@ -5,11 +5,9 @@ from typing import Any
 
 import numpy as np
 
+from tensorflow_model_remediation_ext.leace.covariance import covariance_eraser
 from tensorflow_model_remediation_ext.leace.leace import LeaceEraser
-from tensorflow_model_remediation_ext.leace.mmd import (
-    covariance_eraser,
-    mmd_eraser,
-)
+from tensorflow_model_remediation_ext.leace.mmd import mmd_eraser
 from tensorflow_model_remediation_ext.leace.soft_quadratic import (
     SoftQuadraticEraser,
 )

@@ -1,5 +1,6 @@
-"""Quadratic concept erasure and editing by the class predicted from `x`."""
+"""Quadratic concept erasure by the class predicted from `x`."""
 
+import warnings
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -13,12 +14,18 @@ from tensorflow_model_remediation_ext.leace import (
     mixtures,
     optimal_transport,
 )
+from tensorflow_model_remediation_ext.leace.leftovers import Leftover
+from tensorflow_model_remediation_ext.leace.soft_quadratic_editor import (
+    SoftQuadraticEditor,
+)
 from tensorflow_model_remediation_ext.leace.soft_quadratic_passes import (
+    Transport,
+    fit_transport,
+)
+from tensorflow_model_remediation_ext.leace.soft_quadratic_rows import (
     PASSES,
     Passes,
     Sizes,
-    Transport,
-    fit_transport,
 )
 
 # Rows of an array that are worked on at once.
@@ -82,7 +89,7 @@ class SoftQuadraticEraser(tf.Module):
             "offsets": offsets,
         }
         for key, value in values.items():
-            setattr(self, key, tf.Variable(value, trainable=False, name=key))
+            setattr(self, key, arrays.constant(key, value))
         received = [tuple(getattr(self, key).shape) for key in values]
         d, k = self.kernel.shape if self.kernel.shape.rank == 2 else (0, 0)
         if received != [(d,), (d, k), (k,), (k, d, d), (k, d)]:
@@ -134,100 +141,6 @@ class SoftQuadraticEraser(tf.Module):
         return mixtures.predict(rows, self.mean_x, self.kernel, self.bias)
 
 
-class SoftQuadraticEditor(tf.Module):
-    """Moves rows from the classes predicted from them to another class.
-
-    Each row goes by its classes' optimal transport maps to the Gaussian of the
-    target, by their probabilities: a row that is surely of the target stays
-    where it is. Mean and covariance of what was moved become those of the
-    target as far as the prediction is right; in any other respect the rows are
-    no samples of it.
-
-    Args:
-        mean_x: `[x_dim]`.
-        kernel: `[x_dim, num_classes]` of the regression that predicts classes.
-        bias: `[num_classes]` of it.
-        class_means: `[num_classes, x_dim]`.
-        ot_maps: `[num_classes, num_classes, x_dim, x_dim]` symmetric transport
-            maps, by source and target.
-        name: Name of the module.
-
-    Examples:
-        >>> rng = np.random.default_rng(0)
-        >>> z = np.arange(300) % 2
-        >>> x = rng.normal(size=(300, 4)) + 3 * z[:, None]
-        >>> editor = SoftQuadraticFitter.fit(x, z).editor()
-        >>> bool(editor(x, 1).numpy().mean() > 2.9)
-        True
-
-    References:
-        - [Singh et al., Representation surgery: theory and practice of affine
-          steering, 2024](https://arxiv.org/abs/2402.09631).
-    """
-
-    def __init__(
-        self,
-        mean_x: Any,
-        kernel: Any,
-        bias: Any,
-        class_means: Any,
-        ot_maps: Any,
-        name: str | None = None,
-    ):
-        super().__init__(name=name)
-        for key, value in {
-            "mean_x": mean_x,
-            "kernel": kernel,
-            "bias": bias,
-            "class_means": class_means,
-            "ot_maps": ot_maps,
-        }.items():
-            setattr(self, key, tf.Variable(value, trainable=False, name=key))
-
-    def __call__(self, x: Any, target_z: Any) -> tf.Tensor:
-        """Moves every row to its target class.
-
-        Args:
-            x: `[..., x_dim]` of any floating dtype.
-            target_z: `[...]` integer class ids, or one for all rows.
-
-        Returns:
-            A tensor of the shape and dtype of `x`.
-
-        Raises:
-            ValueError: On wrong shapes, dtypes or class ids.
-            tf.errors.InvalidArgumentError: On such class ids in graph mode.
-        """
-        x_dim, num_classes = self.kernel.shape
-        x, rows = mixtures.rows_of(x, x_dim)
-        target_z = tf.convert_to_tensor(target_z)
-        alone = target_z.shape.rank == 0
-        leading = tf.TensorShape([]) if alone else x.shape[:-1]
-        ids, check = labels.class_ids(
-            "target_z", target_z, leading, num_classes
-        )
-        with arrays.require(check):
-            ids = tf.identity(ids)
-        p, delta = mixtures.predict(rows, self.mean_x, self.kernel, self.bias)
-        if alone:
-            return mixtures.like(rows + self._toward(ids[0], p, delta), x)
-        for target in range(num_classes):
-            mine = tf.cast(ids == target, rows.dtype)[:, None]
-            rows += self._toward(target, p * mine, delta)
-        return mixtures.like(rows, x)
-
-    def _toward(self, target, p, delta):
-        """How far rows move to one class, by their probabilities."""
-        dtype = self.class_means.dtype
-        maps = tf.gather(self.ot_maps, target, axis=1)
-        maps -= tf.eye(maps.shape[-1], dtype=dtype)
-        means = self.class_means
-        centers = means - tf.cast(self.mean_x, dtype)
-        offsets = tf.gather(means, target) - means
-        offsets -= tf.einsum("kd,kde->ke", centers, maps)
-        return mixtures.mix(p, delta, maps, offsets)
-
-
 class SoftQuadraticFitter:
     """Fits quadratic erasure by predicted classes, for rows of any number.
 
@@ -251,8 +164,9 @@ class SoftQuadraticFitter:
         shrinkage: Share by which the covariance of each class is moved to the
             mean of all.
         regularization: Of the regression, in rows: the factor of half the
-            squared coefficients of standardized features. By default `x_dim`:
-            the more features, the more a regression takes chance for signal.
+            squared coefficients of standardized features. By default
+            `x_dim / 4`: the more features, the more a regression takes chance
+            for signal.
         max_rank: Most directions in which classes are transported, those in
             which their covariances differ most; `None` for all. LEACE is not
             limited by it.
@@ -277,7 +191,7 @@ class SoftQuadraticFitter:
         x_dim: int,
         num_classes: int,
         *,
-        shrinkage: float = 0.1,
+        shrinkage: float = 0.2,
         regularization: float | None = None,
         max_rank: int | None = None,
         preserve_dim: int = 0,
@@ -293,7 +207,7 @@ class SoftQuadraticFitter:
                 f"shrinkage={shrinkage!r}"
             )
         if regularization is None:
-            regularization = float(x_dim)
+            regularization = x_dim / 4
         if not 0 < regularization < float("inf"):
             raise ValueError(
                 "`regularization` must be positive. Received: "
@@ -379,6 +293,26 @@ class SoftQuadraticFitter:
                 of fewer than two rows, or if `dataset` yields other rows when
                 it is read again. Nothing is fitted then.
         """
+        _, found = self.eraser_and_leftovers(dataset, verbose)
+        for leftover in found:
+            warnings.warn(leftover.text, stacklevel=2)
+        return self
+
+    def eraser_and_leftovers(
+        self, dataset: Iterable[Any], verbose: Any = 0
+    ) -> tuple[SoftQuadraticEraser, list[Leftover]]:
+        """Returns the eraser after `fit_dataset`, and what to know about it.
+
+        Nothing is warned about: this is for a caller that acts on it.
+
+        Args:
+            dataset: As in `fit_dataset`.
+            verbose: As in `fit_dataset`.
+
+        Raises:
+            TypeError: As from `fit_dataset`.
+            ValueError: As from `fit_dataset`.
+        """
         if isinstance(dataset, Iterator):
             raise TypeError(
                 f"`dataset` is read {PASSES} times: give a tf.data.Dataset or "
@@ -386,15 +320,15 @@ class SoftQuadraticFitter:
                 f"{type(dataset).__name__}"
             )
         sizes = Sizes(self.x_dim, self.num_classes, self.preserve_dim)
-        fitted = fit_transport(
+        self._fitted = fit_transport(
             Passes(dataset, sizes, verbose),
             sizes,
             self.shrinkage,
             self.regularization,
             self.max_rank,
         )
-        self._fitted, self._eraser = fitted, None
-        return self
+        self._eraser = None
+        return self.eraser, self._fitted.found
 
     @property
     def eraser(self) -> SoftQuadraticEraser:
@@ -416,17 +350,12 @@ class SoftQuadraticFitter:
             ValueError: If nothing was fitted yet.
         """
         found = self._transport()
-        sigmas, scale = found.class_sigmas, found.scale
-        maps = optimal_transport.ot_map(sigmas[:, None], sigmas)
-        inverse = np.divide(
-            1.0, scale, where=scale > 0, out=np.zeros_like(scale)
-        )
-        # For rows; of features that are constant the identity.
-        maps = maps * inverse[:, None] * scale
-        constant = np.flatnonzero(scale == 0)
-        maps[..., constant, constant] = 1.0
         return SoftQuadraticEditor(
-            found.mean_x, found.kernel, found.bias, found.class_means, maps
+            found.mean_x,
+            found.kernel,
+            found.bias,
+            found.class_means,
+            _between(found.class_sigmas, found.scale),
         )
 
     def _transport(self) -> Transport:
@@ -453,3 +382,18 @@ class _Slices:
             if preserve is not None:
                 z = z, preserve
             yield (x, z) if weight is None else (x, z, weight)
+
+
+def _between(sigmas, scale):
+    """`[k, k, d, d]` maps of rows from class to class, by source and target.
+
+    Args:
+        sigmas: `[k, d, d]` covariances in units of `scale`.
+        scale: `[d]`; of features where it is zero the map is the identity.
+    """
+    maps = optimal_transport.ot_map(sigmas[:, None], sigmas)
+    inverse = np.divide(1.0, scale, where=scale > 0, out=np.zeros_like(scale))
+    maps = maps * inverse[:, None] * scale
+    constant = np.flatnonzero(scale == 0)
+    maps[..., constant, constant] = 1.0
+    return maps

@@ -5,34 +5,27 @@ counts for more because its unit is smaller. Matrices act on columns, as in
 papers; what the eraser holds acts on rows.
 """
 
-import dataclasses
-import warnings
-from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
-from tensorflow_model_remediation_ext.common.progress import progress_bar
 from tensorflow_model_remediation_ext.leace import (
-    arrays,
     fitting,
-    labels,
     leftovers,
     logistic,
     mixtures,
     optimal_transport,
 )
 from tensorflow_model_remediation_ext.leace.moments import Moments
-from tensorflow_model_remediation_ext.leace.projections import projections
-from tensorflow_model_remediation_ext.leace.shrinkage import (
-    optimal_linear_shrinkage,
+from tensorflow_model_remediation_ext.leace.projections import (
+    shrunk_projections,
 )
-from tensorflow_model_remediation_ext.leace.sums import spans
+from tensorflow_model_remediation_ext.leace.soft_quadratic_rows import (
+    Passes,
+    Sizes,
+)
 
-# How often the data are read: for means and covariances, for each step of the
-# regression, for the statistics of the classes, and for the last LEACE.
-PASSES = logistic.STEPS + 3
 # Variance that each class is given in addition, as a share of the mean one, so
 # that what hardly varies is not blown up.
 _FLOOR = 0.01
@@ -41,108 +34,6 @@ _FLOOR = 0.01
 _TOLERANCE = 1e-3
 # A correlation that is rounding error, and none to erase.
 _NOTHING = 1e-11
-
-
-@dataclasses.dataclass(frozen=True)
-class Sizes:
-    """What a fit is of.
-
-    Args:
-        x_dim: Number of features.
-        num_classes: Number of classes.
-        preserve_dim: Columns or classes of the task to preserve.
-    """
-
-    x_dim: int
-    num_classes: int
-    preserve_dim: int
-
-
-class Rows(NamedTuple):
-    """A batch as arrays: `[n, d]`, `[n]` ids, `[n, m]` or `None`, `[n]`."""
-
-    x: np.ndarray
-    z: np.ndarray
-    preserve: np.ndarray | None
-    weight: np.ndarray
-
-
-class Passes:
-    """Reads a dataset again and again, and sees that it stays the same.
-
-    Args:
-        dataset: Batches of `(x, z)` or `(x, z, sample_weight)`.
-        sizes: What to expect in them.
-        verbose: As in `keras.Model.fit`.
-    """
-
-    def __init__(self, dataset: Iterable[Any], sizes: Sizes, verbose: Any):
-        self._dataset, self._sizes = dataset, sizes
-        self._bar = progress_bar(PASSES, verbose, "pass")
-        self._first: tuple | None = None
-
-    def read(self) -> Iterator[tuple[Rows, np.ndarray]]:
-        """Yields the batches of a pass, and the folds of their rows.
-
-        Raises:
-            ValueError: If a batch is not as it should be, or at the end if the
-                rows were not those of the first pass.
-        """
-        total, count = 0, 0
-        for x, z, weight in fitting.batches(self._dataset, 0):
-            rows = self._rows(x, z, weight)
-            fold, mark = logistic.folds(rows.x)
-            total, count = (total + mark) % 2**64, count + len(fold)
-            yield rows, fold
-        if self._first is None:
-            self._first = total, count
-        elif self._first != (total, count):
-            raise ValueError(
-                f"`dataset` must yield the same rows each of {PASSES} times "
-                "that it is read, in any order: no random changes to them, and "
-                "no remainder dropped after shuffling. Received: "
-                f"{self._first[1]} rows at first, then {count}, or other ones"
-            )
-        self._bar.add(1)
-
-    def _rows(self, x, z, weight) -> Rows:
-        sizes, preserve = self._sizes, None
-        if sizes.preserve_dim:
-            if not isinstance(z, tuple) or len(z) != 2:
-                raise ValueError(
-                    "`dataset` must yield (x, (z, preserve)) where "
-                    "preserve_dim is positive."
-                )
-            z, preserve = z
-        elif isinstance(z, tuple):
-            raise ValueError(
-                "`z` must be an array, or preserve_dim positive. Received: "
-                "z of type tuple"
-            )
-        x = arrays.features(x, sizes.x_dim, least_rank=2)
-        leading = x.shape[:-1]
-        ids, check = labels.class_ids("z", z, leading, sizes.num_classes)
-        with arrays.require(check):
-            ids = ids.numpy()
-        if preserve is not None:
-            m = sizes.preserve_dim
-            preserve = labels.columns_or_ids(
-                "preserve", preserve, m, leading, tf.float64
-            )
-            if preserve.dtype == tf.int64:
-                with arrays.require(labels.in_range("preserve", preserve, m)):
-                    preserve = tf.one_hot(preserve, m, dtype=tf.float64)
-            preserve = preserve.numpy()
-        x = tf.reshape(tf.cast(x, arrays.working_dtype(x)), [-1, sizes.x_dim])
-        if weight is None:
-            weight = np.ones(len(ids))
-        else:
-            weight = labels.weights(weight, leading, tf.float64).numpy()
-        # A row of weight zero is left out, whatever it holds.
-        kept = weight != 0
-        if preserve is not None:
-            preserve = preserve[kept]
-        return Rows(x.numpy()[kept], ids[kept], preserve, weight[kept])
 
 
 class Transport(NamedTuple):
@@ -157,6 +48,7 @@ class Transport(NamedTuple):
         scale: `[d]` standard deviations.
         class_means: `[k, d]`, weighted by predicted probabilities.
         class_sigmas: `[k, d, d]`, likewise, in units of `scale`, shrunk.
+        found: What to know about erasure.
     """
 
     mean_x: np.ndarray
@@ -167,6 +59,7 @@ class Transport(NamedTuple):
     scale: np.ndarray
     class_means: np.ndarray
     class_sigmas: np.ndarray
+    found: list[leftovers.Leftover]
 
 
 def fit_transport(
@@ -184,7 +77,7 @@ def fit_transport(
     scale = np.sqrt(total.squares_x / n)
     inverse = np.divide(1.0, scale, where=scale > 0, out=np.zeros_like(scale))
     sigma, cross_z, cross_y = _standard(total, inverse, k)
-    first = _remove(sigma, cross_z, cross_y, n)
+    first, shared = _remove(sigma, cross_z, cross_y, n)
 
     models = logistic.LogisticModels(
         mean, scale, total.scatter_xx / n, n, k, regularization
@@ -207,7 +100,7 @@ def fit_transport(
     routed = _in_units(linear, offsets, scale, inverse)
     after = _linear_moments(data.read(), sizes, _Erasing(mean, models, *routed))
     sigma, now_z, now_y = _standard(after, inverse, k)
-    last = _remove(sigma, now_z, now_y, n)
+    last, _ = _remove(sigma, now_z, now_y, n)
     if now_y is not None:
         last = _restore(last, sigma, now_y, cross_y)
     # Whatever the mean of the outputs was, it is that of `x` in the end.
@@ -227,6 +120,7 @@ def fit_transport(
         scale,
         means,
         _shrink(sigmas, shares, shrinkage),
+        leftovers.task_lost(shared),
     )
 
 
@@ -279,13 +173,11 @@ def _standard(moments, inverse, k):
 
 
 def _remove(sigma, cross_z, cross_y, n):
-    """LEACE's matrix, or SPLINCE's."""
-    shrunk = optimal_linear_shrinkage(sigma, n)
-    strips = [shrunk[i:j, i:] for i, j in spans(len(shrunk))]
-    left, right, shared = projections(strips, cross_z, cross_y, _NOTHING)
-    for leftover in leftovers.task_lost(shared):
-        warnings.warn(leftover.text, stacklevel=5)
-    return np.eye(len(sigma)) - left @ right
+    """LEACE's matrix, or SPLINCE's, and the directions that it cannot keep."""
+    left, right, shared = shrunk_projections(
+        sigma, cross_z, cross_y, n, _NOTHING
+    )
+    return np.eye(len(sigma)) - left @ right, shared
 
 
 def _restore(last, sigma, now_y, wanted):

@@ -1,6 +1,7 @@
 """The judge: what it finds, and what it does not let itself be told."""
 
 import json
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -10,6 +11,9 @@ from tensorflow_model_remediation_ext.evaluation import (
     Estimate,
     Report,
     leakage,
+)
+from tensorflow_model_remediation_ext.evaluation.erasing import (
+    random_removals,
 )
 from tensorflow_model_remediation_ext.leace.keras import LeaceEraser
 
@@ -71,13 +75,37 @@ def test_controls_take_as_much_and_erase_less(full):
     names = [row.method for row in full.rows if row.control]
     assert names == [f"LEACE: random, equal {w}" for w in ("rank", "variance")]
     for name in names:
-        assert full[name].auc.low > full["LEACE"].auc.high - 0.1
-        assert full[name].linear_auc.low > 0.6
-    rank, variance = (full[name] for name in names)
-    assert rank.rank == full["LEACE"].rank == 1
-    kept = full["LEACE"].variance_kept
-    # A rank is a whole number: as near as one dimension allows.
-    assert variance.variance_kept == pytest.approx(kept, abs=0.15)
+        # One direction of four, and no matter which: most of it stays.
+        assert full[name].linear_auc.low > full["LEACE"].linear_auc.high
+        assert full[name].auc.value > full["LEACE"].auc.value
+        assert full[name].similarity.value < full["same"].similarity.value
+    assert full[names[0]].rank == full["LEACE"].rank == 1
+
+
+@pytest.mark.parametrize("rank", [1, 3])
+def test_random_removals_are_of_equal_rank_and_movement(rank):
+    rng = np.random.default_rng(rank)
+    before = rng.normal(size=(500, 6)) * np.arange(1, 7) + 10
+    basis = np.linalg.qr(rng.normal(size=(6, rank)))[0]
+    centered = before - before.mean(0)
+    after = before - centered @ basis @ basis.T
+    removed = random_removals(before, after, np.random.default_rng(0))
+    assert list(removed) == ["rank", "variance"]
+    moves = {what: rows - before for what, rows in removed.items()}
+    for move in moves.values():
+        np.testing.assert_allclose(move.mean(0), 0, atol=1e-9)
+    assert np.linalg.matrix_rank(moves["rank"], tol=1e-8) == rank
+    inner = removed["rank"] - before.mean(0)
+    np.testing.assert_allclose(np.sum(inner * moves["rank"], 1), 0, atol=1e-8)
+
+    def moved(rows):
+        return np.square(rows - before).sum(1).mean()
+
+    assert moved(removed["variance"]) == pytest.approx(moved(after))
+    # Other directions than those of the method.
+    assert np.abs(moves["rank"] @ basis).max() < np.abs(centered @ basis).max()
+    assert random_removals(before, after[:, :5], rng) == {}
+    assert random_removals(before, before, rng) == {}
 
 
 def test_is_a_table_and_a_part_of_a_report(full, tmp_path):
@@ -162,20 +190,61 @@ def test_takes_erasers_that_are_random():
     assert row.linear_auc.low < 0.5 < row.linear_auc.high
 
 
+class Remembering:
+    """A reader that knows the rows that it learned from, and no others."""
+
+    seen: ClassVar[list] = []
+
+    def fit(self, x, z):
+        rows = (row.tobytes() for row in x)
+        self.known = dict(zip(rows, z, strict=True))
+
+    def predict_proba(self, x):
+        found = [self.known.get(row.tobytes()) for row in x]
+        self.seen.append(np.mean([label is not None for label in found]))
+        p = [0.5 if label is None else float(label) for label in found]
+        return np.stack([1 - np.array(p), p], axis=1)
+
+
 def test_groups_are_never_split():
     # Every group has features and a label of its own, eight times over.
     rng = np.random.default_rng(0)
     groups = np.repeat(np.arange(80), 8)
     x = rng.normal(size=(80, 4))[groups]
     z = rng.permutation(np.arange(80) % 2)[groups]
-    apart, together = (
-        leakage({}, x, z, groups=g, readers=["svm"], **QUIET)["nothing"]
-        for g in (None, groups)
-    )
-    assert apart.auc.low > 0.8
-    assert together.auc.low < 0.5 < together.auc.high
-    width = together.accuracy.high - together.accuracy.low
-    assert width > 1.5 * (apart.accuracy.high - apart.accuracy.low)
+    erasers = []
+
+    def note(x, z):
+        fitted = {row.tobytes() for row in x}
+
+        def erase(rows):
+            erasers.append(np.mean([row.tobytes() in fitted for row in rows]))
+            return rows
+
+        return erase
+
+    rows = {}
+    for name, some in (("apart", None), ("together", groups)):
+        Remembering.seen.clear()
+        erasers.clear()
+        rows[name] = leakage(
+            {"note": note},
+            x,
+            z,
+            groups=some,
+            readers={"memory": lambda seed: Remembering()},
+            **QUIET,
+        )["note"]
+        # Of rows judged, and of all fresh rows: those that were seen before.
+        rows[name, "seen"] = max(Remembering.seen), max(erasers)
+    assert min(rows["apart", "seen"]) > 0.8
+    assert rows["together", "seen"] == (0, 0)
+    assert rows["apart"].auc.low > 0.9
+    assert rows["together"].auc.value == 0.5
+    estimate = rows["together"].accuracy
+    # Sixty groups are judged, and not 480 rows.
+    width = 2 * 1.96 * 0.5 / 60**0.5
+    assert estimate.high - estimate.low == pytest.approx(width, rel=0.1)
 
 
 def test_chance_is_in_the_interval_where_there_is_nothing():

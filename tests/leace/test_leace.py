@@ -504,6 +504,58 @@ def test_erasing_more_than_half_of_all_dimensions_is_said():
     assert LeaceFitter.fit(x, ids).eraser.proj_left.shape == (10, 5)
 
 
+@pytest.mark.parametrize("method", ["leace", "orth"])
+def test_max_rank_erases_the_largest_directions_and_says_what_stays(method):
+    x, _, z = make_data(4)
+    options = {"method": method, "svd_tol": 1e-8}
+    fitter = LeaceFitter.fit(x, z, max_rank=1, **options)
+    with pytest.warns(UserWarning, match="max_rank=1 leaves some .* higher"):
+        eraser = fitter.eraser
+    assert eraser.proj_left.shape == (D, 1)
+    whiten = np.eye(D)
+    if method == "leace":
+        values, vectors = np.linalg.eigh(fitter.sigma_xx)
+        whiten = vectors / np.sqrt(values) @ vectors.T
+
+    def sizes(rows):
+        return np.linalg.svd(whiten @ covariance(rows, z))[1]
+
+    before, after = sizes(x), sizes(eraser(x).numpy())
+    np.testing.assert_allclose(after[:2], before[1:3], rtol=1e-9)
+    assert after[2] < 1e-9 * before[0]
+    # All that there are.
+    full = LeaceEraser.fit(x, z, **options)
+    for enough in (3, 100):
+        same = LeaceEraser.fit(x, z, max_rank=enough, **options)
+        np.testing.assert_array_equal(same.P, full.P)
+    with pytest.warns(UserWarning, match="max_rank=0 leaves all"):
+        nothing = LeaceEraser.fit(x, z, max_rank=0, **options)
+    np.testing.assert_array_equal(nothing.P, np.eye(D))
+
+
+@pytest.mark.filterwarnings("ignore:max_rank=1 leaves")
+def test_max_rank_keeps_the_task_merges_and_is_restored(tmp_path):
+    x, _, z = make_data(4)
+    y = x[:, :1] + np.random.default_rng(1).normal(size=(N, 1))
+    options = {"svd_tol": 1e-8, "max_rank": 1}
+    fitter = LeaceFitter(D, 4, preserve_dim=1, **options).update(x, z, y)
+    kept = fitter.eraser(x).numpy()
+    np.testing.assert_allclose(covariance(kept, y), covariance(x, y))
+    assert np.linalg.matrix_rank(kept - x, tol=1e-6) == 1
+    whole = LeaceFitter(D, 4, **options).update(x, z)
+    shards = [
+        LeaceFitter(D, 4, **options).update(x[i::2], z[i::2]) for i in (0, 1)
+    ]
+    merged = shards[0].merge(shards[1])
+    np.testing.assert_allclose(merged.eraser.P, whole.eraser.P, atol=1e-9)
+    # The statistics are those of any rank.
+    path = tf.train.Checkpoint(fitter=whole).save(str(tmp_path / "fitter"))
+    for max_rank in (1, None):
+        other = LeaceFitter(D, 4, svd_tol=1e-8, max_rank=max_rank)
+        tf.train.Checkpoint(fitter=other).restore(path).assert_consumed()
+        assert other.eraser.proj_left.shape[1] == (max_rank or 3)
+
+
 def test_leftovers_are_values():
     x, ids, z = make_data(3)
     kinds = {}

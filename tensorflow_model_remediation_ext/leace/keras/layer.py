@@ -10,15 +10,11 @@ from keras import ops
 
 from tensorflow_model_remediation_ext.common.checks import whole
 from tensorflow_model_remediation_ext.leace import fitting, labels
-from tensorflow_model_remediation_ext.leace.keras.adapted import (
-    Adapted,
-    require_adapted,
-)
 from tensorflow_model_remediation_ext.leace.keras.adapting import (
     MaskedBatches,
-    detached,
-    labeled_rows,
-    require_labels,
+)
+from tensorflow_model_remediation_ext.leace.keras.erasing_layer import (
+    ErasingLayer,
 )
 from tensorflow_model_remediation_ext.leace.leace import (
     LeaceEraser,
@@ -34,7 +30,7 @@ _ROWS = 4096
 @keras.saving.register_keras_serializable(
     package="tensorflow_model_remediation_ext"
 )
-class LeaceLayer(keras.layers.Layer):
+class LeaceLayer(ErasingLayer):
     """Erases a concept, linearly, from the last axis of its inputs.
 
     The layer learns in `adapt`, or comes with a fitted `eraser`. It has no
@@ -56,6 +52,8 @@ class LeaceLayer(keras.layers.Layer):
             does if that has a bias, which `False` forbids.
         shrinkage: Whether to shrink the covariance of the inputs.
         svd_tol: Singular values up to this are not erased, see `LeaceFitter`.
+        max_rank: Most directions to erase, see `LeaceFitter`. Where it leaves
+            some of the concept, linear readers are not blind.
         **kwargs: Of `keras.layers.Layer`.
 
     Input shape: `[..., x_dim]`, of rank two or more.
@@ -98,6 +96,8 @@ class LeaceLayer(keras.layers.Layer):
           form, 2023](https://arxiv.org/abs/2306.03819), theorem 4.3.
     """
 
+    eraser_class = LeaceEraser
+
     def __init__(
         self,
         z_dim: int | None = None,
@@ -107,21 +107,21 @@ class LeaceLayer(keras.layers.Layer):
         affine: bool = True,
         shrinkage: bool = True,
         svd_tol: float = 0.01,
+        max_rank: int | None = None,
         **kwargs: Any,
     ):
         # Of a layer's config: its number of weights, inferred once, does not
         # say how many classes there are the next time.
         self._z_dim_inferred = kwargs.pop("z_dim_inferred", z_dim is None)
         super().__init__(**kwargs)
-        self.supports_masking = True
-        LeaceOptions(method, affine, shrinkage, svd_tol)  # Checks them.
+        self.method, self.affine, self.shrinkage = method, affine, shrinkage
+        self.svd_tol, self.max_rank = svd_tol, max_rank
+        LeaceOptions(**self._options())  # Checks them.
         if z_dim is not None:
             whole("z_dim", z_dim)
-        self.z_dim, self.method, self.affine = z_dim, method, affine
-        self.shrinkage, self.svd_tol = shrinkage, svd_tol
-        self._initial = None
+        self.z_dim = z_dim
         if eraser is not None:
-            _require_eraser(eraser)
+            self._require_eraser(eraser)
             if eraser.bias is not None and not affine:
                 raise ValueError(
                     "`eraser` must have no bias where `affine` is false. "
@@ -130,67 +130,49 @@ class LeaceLayer(keras.layers.Layer):
             if self.z_dim is None:
                 self.z_dim = max(eraser.proj_left.shape[1], 1)
             self.affine = eraser.bias is not None
-            self._initial = self._values(eraser)
+            self._start_with(eraser)
 
-    def _values(self, eraser: LeaceEraser) -> dict[str, np.ndarray]:
-        """Weight values, filled up by zeros to a rank known beforehand."""
-        left, right = eraser.proj_left.numpy(), eraser.proj_right.numpy()
-        more = self.z_dim - left.shape[1]
+    def _options(self) -> dict[str, Any]:
+        return {
+            "method": self.method,
+            "affine": self.affine,
+            "shrinkage": self.shrinkage,
+            "svd_tol": self.svd_tol,
+            "max_rank": self.max_rank,
+        }
+
+    def _shapes(self, x_dim):
+        shapes = {
+            "proj_left": (x_dim, self.z_dim),
+            "proj_right": (self.z_dim, x_dim),
+        }
+        return {**shapes, "bias": (x_dim,)} if self.affine else shapes
+
+    def _has_room(self):
+        return self._z_dim_inferred
+
+    def _filled_up(self, values):
+        """Values for a rank known beforehand, more of it zeros."""
+        rank = values["proj_left"].shape[1]
+        more = self.z_dim - rank
         if more < 0:
             raise ValueError(
-                f"`eraser` is of rank {left.shape[1]}, but the layer was built "
-                f"for z_dim={self.z_dim}: give LeaceLayer a larger `z_dim`."
+                f"`eraser` is of rank {rank}, but the layer was built for "
+                f"z_dim={self.z_dim}: give LeaceLayer a larger `z_dim`."
             )
-        values = {
+        left, right = values["proj_left"], values["proj_right"]
+        return {
+            **values,
             "proj_left": np.pad(left, ((0, 0), (0, more))),
             "proj_right": np.pad(right, ((0, more), (0, 0))),
-            "adapted": np.ones([]),
         }
-        if eraser.bias is not None:
-            values["bias"] = eraser.bias.numpy()
-        return values
 
     def build(self, input_shape):
         """Creates the weights for inputs of this shape."""
-        x_dim = input_shape[-1]
-        if len(input_shape) < 2 or x_dim is None:
-            raise ValueError(
-                "Inputs must be of shape [..., x_dim] with x_dim known. "
-                f"Received: input_shape={input_shape}"
-            )
         if self.z_dim is None:  # No concept has more directions than that.
-            self.z_dim = x_dim
-        initial = self._initial or {}
-        if initial and len(initial["proj_left"]) != x_dim:
-            raise ValueError(
-                f"The eraser is for x_dim={len(initial['proj_left'])}. "
-                f"Received: input_shape={input_shape}"
-            )
-        # Half precision would leave traces of the concept.
-        dtype = "float64" if self.variable_dtype == "float64" else "float32"
-
-        def weight(name, shape):
-            def initializer(shape, dtype=None):
-                value = initial.get(name)
-                if value is None:
-                    return ops.zeros(shape, dtype)
-                return ops.convert_to_tensor(value, dtype)
-
-            return self.add_weight(
-                name=name,
-                shape=shape,
-                initializer=initializer,
-                dtype=dtype,
-                trainable=False,
-                autocast=False,
-            )
-
-        self.proj_left = weight("proj_left", (x_dim, self.z_dim))
-        self.proj_right = weight("proj_right", (self.z_dim, x_dim))
-        self.bias = weight("bias", (x_dim,)) if self.affine else None
-        self.adapted = Adapted(bool(initial), dtype)
-        self.input_spec = keras.layers.InputSpec(min_ndim=2, axes={-1: x_dim})
-        self.built = True
+            self.z_dim = input_shape[-1]
+        self.bias = None
+        super().build(input_shape)
 
     def adapt(
         self,
@@ -220,38 +202,45 @@ class LeaceLayer(keras.layers.Layer):
             ValueError: On wrong shapes or values, no data, or if the concept
                 has more directions than the layer was built for.
         """
-        require_labels(data, z, sample_weight)
-        if z is not None:
-            data = _slices(*labeled_rows(data, z, sample_weight))
+        self._adapt(data, z, sample_weight, verbose)
+
+    def _take_size(self, fitter):
+        self.z_dim = fitter.z_dim
+
+    def _fitted_to_rows(self, x, z, weight):
+        z_dim = self.z_dim
+        if self._z_dim_inferred:
+            z_dim = labels.inferred_size("z", z, x)
+        fitter = self._fitter(x, z_dim)
+        for i in range(0, x.shape[0], _ROWS):
+            rows = slice(i, i + _ROWS)
+            some = None if weight is None else weight[rows]
+            fitter.update(x[rows], z[rows], sample_weight=some)
+        return fitter
+
+    def _fitted_to_batches(self, data, verbose):
         batches = MaskedBatches(data, verbose)
         batches = fitting.batches(batches, 0, "data")
         first = next(batches)
-        fitter = self._fitter(first[0], first[1], of_all=z)
-        for x, concept, weight in itertools.chain([first], batches):
-            fitter.update(x, concept, sample_weight=weight)
-        eraser = fitter.eraser
-        if not self.built:
-            self.z_dim, self._initial = fitter.z_dim, None
-            self.build((None, fitter.x_dim))
-        self.set_eraser(eraser)
+        x, z_dim = tf.convert_to_tensor(first[0]), self.z_dim
+        z = labels.labels("z", first[1])
+        if self._z_dim_inferred:
+            if z.dtype.is_integer and z.shape.rank < x.shape.rank:
+                raise ValueError(
+                    "`z_dim`, the number of classes, must be given to "
+                    "LeaceLayer to adapt to batches of class ids."
+                )
+            z_dim = labels.inferred_size("z", z, x)
+        fitter = self._fitter(x, z_dim)
+        for rows, concept, weight in itertools.chain([first], batches):
+            fitter.update(rows, concept, sample_weight=weight)
+        return fitter
 
-    def set_eraser(self, eraser: LeaceEraser) -> None:
-        """Replaces what a built layer erases.
+    def _fitter(self, x, z_dim):
+        x_dim = self.proj_left.shape[0] if self.built else x.shape[-1]
+        return LeaceFitter(x_dim, z_dim, **self._options())
 
-        Args:
-            eraser: Of the layer's `x_dim`, of a rank up to `z_dim`, with a bias
-                exactly if the layer is affine.
-
-        Raises:
-            TypeError: If it is not a `LeaceEraser`.
-            ValueError: If it does not fit, or the layer is not built.
-        """
-        _require_eraser(eraser)
-        if not self.built:
-            raise ValueError(
-                f"The layer {self.name!r} is not built: construct it with "
-                "`eraser`, or adapt or call it first."
-            )
+    def _require_fitting(self, eraser):
         x_dims = eraser.proj_left.shape[0], self.proj_left.shape[0]
         if x_dims[0] != x_dims[1]:
             raise ValueError(
@@ -263,37 +252,10 @@ class LeaceLayer(keras.layers.Layer):
                 "`eraser` must have a bias exactly if the layer is affine. "
                 f"Received: affine={self.affine}, eraser.bias={eraser.bias}"
             )
-        for name, value in self._values(eraser).items():
-            getattr(self, name).assign(value)
-
-    def _fitter(self, x, z, of_all):
-        x, z_dim = tf.convert_to_tensor(x), self.z_dim
-        z = labels.labels("z", z)
-        if self._z_dim_inferred:
-            ids = z.dtype.is_integer and z.shape.rank < x.shape.rank
-            if ids and of_all is None:
-                raise ValueError(
-                    "`z_dim`, the number of classes, must be given to "
-                    "LeaceLayer to adapt to batches of class ids."
-                )
-            z_dim = labels.inferred_size(
-                "z",
-                z if of_all is None else labels.labels("z", detached(of_all)),
-                x,
-            )
-        x_dim = self.proj_left.shape[0] if self.built else x.shape[-1]
-        return LeaceFitter(
-            x_dim,
-            z_dim,
-            self.method,
-            affine=self.affine,
-            shrinkage=self.shrinkage,
-            svd_tol=self.svd_tol,
-        )
 
     def call(self, inputs):
         """Erases the concept from `inputs`."""
-        require_adapted(self, self.adapted)
+        self._require_adapted()
         # The bias is subtracted where it is small: after the projection.
         wide = ops.cast(inputs, self.proj_left.dtype)
         inner = ops.matmul(wide, ops.transpose(self.proj_right))
@@ -304,43 +266,11 @@ class LeaceLayer(keras.layers.Layer):
         erased = wide - ops.matmul(inner, ops.transpose(self.proj_left))
         return ops.cast(erased, self.compute_dtype)
 
-    def load_own_variables(self, store):
-        """Loads weights, also those of a layer with less room."""
-        keys = map(str, range(len(store.keys())))
-        values = {key: np.asarray(store[key]) for key in keys}
-        if self._z_dim_inferred and len(values) == len(self.weights) > 0:
-            # Its z_dim may be told by no config: that of a layer around it.
-            more = max(self.z_dim - values["0"].shape[-1], 0)
-            values["0"] = np.pad(values["0"], ((0, 0), (0, more)))
-            values["1"] = np.pad(values["1"], ((0, more), (0, 0)))
-        super().load_own_variables(values)
-
-    def compute_output_shape(self, input_shape):
-        """The shape of the inputs."""
-        return input_shape
-
     def get_config(self) -> dict[str, Any]:
         """Constructor arguments; what was learned is in the weights."""
         return {
             **super().get_config(),
             "z_dim": self.z_dim,
-            "method": self.method,
-            "affine": self.affine,
-            "shrinkage": self.shrinkage,
-            "svd_tol": self.svd_tol,
+            **self._options(),
             "z_dim_inferred": self._z_dim_inferred,
         }
-
-
-def _require_eraser(eraser):
-    if not isinstance(eraser, LeaceEraser):
-        raise TypeError(
-            f"`eraser` must be a LeaceEraser. Received: eraser={eraser!r}"
-        )
-
-
-def _slices(x, z, weight):
-    """Yields the rows of arrays batch by batch."""
-    for i in range(0, x.shape[0], _ROWS):
-        rows = slice(i, i + _ROWS)
-        yield x[rows], z[rows], None if weight is None else weight[rows]

@@ -8,27 +8,28 @@ import numpy as np
 from keras import ops
 
 from tensorflow_model_remediation_ext.leace import fitting
-from tensorflow_model_remediation_ext.leace.keras.adapted import (
-    Adapted,
-    require_adapted,
-)
 from tensorflow_model_remediation_ext.leace.keras.adapting import (
     MaskedBatches,
-    labeled_rows,
-    require_labels,
+)
+from tensorflow_model_remediation_ext.leace.keras.erasing_layer import (
+    ErasingLayer,
 )
 from tensorflow_model_remediation_ext.leace.soft_quadratic import (
     SoftQuadraticEraser,
     SoftQuadraticFitter,
 )
 
-_VALUES = ("mean_x", "kernel", "bias", "maps", "offsets")
+# Classes that there is room for where the layer is called before anything says
+# how many there are.
+_ROOM = 20
+# A bias with which a class has probability zero in float32.
+_NEVER = -1e9
 
 
 @keras.saving.register_keras_serializable(
     package="tensorflow_model_remediation_ext"
 )
-class SoftQuadraticLayer(keras.layers.Layer):
+class SoftQuadraticLayer(ErasingLayer):
     """Erases a concept from the last axis of its inputs, beyond linear readers.
 
     The layer does what a `SoftQuadraticEraser` does, and needs no label to do
@@ -43,8 +44,10 @@ class SoftQuadraticLayer(keras.layers.Layer):
     dtype policy, and holds `num_classes * x_dim**2` weights.
 
     Args:
-        num_classes: Number of classes. May be left out where `adapt` with
-            arrays or `eraser` say it before the layer is first called.
+        num_classes: Number of classes. May be left out: `adapt` with arrays
+            counts them, and `eraser` knows. Where neither says it before the
+            layer is first called, it has room for 20 classes, with the weights
+            and the work of so many.
         eraser: A fitted `SoftQuadraticEraser`.
         shrinkage: See `SoftQuadraticFitter`.
         regularization: Likewise.
@@ -74,18 +77,19 @@ class SoftQuadraticLayer(keras.layers.Layer):
         >>> history = model.fit(x, y, verbose=0)
     """
 
+    eraser_class = SoftQuadraticEraser
+
     def __init__(
         self,
         num_classes: int | None = None,
         *,
         eraser: SoftQuadraticEraser | None = None,
-        shrinkage: float = 0.1,
+        shrinkage: float = 0.2,
         regularization: float | None = None,
         max_rank: int | None = None,
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
-        self.supports_masking = True
         self._options: dict[str, Any] = {
             "shrinkage": shrinkage,
             "regularization": regularization,
@@ -96,9 +100,8 @@ class SoftQuadraticLayer(keras.layers.Layer):
             1, 2 if num_classes is None else num_classes, **self._options
         )
         self.num_classes = num_classes
-        self._initial: dict[str, np.ndarray] = {}
         if eraser is not None:
-            _require_eraser(eraser)
+            self._require_eraser(eraser)
             found = int(eraser.bias.shape[0])
             if num_classes not in (None, found):
                 raise ValueError(
@@ -106,54 +109,39 @@ class SoftQuadraticLayer(keras.layers.Layer):
                     f"an eraser of {found} classes"
                 )
             self.num_classes = found
-            self._initial = _values(eraser)
+            self._start_with(eraser)
 
-    def build(self, input_shape):
-        """Creates the weights for inputs of this shape."""
-        x_dim, k = input_shape[-1], self.num_classes
-        if len(input_shape) < 2 or x_dim is None:
+    def _shapes(self, x_dim):
+        k = _ROOM if self.num_classes is None else self.num_classes
+        return {
+            "mean_x": (x_dim,),
+            "kernel": (x_dim, k),
+            "bias": (k,),
+            "maps": (k, x_dim, x_dim),
+            "offsets": (k, x_dim),
+        }
+
+    def _has_room(self):
+        return self.num_classes is None
+
+    def _filled_up(self, values):
+        """Values for more classes, none of which is ever predicted."""
+        if self.num_classes is not None:
+            return values
+        more = _ROOM - len(values["bias"])
+        if more < 0:
             raise ValueError(
-                "Inputs must be of shape [..., x_dim] with x_dim known. "
-                f"Received: input_shape={input_shape}"
+                f"The layer was first called before it was adapted, and has "
+                f"room for {_ROOM} classes: give SoftQuadraticLayer "
+                f"`num_classes`. Received: {len(values['bias'])} classes"
             )
-        if k is None:
-            raise ValueError(
-                "`num_classes` is not known yet: give it to "
-                "SoftQuadraticLayer, or adapt the layer before it is first "
-                "called."
-            )
-        initial = self._initial
-        if initial and len(initial["mean_x"]) != x_dim:
-            raise ValueError(
-                f"The eraser is for x_dim={len(initial['mean_x'])}. "
-                f"Received: input_shape={input_shape}"
-            )
-        # Half precision would leave traces of the concept.
-        dtype = "float64" if self.variable_dtype == "float64" else "float32"
-
-        def weight(name, shape):
-            def initializer(shape, dtype=None):
-                if name not in initial:
-                    return ops.zeros(shape, dtype)
-                return ops.convert_to_tensor(initial[name], dtype)
-
-            return self.add_weight(
-                name=name,
-                shape=shape,
-                initializer=initializer,
-                dtype=dtype,
-                trainable=False,
-                autocast=False,
-            )
-
-        self.mean_x = weight("mean_x", (x_dim,))
-        self.kernel = weight("kernel", (x_dim, k))
-        self.bias = weight("bias", (k,))
-        self.maps = weight("maps", (k, x_dim, x_dim))
-        self.offsets = weight("offsets", (k, x_dim))
-        self.adapted = Adapted(bool(initial), dtype)
-        self.input_spec = keras.layers.InputSpec(min_ndim=2, axes={-1: x_dim})
-        self.built = True
+        return {
+            "mean_x": values["mean_x"],
+            "kernel": np.pad(values["kernel"], ((0, 0), (0, more))),
+            "bias": np.pad(values["bias"], (0, more), constant_values=_NEVER),
+            "maps": np.pad(values["maps"], ((0, more), (0, 0), (0, 0))),
+            "offsets": np.pad(values["offsets"], ((0, more), (0, 0))),
+        }
 
     def adapt(
         self,
@@ -183,83 +171,58 @@ class SoftQuadraticLayer(keras.layers.Layer):
             ValueError: On wrong shapes or values, or other classes than those
                 that the layer was built for.
         """
-        require_labels(data, z, sample_weight)
-        if z is not None:
-            x, z, weight = labeled_rows(data, z, sample_weight)
-            fitter = SoftQuadraticFitter.fit(
-                x,
-                z,
-                sample_weight=weight,
-                num_classes=self.num_classes,
-                **self._options,
-            )
-        else:
-            fitter = self._fitted_to(data, verbose)
-        if not self.built:
-            self.num_classes, self._initial = fitter.num_classes, {}
-            self.build((None, fitter.x_dim))
-        self.set_eraser(fitter.eraser)
+        self._adapt(data, z, sample_weight, verbose)
 
-    def _fitted_to(self, batches, verbose):
+    def _take_size(self, fitter):
+        self.num_classes = fitter.num_classes
+
+    def _fitted_to_rows(self, x, z, weight):
+        return SoftQuadraticFitter.fit(
+            x,
+            z,
+            sample_weight=weight,
+            num_classes=self.num_classes,
+            **self._options,
+        )
+
+    def _fitted_to_batches(self, data, verbose):
         if self.num_classes is None:
             raise ValueError(
                 "`num_classes` must be given to SoftQuadraticLayer to adapt "
                 "to batches."
             )
-        if isinstance(batches, Iterator):
+        if isinstance(data, Iterator):
             raise TypeError(
                 "`data` is read several times: give a tf.data.Dataset or "
                 "another iterable that can be read again. Received: data of "
-                f"type {type(batches).__name__}"
+                f"type {type(data).__name__}"
             )
-        batches = MaskedBatches(batches)
+        batches = MaskedBatches(data)
         first = next(fitting.batches(batches, 0, "data"))
         return SoftQuadraticFitter(
             first[0].shape[-1], self.num_classes, **self._options
         ).fit_dataset(batches, verbose)
 
-    def set_eraser(self, eraser: SoftQuadraticEraser) -> None:
-        """Replaces what a built layer erases.
-
-        Args:
-            eraser: Of the layer's `x_dim` and `num_classes`.
-
-        Raises:
-            TypeError: If it is not a `SoftQuadraticEraser`.
-            ValueError: If it does not fit, or the layer is not built.
-        """
-        _require_eraser(eraser)
-        if not self.built:
-            raise ValueError(
-                f"The layer {self.name!r} is not built: construct it with "
-                "`eraser`, or adapt or call it first."
-            )
-        values = _values(eraser)
-        mine, theirs = tuple(self.kernel.shape), values["kernel"].shape
-        if mine != theirs:
+    def _require_fitting(self, eraser):
+        x_dim, k = eraser.kernel.shape
+        if x_dim != self.kernel.shape[0] or self.num_classes not in (None, k):
             raise ValueError(
                 "`eraser` must be of the layer's (x_dim, num_classes), "
-                f"{mine}. Received: an eraser of {theirs}"
+                f"{(self.kernel.shape[0], self.num_classes)}. Received: an "
+                f"eraser of {(x_dim, k)}"
             )
-        for name, value in values.items():
-            getattr(self, name).assign(value)
-        self.adapted.assign(np.ones([]))
 
     def call(self, inputs):
         """Erases the concept from `inputs`."""
-        require_adapted(self, self.adapted)
+        self._require_adapted()
         rows = ops.cast(inputs, self.kernel.dtype)
         delta = rows - self.mean_x
         p = ops.softmax(ops.matmul(delta, self.kernel) + self.bias)
         moved = ops.matmul(p, self.offsets)
-        for k in range(self.num_classes):
+        for k in range(self.maps.shape[0]):
             moved = moved + p[..., k : k + 1] * ops.matmul(delta, self.maps[k])
         # Divided by one, or 0 / 0 = NaN in what was traced with other weights.
         return ops.cast(rows + moved / self.adapted, self.compute_dtype)
-
-    def compute_output_shape(self, input_shape):
-        """The shape of the inputs."""
-        return input_shape
 
     def get_config(self) -> dict[str, Any]:
         """Constructor arguments; what was learned is in the weights."""
@@ -268,15 +231,3 @@ class SoftQuadraticLayer(keras.layers.Layer):
             "num_classes": self.num_classes,
             **self._options,
         }
-
-
-def _values(eraser):
-    return {name: getattr(eraser, name).numpy() for name in _VALUES}
-
-
-def _require_eraser(eraser):
-    if not isinstance(eraser, SoftQuadraticEraser):
-        raise TypeError(
-            "`eraser` must be a SoftQuadraticEraser. Received: "
-            f"eraser={eraser!r}"
-        )

@@ -73,6 +73,20 @@ def test_the_linear_guarantee_holds_for_the_layer(data):
     np.testing.assert_allclose(means, [means[0]] * K, rtol=1e-9)
 
 
+def test_room_for_classes_that_are_not_known_yet(data, eraser):
+    x, z = data
+    layer = SoftQuadraticLayer()
+    inputs = keras.Input((D,))
+    model = keras.Model(inputs, layer(inputs))
+    layer.adapt(x, z)
+    np.testing.assert_allclose(model(x), eraser(x), atol=2e-4)
+    # Two classes the next time.
+    layer.adapt(x, z % 2)
+    two = SoftQuadraticEraser.fit(x, z % 2)
+    np.testing.assert_allclose(model(x), two(x), atol=2e-4)
+    assert layer.num_classes is None
+
+
 def test_refuses_to_run_until_it_has_learned(data):
     x, z = data
     inputs = keras.Input((D,))
@@ -159,8 +173,14 @@ def test_bad_arguments_are_named(data, eraser):
     ):
         with pytest.raises(error, match=message):
             SoftQuadraticLayer(**options)
-    with pytest.raises(ValueError, match="`num_classes` is not known yet"):
-        layer(x)
+    with pytest.raises(RuntimeError, match="does not know yet what"):
+        SoftQuadraticLayer()(x)
+    roomy = SoftQuadraticLayer()
+    roomy.build((None, 2))
+    with pytest.raises(ValueError, match="has room for 20 classes"):
+        roomy.adapt(
+            np.random.default_rng(0).normal(size=(63, 2)), np.arange(63) % 21
+        )
     with pytest.raises(ValueError, match="is not built"):
         layer.set_eraser(eraser)
     with pytest.raises(ValueError, match="The eraser is for x_dim=6"):

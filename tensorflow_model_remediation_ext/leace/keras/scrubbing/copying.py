@@ -17,7 +17,9 @@ from tensorflow_model_remediation_ext.common.layers import (
     sublayers,
     twins,
 )
-from tensorflow_model_remediation_ext.leace.keras.layer import LeaceLayer
+from tensorflow_model_remediation_ext.leace.keras.erasing_layer import (
+    ErasingLayer,
+)
 from tensorflow_model_remediation_ext.leace.keras.scrubbing.model import (
     ScrubbedModel,
 )
@@ -26,7 +28,6 @@ from tensorflow_model_remediation_ext.leace.keras.scrubbing.stages import (
     Forward,
     trace,
 )
-from tensorflow_model_remediation_ext.leace.leace import LeaceEraser
 
 
 def copy_of(model: keras.Model) -> keras.Model:
@@ -118,7 +119,7 @@ def forward_pass(
     copy: keras.Model,
     layers: Layers,
     specs: Any,
-    make_eraser: Callable[[str, tf.Tensor], LeaceLayer],
+    make_eraser: Callable[[str, tf.Tensor], ErasingLayer],
 ) -> Forward:
     """Traces the copy with erasers after the layers that a choice means.
 
@@ -168,21 +169,18 @@ def forward_pass(
 
 
 def eraser_layer(
-    path: str, hidden: tf.Tensor, z_dim: int, eraser: LeaceEraser, **options
-) -> LeaceLayer:
+    path: str, hidden: tf.Tensor, kind: type[ErasingLayer], **options: Any
+) -> ErasingLayer:
     """Returns a built layer that erases after the layer at a path.
 
     Args:
         path: Where it will sit.
         hidden: What comes out there.
-        z_dim: Highest rank of the eraser.
-        eraser: What it erases.
-        **options: Of `LeaceLayer`.
+        kind: Its class.
+        **options: Of the class.
     """
     dtype = hidden.dtype.name
-    layer = LeaceLayer(
-        z_dim,
-        eraser=eraser,
+    layer = kind(
         **options,
         # Half precision would leave traces in the weights.
         dtype=f"mixed_{dtype}" if hidden.dtype.size < 4 else dtype,
@@ -193,7 +191,7 @@ def eraser_layer(
 
 
 def with_erasers(
-    copy: keras.Model, erasers: dict[str, LeaceLayer], specs: Any
+    copy: keras.Model, erasers: dict[str, ErasingLayer], specs: Any
 ) -> ScrubbedModel:
     """Returns the copy with its erasers in place for good."""
     scrubbed = ScrubbedModel(copy, erasers, name=f"scrubbed_{copy.name}")

@@ -11,7 +11,9 @@ from tensorflow_model_remediation_ext.common.layers import (
     run_as_python,
     sublayers,
 )
-from tensorflow_model_remediation_ext.leace.keras.layer import LeaceLayer
+from tensorflow_model_remediation_ext.leace.keras.erasing_layer import (
+    ErasingLayer,
+)
 
 
 def symbolic_inputs(model: keras.Model) -> Any:
@@ -40,8 +42,8 @@ class ScrubbedModel(keras.Model):
 
     Args:
         model: A built model. Its layers are changed: from now on they erase.
-        erasers: Built `LeaceLayer`s by the path of the layer in `model` they
-            come after, see `common.layers.sublayers`.
+        erasers: Built layers that erase, by the path of the layer in `model`
+            that they come after, see `common.layers.sublayers`.
         **kwargs: Of `keras.Model`.
 
     Raises:
@@ -51,7 +53,7 @@ class ScrubbedModel(keras.Model):
     def __init__(
         self,
         model: keras.Model,
-        erasers: dict[str, LeaceLayer],
+        erasers: dict[str, ErasingLayer],
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
@@ -71,7 +73,7 @@ class ScrubbedModel(keras.Model):
         _guard(model, [layers[path] for path in erasers])
 
     @property
-    def erasers(self) -> dict[str, LeaceLayer]:
+    def erasers(self) -> dict[str, ErasingLayer]:
         """The erasers by the path of the layer they come after."""
         return dict(zip(self._paths, self._erasers, strict=True))
 

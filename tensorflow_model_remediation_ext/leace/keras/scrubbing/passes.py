@@ -108,6 +108,46 @@ def batch_specs(x: Any) -> Any:
     return keras.tree.map_structure(spec, x)
 
 
+class Spool:
+    """Holds batches in a file, to be read back in order, once or often.
+
+    Args:
+        directory: Where to make the file.
+        limit: Its largest size in bytes.
+    """
+
+    def __init__(self, directory: Path, limit: int):
+        handle, self._path = tempfile.mkstemp(dir=directory)
+        os.close(handle)
+        self._writer = tf.io.TFRecordWriter(self._path)
+        self._room, self._sizes, self._dtypes = limit, None, None
+
+    def write(self, batch: Batch) -> bool:
+        """Adds a batch, and says whether there was room for it."""
+        tensors = [tensor for part in batch for tensor in part]
+        records = [tf.io.serialize_tensor(t).numpy() for t in tensors]
+        self._sizes = [len(part) for part in batch]
+        self._dtypes = [t.dtype for t in tensors]
+        self._room -= sum(map(len, records))
+        if self._room >= 0:
+            for record in records:
+                self._writer.write(record)
+        return self._room >= 0
+
+    def __iter__(self) -> Iterator[Batch]:
+        """The batches that were written, after which no more can be."""
+        self._writer.close()
+        records = tf.data.TFRecordDataset(self._path)
+        for batch in records.batch(len(self._dtypes)).prefetch(1):
+            tensors = map(tf.io.parse_tensor, batch, self._dtypes)
+            yield Batch(*(list(islice(tensors, n)) for n in self._sizes))
+
+    def delete(self) -> None:
+        """Deletes the file."""
+        self._writer.close()
+        os.remove(self._path)
+
+
 class Passes:
     """Runs stages one after the other over all of the data.
 
@@ -122,13 +162,17 @@ class Passes:
 
     def __init__(self, data: Data, cache_bytes: int):
         self._directory = tempfile.TemporaryDirectory()
-        self._source: Data | _Spool = data
+        self._source: Data | Spool = data
         self._data, self._limit = data, cache_bytes
         self._started = False
 
     def close(self) -> None:
         """Deletes the files."""
         self._directory.cleanup()
+
+    def spool(self, limit: int) -> Spool:
+        """Returns a file for batches, deleted at the latest by `close`."""
+        return Spool(Path(self._directory.name), limit)
 
     def over(
         self, stage: Stage
@@ -143,11 +187,11 @@ class Passes:
             `None`.
         """
         source = self._source
-        can_resume = isinstance(source, _Spool) or not self._started
+        can_resume = isinstance(source, Spool) or not self._started
         self._started = True
         spool = None
         if can_resume and stage.leaves_state and self._limit:
-            spool = _Spool(Path(self._directory.name), self._limit)
+            spool = self.spool(self._limit)
         run = stage.resume() if can_resume else _from_inputs(stage)
         for batch in source:
             runs, state = run(batch.state)
@@ -155,7 +199,7 @@ class Passes:
             if spool and not spool.write(batch._replace(state=state)):
                 spool.delete()
                 spool = None
-        if isinstance(source, _Spool):
+        if isinstance(source, Spool):
             source.delete()
         self._source = spool or self._data
 
@@ -166,39 +210,6 @@ def _from_inputs(
     """Returns a function as `resume` does, for a stage that leaves nothing."""
     restarted = stage.restart()
     return lambda inputs: (restarted(inputs), [])
-
-
-class _Spool:
-    """Holds batches in a file, to be read back in order."""
-
-    def __init__(self, directory, limit):
-        handle, self._path = tempfile.mkstemp(dir=directory)
-        os.close(handle)
-        self._writer = tf.io.TFRecordWriter(self._path)
-        self._room, self._sizes, self._dtypes = limit, None, None
-
-    def write(self, batch):
-        """Whether there was room, without which it is not written."""
-        tensors = [tensor for part in batch for tensor in part]
-        records = [tf.io.serialize_tensor(t).numpy() for t in tensors]
-        self._sizes = [len(part) for part in batch]
-        self._dtypes = [t.dtype for t in tensors]
-        self._room -= sum(map(len, records))
-        if self._room >= 0:
-            for record in records:
-                self._writer.write(record)
-        return self._room >= 0
-
-    def __iter__(self):
-        self._writer.close()
-        records = tf.data.TFRecordDataset(self._path)
-        for batch in records.batch(len(self._dtypes)).prefetch(1):
-            tensors = map(tf.io.parse_tensor, batch, self._dtypes)
-            yield Batch(*(list(islice(tensors, n)) for n in self._sizes))
-
-    def delete(self):
-        self._writer.close()
-        os.remove(self._path)
 
 
 class Progress:

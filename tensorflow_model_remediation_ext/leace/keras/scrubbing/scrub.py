@@ -8,14 +8,17 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tensorflow_model_remediation_ext.common.checks import whole
 from tensorflow_model_remediation_ext.common.layers import Layers
+from tensorflow_model_remediation_ext.leace.keras.layer import LeaceLayer
 from tensorflow_model_remediation_ext.leace.keras.scrubbing import token_labels
 from tensorflow_model_remediation_ext.leace.keras.scrubbing.copying import (
     copy_of,
     eraser_layer,
     forward_pass,
     with_erasers,
+)
+from tensorflow_model_remediation_ext.leace.keras.scrubbing.methods import (
+    Method,
 )
 from tensorflow_model_remediation_ext.leace.keras.scrubbing.model import (
     symbolic_inputs,
@@ -27,11 +30,7 @@ from tensorflow_model_remediation_ext.leace.keras.scrubbing.passes import (
     batch_specs,
 )
 from tensorflow_model_remediation_ext.leace.keras.scrubbing.stages import stages
-from tensorflow_model_remediation_ext.leace.leace import (
-    LeaceEraser,
-    LeaceFitter,
-)
-from tensorflow_model_remediation_ext.leace.options import LeaceOptions
+from tensorflow_model_remediation_ext.leace.leace import LeaceEraser
 
 # What is kept on disk to go on from, unless the caller says otherwise.
 _CACHE_BYTES = 2**31
@@ -48,6 +47,8 @@ def scrub(
     shrinkage: bool = True,
     svd_tol: float = 0.01,
     preserve_dim: int = 0,
+    rank: int | None = None,
+    max_rank: int | None = None,
     sequential: bool = True,
     cache_bytes: int = _CACHE_BYTES,
     verbose: int | str = "auto",
@@ -93,26 +94,44 @@ def scrub(
             weights except the last to run. The default leaves out layers whose
             output does not depend on the input, and warns of those that it
             cannot scrub, such as a normalization inside a recurrent cell.
-        method: `"leace"` or `"orth"`, see `LeaceFitter`.
-        affine: Whether erasure keeps the mean of the activations.
+        method: `"leace"` or `"orth"`, see `LeaceFitter`, or one that also
+            leaves less to nonlinear readers, as far as was measured. Class
+            means agree with all of them; labels are then class ids.
+            `"covariance"` and `"mmd"` take `rank` more directions out after
+            each layer, see `covariance_eraser` and `mmd_eraser`: they cost
+            what else is in these, and memory for a covariance of each class;
+            `"mmd"` also up to 16,384 rows of each class, and a short training.
+            `"soft_quadratic"` takes `SoftQuadraticLayer`s, which do not fold:
+            a prediction costs `z_dim` products of `[x_dim, x_dim]` after each
+            layer, and the fit keeps the outputs of a stage on disk and reads
+            them 15 times.
+        affine: Whether erasure keeps the mean of the activations. This and the
+            next two are options of `"leace"` and `"orth"`.
         shrinkage: Whether to shrink the covariance of the activations.
         svd_tol: Singular values up to this are not erased, see `LeaceFitter`.
         preserve_dim: If positive, `z` is a tuple `(z, preserve)` of the concept
             and of task labels with so many columns or classes, whose covariance
-            with the activations is kept at every layer, see `LeaceFitter`.
+            with the activations is kept at every layer, see `LeaceFitter`. Not
+            with `"covariance"` and `"mmd"`.
+        rank: Directions that `"covariance"` and `"mmd"` remove after each
+            layer, in addition to those of LEACE; only with them.
+        max_rank: Most directions that `"leace"` and `"orth"` erase, see
+            `LeaceFitter`, or in which `"soft_quadratic"` moves classes, see
+            `SoftQuadraticFitter`.
         sequential: If false, all erasers are fitted in one pass on the model
             as it is, for comparison. Later layers then do find the concept.
         cache_bytes: Room that may be taken in the directory for temporary
-            files, twice if two stages meet; zero for no cache.
+            files, twice if two stages meet; zero for no cache. As much again
+            for each layer of a stage with `"soft_quadratic"`, which needs it.
         verbose: `0` for silence, otherwise as in `keras.Model.fit`.
 
     Returns:
         A `ScrubbedModel`, not compiled: it takes and returns what `model` does,
         trains, saves to `.keras`, loads where this package is imported,
-        exports, and generates text where `model` does. `.erasers` holds its
-        `LeaceLayer`s by the path of the layer each comes after, in the order in
-        which they run. Save this model, not its attribute `model`, which
-        refuses.
+        exports, and generates text where `model` does. `.erasers` holds the
+        layers that erase by the path of the layer each comes after, in the
+        order in which they run. Save this model, not its attribute `model`,
+        which refuses.
 
     Raises:
         TypeError: If `model` or `dataset` is of another type.
@@ -144,38 +163,37 @@ def scrub(
         - [Belrose et al., LEACE: Perfect linear concept erasure in closed
           form, 2023](https://arxiv.org/abs/2306.03819), section 6.
     """
-    options: dict[str, Any] = {
-        "method": method,
-        "affine": affine,
-        "shrinkage": shrinkage,
-        "svd_tol": svd_tol,
-    }
-    whole("z_dim", z_dim)
-    LeaceOptions(preserve_dim=preserve_dim, **options)
+    erasure = Method(
+        method,
+        z_dim,
+        rank,
+        affine=affine,
+        shrinkage=shrinkage,
+        svd_tol=svd_tol,
+        preserve_dim=preserve_dim,
+        max_rank=max_rank,
+    )
     data = Data(dataset, num_labels=2 if preserve_dim else 1)
     copy = copy_of(model)
 
     def unfitted(path, hidden):
-        d = hidden.shape[-1]
-        nothing = np.zeros([d, 0]), np.zeros([0, d])
-        eraser = LeaceEraser(*nothing, np.zeros(d) if affine else None)
-        return eraser_layer(path, hidden, z_dim, eraser, **options)
+        with _at(path):
+            return erasure.layer(path, hidden)
 
     forward = forward_pass(model, copy, layers, data.specs, unfitted)
     parts = stages(forward, sequential)
     notes: dict[str, str] = {}
     most: list[str] = []
+    nothing: list[str] = []
     progress = Progress(parts, data.cardinality, verbose)
     passes = Passes(data, cache_bytes if forward.runs_once() else 0)
     with contextlib.closing(passes):
         for stage in parts:
             rows = {
                 path: token_labels.TokenRows(
-                    LeaceFitter(
-                        forward.erasers[path].proj_left.shape[0],
-                        z_dim,
-                        preserve_dim=preserve_dim,
-                        **options,
+                    erasure.fitter(
+                        forward.erasers[path].input_spec.axes[-1],
+                        lambda: passes.spool(cache_bytes),
                     )
                 )
                 for path in stage.paths
@@ -198,13 +216,14 @@ def scrub(
                 if said:
                     notes[path] = " ".join(said)
                 most += [path for f in found if f.kind == "most"]
+                nothing += [path for f in found if f.kind == "nothing"]
             progress.stage_done(stage)
     if notes:
         lines = (f"\n{path!r}: {note}" for path, note in notes.items())
         warnings.warn(
             f"Scrubbing is not complete:{''.join(lines)}", stacklevel=2
         )
-    elif not any(e.proj_left.numpy().any() for e in forward.erasers.values()):
+    elif len(nothing) == len(forward.erasers):
         warnings.warn(
             "The concept varies with the outputs of no layer by more than "
             f"svd_tol={svd_tol}: the result erases nothing.",
@@ -281,7 +300,8 @@ def random_scrub(
                 f"Received: rank={rank}"
             )
         basis, _ = np.linalg.qr(generator.normal(size=(d, rank)))
-        return eraser_layer(path, hidden, rank, LeaceEraser(basis, basis.T))
+        eraser = LeaceEraser(basis, basis.T)
+        return eraser_layer(path, hidden, LeaceLayer, eraser=eraser)
 
     forward = forward_pass(model, copy, layers, specs, random)
     return with_erasers(copy, forward.erasers, specs)

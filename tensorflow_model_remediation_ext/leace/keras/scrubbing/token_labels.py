@@ -2,9 +2,11 @@
 
 import tensorflow as tf
 
+from tensorflow_model_remediation_ext.leace.keras.scrubbing.methods import (
+    LayerFitter,
+)
 from tensorflow_model_remediation_ext.leace.keras.scrubbing.stages import Run
 from tensorflow_model_remediation_ext.leace.labels import labels as numeric
-from tensorflow_model_remediation_ext.leace.leace import LeaceFitter
 
 
 class TokenRows:
@@ -14,7 +16,7 @@ class TokenRows:
         fitter: Its `x_dim` is that of the layer.
     """
 
-    def __init__(self, fitter: LeaceFitter):
+    def __init__(self, fitter: LayerFitter):
         self.fitter = fitter
         self._sizes = {"z": fitter.z_dim}
         if fitter.preserve_dim:
@@ -61,7 +63,7 @@ class TokenRows:
             if weight is not None:
                 weight = tf.boolean_mask(weight, keep)
         if len(x):
-            self.fitter.update(x, *targets, sample_weight=weight)  # type: ignore[misc]
+            self.fitter.update(x, *targets, sample_weight=weight)
 
     def check(self) -> None:
         """Refuses labels that have two meanings, once all are there.

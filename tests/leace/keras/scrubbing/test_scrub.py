@@ -224,6 +224,143 @@ def test_every_scrubbed_layer_loses_the_concept(name, tmp_path):
     equal(cloned(x), after)
 
 
+def class_gaps(model, x, z, paths):
+    """How far class means, and class covariances, are apart at each path."""
+    gaps = {}
+    for path, rows in outputs(model, x, paths).items():
+        ids = np.broadcast_to(
+            np.reshape(z, (len(z),) + (1,) * (rows.ndim - 2)), rows.shape[:-1]
+        ).ravel()
+        rows = rows.reshape(-1, rows.shape[-1])
+        groups = [rows[ids == k] for k in range(K)]
+        means = np.stack([group.mean(0) for group in groups])
+        sigmas = np.stack([np.cov(group.T) for group in groups])
+        gaps[path] = (
+            np.abs(means - means[0]).max(),
+            np.linalg.norm(sigmas - sigmas.mean(0)),
+        )
+    return gaps
+
+
+def outputs(model, x, paths):
+    """What comes out at each path, as an array."""
+    found = {}
+
+    def seeing(path):
+        def see(hidden, *args, **kwargs):
+            found[path] = keras.ops.convert_to_numpy(hidden)
+            return hidden
+
+        return see
+
+    known = sublayers(model)
+    undo = [hook(known[path], seeing(path)) for path in paths]
+    model(tf.convert_to_tensor(x), training=False)
+    for off in reversed(undo):
+        off()
+    return found
+
+
+@pytest.mark.parametrize("method", ["covariance", "mmd", "soft_quadratic"])
+def test_methods_for_nonlinear_readers(method, tmp_path):
+    rng = np.random.default_rng(0)
+    z = np.arange(360) % K
+    x = rng.normal(size=(360, D)) * (1 + z[:, None]) + np.eye(K, D)[z]
+    x = x.astype("float32")
+    inputs = keras.Input((D,))
+    hidden = layers.Dense(D, name="one")(inputs)
+    hidden = layers.Dense(D, "tanh", name="two")(hidden)
+    model = keras.Model(inputs, layers.Dense(1)(hidden))
+    options = {"z_dim": K, "layers": ["one", "two"], "verbose": 0}
+    data = batches(x, z)
+    more = {} if method == "soft_quadratic" else {"rank": 3}
+    scrubbed = scrub(model, data, method=method, **more, **options)
+    linear = scrub(model, data, svd_tol=1e-6, **options)
+    kinds = {type(v).__name__ for v in scrubbed.erasers.values()}
+    soft = method == "soft_quadratic"
+    assert kinds == {"SoftQuadraticLayer" if soft else "LeaceLayer"}
+    before = class_gaps(model, x, z, ["one", "two"])
+    after, leace = (
+        class_gaps(each.model, x, z, ["one", "two"])
+        for each in (scrubbed, linear)
+    )
+    for path in ("one", "two"):
+        assert after[path][0] < 1e-4 * before[path][0]
+        if not soft:
+            assert after[path][1] < 0.7 * leace[path][1]
+    # What it moved is no Gaussian in the layer after.
+    assert after["one"][1] < 0.85 * leace["one"][1]
+    want = scrubbed.predict(x, verbose=0)
+    scrubbed.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    np.testing.assert_allclose(loaded.predict(x, verbose=0), want, atol=1e-5)
+
+
+def test_soft_quadratic_scrubbing_reads_the_model_once_and_heeds_masks():
+    x, z, _ = tokens_with_padding()
+    inputs = keras.Input((T,), dtype="int32")
+    hidden = Counting(name="first")(inputs)
+    hidden = layers.Embedding(WORDS, D, mask_zero=True)(hidden)
+    hidden = layers.Dense(D, name="dense")(hidden)
+    model = keras.Model(inputs, layers.LayerNormalization(name="norm")(hidden))
+    data = batches(x, z)
+    options = {"z_dim": K, "verbose": 0, "method": "soft_quadratic"}
+    Counting.counts.clear()
+    scrubbed = scrub(model, data, layers=["dense", "norm"], **options)
+    assert Counting.counts == {"first": len(list(data))}
+    keep = np.asarray(x) > 0
+    ids = np.broadcast_to(np.reshape(z, (-1, 1)), keep.shape)[keep]
+    rows = outputs(scrubbed.model, x, ["dense"])["dense"][keep]
+    means = np.stack([rows[ids == k].mean(0) for k in range(K)])
+    np.testing.assert_allclose(means, [means[0]] * K, atol=1e-5)
+    with pytest.raises(ValueError, match="'dense': `cache_bytes` must have"):
+        scrub(model, data, layers=["dense"], cache_bytes=100, **options)
+
+
+def tokens_with_padding():
+    rng = np.random.default_rng(0)
+    z = np.arange(60) % K
+    x = rng.integers(1, WORDS, (60, T))
+    x[:, 4:] = 0
+    return x, z, None
+
+
+def test_max_rank_of_scrubbing_is_said_of_each_layer():
+    model, x, z = make("tiny")
+    with pytest.warns(UserWarning, match="'norm': max_rank=1 leaves"):
+        scrubbed = scrub(model, batches(x, z), max_rank=1, **OPTIONS)
+    for eraser in scrubbed.erasers.values():
+        assert np.linalg.matrix_rank(eraser.proj_left) == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"method": "mmd"}, "`rank` must be given exactly"),
+        ({"rank": 2}, "`rank` must be given exactly"),
+        ({"method": "covariance", "rank": D}, "'norm': `rank` must be below"),
+        ({"method": "mmd", "rank": 0}, "`rank`"),
+        ({"method": "mmd", "rank": 1, "max_rank": 1}, "`max_rank` is no opt"),
+        ({"method": "soft_quadratic", "affine": False}, "`affine` is no opt"),
+        ({"method": "soft_quadratic", "svd_tol": 0}, "`svd_tol` is no option"),
+        ({"method": "soft_quadratic", "z_dim": 1}, "`z_dim`"),
+        ({"max_rank": -1}, "`max_rank`"),
+    ],
+)
+def test_options_of_other_methods_are_refused(options, message):
+    model, x, z = make("tiny")
+    options = {"z_dim": K, "verbose": 0, **options}
+    with pytest.raises(ValueError, match=message):
+        scrub(model, batches(x, z), **options)
+
+
+def test_other_methods_need_class_ids():
+    model, x, z = make("tiny")
+    data = batches(x, np.eye(K, dtype="float32")[z])
+    with pytest.raises(ValueError, match="'norm': `z` must be integer class"):
+        scrub(model, data, z_dim=K, method="soft_quadratic", verbose=0)
+
+
 def test_the_summary_shows_the_erasers():
     *_, scrubbed = make_scrubbed("nested")
     lines = []

@@ -1,0 +1,1 @@
+"""The data and the peers of `benchmarks/leakage.py`."""
