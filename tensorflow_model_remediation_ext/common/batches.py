@@ -7,7 +7,6 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tensorflow_model_remediation_ext.common.batching import shardable
 from tensorflow_model_remediation_ext.common.elements import as_one_argument
 
 
@@ -34,10 +33,8 @@ def convert_batches(
             return data
         data = as_one_argument(data)
         if parallel:
-            return shardable(data.map(convert, tf.data.AUTOTUNE))
-        return shardable(
-            data.map(tf.autograph.experimental.do_not_convert(convert))
-        )
+            return data.map(convert, tf.data.AUTOTUNE)
+        return data.map(tf.autograph.experimental.do_not_convert(convert))
     if isinstance(data, keras.utils.PyDataset):
         return _ConvertedPyDataset(data, convert)
     if isinstance(data, GeneratorType):

@@ -3,7 +3,6 @@
 import enum
 from typing import Any
 
-import keras
 import tensorflow as tf
 
 from tensorflow_model_remediation_ext.common.elements import tensor_specs
@@ -102,56 +101,6 @@ def regroup(sized_rows: tf.data.Dataset, size: int | None) -> tf.data.Dataset:
         sized_rows.scan(tf.constant(0, tf.int64), _remember_first_size)
         .unbatch()
         .group_by_window(_key, _batch_window, window_size_func=_key_itself)
-    )
-
-
-def shardable(dataset: tf.data.Dataset) -> tf.data.Dataset:
-    """Returns batches that Keras can share among several processes.
-
-    `keras.distribution` asks for the batch size where it shards a dataset. A
-    transformation of batches hides it, for all that TensorFlow can tell.
-
-    Args:
-        dataset: Batches, of which only the last may be smaller.
-
-    Returns:
-        The same batches where nothing needs to be done.
-
-    Raises:
-        ValueError: Parts of a batch have different numbers of rows.
-    """
-    if not _keras_shards():
-        return dataset
-    sizes = {spec.shape[0] for spec in tensor_specs(dataset.element_spec)}
-    known = len(sizes) == 1 and None not in sizes
-    if not known:
-        sizes = {
-            int(row_count(part))
-            for batch in dataset.take(1)
-            for part in tf.nest.flatten(batch)
-            if part is not None
-        }
-    if len(sizes) > 1:
-        raise ValueError(
-            "Keras shares batches among processes by their rows, so all parts "
-            "must have as many: pack with `pairs_per_example=1`, or set "
-            "`auto_shard_dataset=False` and give each process its own data. "
-            f"Received: batches with parts of {sorted(sizes, key=str)} rows"
-        )
-    if known or not sizes:
-        return dataset
-    return dataset.unbatch().batch(sizes.pop())
-
-
-def _keras_shards():
-    """Returns whether Keras shards datasets over several processes."""
-    if keras.backend.backend() != "jax":
-        return False
-    import jax
-
-    distribution = keras.distribution.distribution()
-    return jax.process_count() > 1 and getattr(
-        distribution, "auto_shard_dataset", distribution is not None
     )
 
 

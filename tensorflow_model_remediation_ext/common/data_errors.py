@@ -50,6 +50,20 @@ def repeat_or_fail(dataset: tf.data.Dataset, sentence: str) -> tf.data.Dataset:
     return dataset.repeat().concatenate(fallback)
 
 
+def require(condition: tf.Tensor, sentence: str, received: tf.Tensor):
+    """Returns a context in which tensors fail unless a condition holds.
+
+    Args:
+        condition: A boolean scalar.
+        sentence: What to tell the user otherwise.
+        received: The number at the end of the sentence.
+    """
+    message = tf.strings.join(
+        [f"{_BEGIN}{sentence} ", tf.strings.as_string(received), _END]
+    )
+    return tf.control_dependencies([tf.debugging.Assert(condition, [message])])
+
+
 def in_plain_words(function: Callable[P, R]) -> Callable[P, R]:
     """Decorates a function that reads data: our sentence is all of an error.
 

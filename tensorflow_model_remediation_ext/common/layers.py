@@ -59,8 +59,8 @@ def _children(
         yield from ((child.name, child) for child in layer.layers)
     # PyTorch, as a backend, keeps layers out of an object's own attributes.
     attributes = {**vars(layer), **vars(layer).get("_modules", {})}
-    # What a task of KerasHub prepares its data with is no part of the model, and
-    # has other layers once it has run.
+    # What a task of KerasHub prepares its data with is no part of the model,
+    # and has other layers once it has run.
     aside = getattr(layer, "preprocessor", None)
     # A Sequential that was built has a functional model of the same layers.
     for name in sorted(set(attributes) - _bookkeeping() - {"_functional"}):
@@ -270,6 +270,37 @@ def hook(
 
     layer.call = call
     return undo
+
+
+def run_as_python(model: keras.Model) -> Callable[[], None]:
+    """Lets what is a `tf.function` in a model run as the function it is of.
+
+    A `tf.function` that was traced before a layer inside it was hooked runs
+    without the hook, and says nothing.
+
+    Args:
+        model: A built model, the `call` of which, or of layers in it, may be
+            decorated.
+
+    Returns:
+        A function that undoes it.
+    """
+    undo = []
+    for layer in (model, *sublayers(model).values()):
+        function = getattr(layer.call, "python_function", None)
+        if function is None:
+            continue
+        if "call" in vars(layer):
+            undo.append(functools.partial(setattr, layer, "call", layer.call))
+        else:
+            undo.append(functools.partial(delattr, layer, "call"))
+        layer.call = function
+
+    def undo_all():
+        for step in undo:
+            step()
+
+    return undo_all
 
 
 def inputs_of(model: keras.Model) -> Any:

@@ -2,7 +2,7 @@
 
 import types
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -20,18 +20,13 @@ from tensorflow_model_remediation_ext.common.preprocessing import (
     check_kind,
     preprocessor_of,
 )
-
-
-class RemediationInputs(NamedTuple):
-    """What the wrapper sees as `x`.
-
-    Attributes:
-        x: Input of the wrapped model.
-        penalty_inputs: Extra inputs of the penalties, by objective.
-    """
-
-    x: Any
-    penalty_inputs: dict[str, Any]
+from tensorflow_model_remediation_ext.common.remediation_inputs import (
+    RemediationInputs,
+)
+from tensorflow_model_remediation_ext.common.sharing import (
+    nothing_more_to_share,
+    own_rows,
+)
 
 
 class PackedDataModel(keras.Model):
@@ -114,17 +109,18 @@ class PackedDataModel(keras.Model):
         # Keras hands them to `evaluate` after each epoch.
         self._fitting.validation_data = validation_data
         try:
-            return super().fit(
-                x,
-                y,
-                batch_size,
-                epochs,
-                verbose,
-                callbacks,
-                validation_split,
-                validation_data,
-                **kwargs,
-            )
+            with nothing_more_to_share():
+                return super().fit(
+                    x,
+                    y,
+                    batch_size,
+                    epochs,
+                    verbose,
+                    callbacks,
+                    validation_split,
+                    validation_data,
+                    **kwargs,
+                )
         finally:
             self._fitting.validation_data = None
 
@@ -145,9 +141,10 @@ class PackedDataModel(keras.Model):
         if raw and not validating:
             data = self._keras_data(as_dataset(x, y, sample_weight, batch_size))
             y = sample_weight = batch_size = None
-        return super().evaluate(
-            data, y, batch_size, verbose, sample_weight, **kwargs
-        )
+        with nothing_more_to_share():
+            return super().evaluate(
+                data, y, batch_size, verbose, sample_weight, **kwargs
+            )
 
     @in_plain_words
     def predict(
@@ -158,7 +155,8 @@ class PackedDataModel(keras.Model):
         if data is x and preprocessor_of(self.original_model):
             data = self._keras_data(as_dataset(x, None, None, batch_size))
             batch_size = None
-        return super().predict(data, batch_size, *args, **kwargs)
+        with nothing_more_to_share():
+            return super().predict(data, batch_size, *args, **kwargs)
 
     def train_on_batch(
         self,
@@ -203,6 +201,10 @@ class PackedDataModel(keras.Model):
 
         preprocessed = preprocessor_of(self.original_model) is not None
         converted = convert_batches(data, convert, preprocessed)
+        if isinstance(converted, tf.data.Dataset):
+            strategy = getattr(self, "distribute_strategy", None)
+            replicas = getattr(strategy, "num_replicas_in_sync", 1)
+            return own_rows(converted, replicas)
         if converted is not None:
             return converted
         if required or self.unpack(data) is not None:

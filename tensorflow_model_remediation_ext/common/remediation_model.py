@@ -31,8 +31,8 @@ from tensorflow_model_remediation_ext.common.overrides import (
     refuse_overrides,
     warn_of_lost_overrides,
 )
-from tensorflow_model_remediation_ext.common.packed_data import (
-    PackedDataModel,
+from tensorflow_model_remediation_ext.common.packed_data import PackedDataModel
+from tensorflow_model_remediation_ext.common.remediation_inputs import (
     RemediationInputs,
 )
 from tensorflow_model_remediation_ext.common.side_effects import (

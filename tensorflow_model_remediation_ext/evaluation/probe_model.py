@@ -13,6 +13,7 @@ from tensorflow_model_remediation_ext.common.checks import whole
 from tensorflow_model_remediation_ext.common.layers import (
     find,
     hook,
+    run_as_python,
     sublayers,
 )
 from tensorflow_model_remediation_ext.common.masks import (
@@ -168,11 +169,13 @@ def _activations(
 
         # Layers of subclassed models, and those inside others, have no
         # symbolic output to build a model of.
+        as_before = run_as_python(model)
         off = hook(layer, listen)
         try:
             model(x, training=False)
         finally:
             off()
+            as_before()
         if len(outputs) != 1:
             raise ValueError(
                 f"The layer {path!r} must run once for each batch. "

@@ -166,7 +166,8 @@ class CenteredSums(tf.Module):
         for variable, value in zip(
             tf.nest.flatten(self._sums()), tf.nest.flatten(sums), strict=True
         ):
-            variable.assign_add(tf.cast(value, self.dtype))
+            # In eager mode, reading back would cost more than adding.
+            variable.assign_add(tf.cast(value, self.dtype), read_value=False)
 
     def _recenter(self):
         """Moves the center to the running mean, rounded to float32."""
@@ -184,7 +185,7 @@ class CenteredSums(tf.Module):
             tf.nest.flatten(self._sums()), tf.nest.flatten(sums), strict=True
         ):
             if variable is not self._n:
-                variable.assign(value)
+                variable.assign(value, read_value=False)
         self._center_x.assign(centers[0])
         self._center_z.assign(centers[1])
         self._n_at_center.assign(self._n)

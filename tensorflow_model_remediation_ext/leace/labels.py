@@ -16,8 +16,15 @@ def labels(name: str, value: Any) -> tf.Tensor:
     """Returns a tensor of real numbers; booleans are the classes 0 and 1.
 
     Raises:
-        ValueError: If it does not hold numbers.
+        ValueError: If it does not hold numbers, or is two labels for one.
     """
+    pair = isinstance(value, tuple) and len(value) == 2
+    if pair and all(len(getattr(each, "shape", ())) for each in value):
+        raise ValueError(
+            f"`{name}` must be one array. A tuple (z, preserve) is for a "
+            "LeaceFitter with preserve_dim, whose `eraser` a LeaceLayer takes. "
+            f"Received: {name} as a tuple of two arrays"
+        )
     hint = f". np.unique({name}, return_inverse=True)[1] gives class ids"
     value = numbers(name, value, hint)
     return tf.cast(value, tf.int64) if value.dtype.is_bool else value

@@ -42,9 +42,14 @@ def _solve(factor: np.ndarray, columns: np.ndarray) -> np.ndarray:
     """`U^-1 columns`, for `U` in the upper triangle of `factor`."""
     size = len(factor)
     solved = columns.copy()
-    for i, j in reversed(spans(size)):
-        solved[i:j] -= factor[i:j, j:size] @ solved[j:]
-        solved[i:j] = np.linalg.solve(np.triu(factor[i:j, i:j]), solved[i:j])
+    for a, b in reversed(spans(size)):
+        solved[a:b] -= factor[a:b, b:size] @ solved[b:]
+        for i in reversed(range(a, b, _NARROW)):
+            j = min(i + _NARROW, b)
+            solved[i:j] -= factor[i:j, j:b] @ solved[j:b]
+            solved[i:j] = np.linalg.solve(
+                np.triu(factor[i:j, i:j]), solved[i:j]
+            )
     return solved
 
 

@@ -101,7 +101,8 @@ def with_gram(sums: Sums, rows: Any, dtype: tf.DType) -> Sums:
         dtype: Of the sums.
     """
     if isinstance(rows, np.ndarray):
-        xx = _gram_in_numpy(rows)
+        wide = dtype.as_numpy_dtype
+        xx = [strip.astype(wide) for strip in _gram_in_numpy(rows)]
         squares = np.concatenate([np.diagonal(strip) for strip in xx])
     else:
         xx = _gram(rows, dtype)

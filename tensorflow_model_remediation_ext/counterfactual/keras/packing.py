@@ -66,9 +66,7 @@ def pack_counterfactual_data(
             holds a term, 0.2 trains on each pair once an epoch. `"auto"` takes
             the number of pairs for each example of `original_input`, at most
             1; it reads both datasets once, here, to count. Anything but 1 is
-            for task data in batches. Each replica of a
-            `tf.distribute.Strategy` needs a pair of every batch. Several
-            processes need 1, since they share batches by rows.
+            for task data in batches.
 
     Returns:
         A dataset of `CounterfactualPackedInputs`, of the cardinality of

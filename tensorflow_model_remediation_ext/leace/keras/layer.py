@@ -268,6 +268,7 @@ class LeaceLayer(keras.layers.Layer):
 
     def _fitter(self, x, z, of_all):
         x, z_dim = tf.convert_to_tensor(x), self.z_dim
+        z = labels.labels("z", z)
         if self._z_dim_inferred:
             ids = z.dtype.is_integer and z.shape.rank < x.shape.rank
             if ids and of_all is None:
@@ -277,7 +278,7 @@ class LeaceLayer(keras.layers.Layer):
                 )
             z_dim = labels.inferred_size(
                 "z",
-                labels.labels("z", z if of_all is None else detached(of_all)),
+                z if of_all is None else labels.labels("z", detached(of_all)),
                 x,
             )
         x_dim = self.proj_left.shape[0] if self.built else x.shape[-1]

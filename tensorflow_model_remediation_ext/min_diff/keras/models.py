@@ -171,7 +171,7 @@ class MinDiffModel(RemediationModel):
             inputs.min_diff_data,
             inputs.original_inputs,
             groups,
-            self.distribute_strategy,
+            getattr(self, "distribute_strategy", None),
         )
         return (inputs.original_inputs, *rest), data
 

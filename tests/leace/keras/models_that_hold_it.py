@@ -1,6 +1,7 @@
 """What models that hold erasing layers can do, on the backend that is set.
 
-Run as a file, with the directory of what version 0.1.0 wrote as its argument.
+Run as a file. Its arguments are the directory of what version 0.1.0 wrote, and
+that of a scrubbed model.
 """
 
 import pathlib
@@ -186,7 +187,14 @@ def check_version_0_1_0(folder):
         np.testing.assert_allclose(got, arrays[name], atol=1e-5)
 
 
-def main(version_0_1_0):
+def check_scrubbed(folder):
+    arrays = np.load(folder / "arrays.npz")
+    model = keras.models.load_model(folder / "scrubbed.keras")
+    found = model.predict(arrays["x"], verbose=0)
+    np.testing.assert_allclose(found, arrays["y"], atol=1e-4)
+
+
+def main(version_0_1_0, scrubbed):
     for make in (functional, sequential, nested, Subclassed):
         with tempfile.TemporaryDirectory() as folder:
             trains = make in (functional, Subclassed)
@@ -195,7 +203,8 @@ def main(version_0_1_0):
         check_soft_quadratic(pathlib.Path(folder))
     check_masks()
     check_version_0_1_0(pathlib.Path(version_0_1_0))
+    check_scrubbed(pathlib.Path(scrubbed))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])

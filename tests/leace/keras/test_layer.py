@@ -1,11 +1,5 @@
 """The Keras layer: adapting, refusing, saving, running elsewhere."""
 
-import importlib.util
-import os
-import pathlib
-import subprocess
-import sys
-
 import keras
 import numpy as np
 import pytest
@@ -18,7 +12,6 @@ from tensorflow_model_remediation_ext.leace.keras import (
 )
 
 N, D = 120, 6
-ROOT = pathlib.Path(__file__).parents[3]
 
 
 def make_data(k=3):
@@ -262,22 +255,6 @@ def test_exports(tmp_path, data):
     np.testing.assert_allclose(loaded.serve(x), model(x), atol=1e-6)
 
 
-@pytest.mark.parametrize("backend", ["tensorflow", "jax", "torch"])
-def test_models_that_hold_it_on_every_backend(backend):
-    if not importlib.util.find_spec(backend):
-        pytest.skip(f"{backend} is not installed")
-    program = pathlib.Path(__file__).parent / "models_that_hold_it.py"
-    subprocess.run(
-        [sys.executable, program, ROOT / "tests" / "data" / "v0.1.0"],
-        check=True,
-        env={
-            **os.environ,
-            "KERAS_BACKEND": backend,
-            "PYTHONPATH": str(ROOT),
-        },
-    )
-
-
 def test_says_what_it_learned_when_a_graph_or_a_checkpoint_asks(tmp_path, data):
     x, ids = data
     empty, layer = LeaceLayer(3), LeaceLayer(3)
@@ -397,3 +374,20 @@ def test_adapting_fits_what_the_fitter_fits(data):
     np.testing.assert_allclose(
         layer(x), fitter.eraser(x.astype("float64")), atol=1e-10
     )
+
+
+def test_a_task_to_preserve_is_refused(data):
+    x, ids = data
+    batches = tf.data.Dataset.from_tensor_slices((x, (ids, ids))).batch(32)
+    message = "`z` must be one array.* whose `eraser` a LeaceLayer takes"
+    for layer in (LeaceLayer(), LeaceLayer(3)):
+        with pytest.raises(ValueError, match=message):
+            layer.adapt(batches)
+        with pytest.raises(ValueError, match=message):
+            layer.adapt(x, (ids, ids))
+    with pytest.raises(ValueError, match="`z` must be one array"):
+        LeaceFitter(D, 3).fit_dataset(batches, verbose=0)
+    # Rows of columns, and ids, may come as tuples.
+    few = tuple(ids[:30].tolist())
+    LeaceFitter(D, 3).update(x[:30], few)
+    LeaceFitter(D, 3).update(x[:3], ((1.0, 0, 0), (0, 1.0, 0), (0, 0, 1.0)))

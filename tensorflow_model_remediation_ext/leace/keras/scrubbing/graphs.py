@@ -167,11 +167,13 @@ class Graph:
             results |= zip((t.ref() for t in computed), found, strict=True)
             return [results[t.ref()] for t in fetches]
 
+        # A concrete one: TensorFlow takes functions of one source for one that
+        # is traced again and again, and warns.
         return tf.function(
             run,
             input_signature=[tf.TensorSpec(t.shape, t.dtype) for t in feeds],
             autograph=False,
-        )
+        ).get_concrete_function()
 
     def _part(self, fed, fetches):
         """Returns a definition, and the feeds and captures that it uses."""

@@ -9,6 +9,7 @@ from tensorflow_model_remediation_ext.common.exporting import export
 from tensorflow_model_remediation_ext.common.layers import (
     hook,
     inputs_of,
+    run_as_python,
     sublayers,
 )
 from tensorflow_model_remediation_ext.common.raw_data import RawDataModel
@@ -67,6 +68,7 @@ class ScrubbedModel(RawDataModel):
         self.model = model
         self._paths = tuple(erasers)
         self._erasers = list(erasers.values())
+        run_as_python(model)
         for path, eraser in erasers.items():
             hook(layers[path], _erasing(path, eraser))
         _guard(model, [layers[path] for path in erasers])

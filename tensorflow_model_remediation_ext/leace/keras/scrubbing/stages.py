@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
-from tensorflow_model_remediation_ext.common.layers import hook
+from tensorflow_model_remediation_ext.common.layers import hook, run_as_python
 from tensorflow_model_remediation_ext.common.masks import mask_of
 from tensorflow_model_remediation_ext.leace.keras.scrubbing.graphs import Graph
 
@@ -122,11 +122,12 @@ def trace(
 
     def forward(x):
         graph = tf.compat.v1.get_default_graph()
-        undo = [hook(v, marking(path, graph)) for path, v in layers.items()]
+        undo = [run_as_python(model)]
+        undo += [hook(v, marking(path, graph)) for path, v in layers.items()]
         try:
             model(x, **inference)
         finally:
-            for off in undo:
+            for off in reversed(undo):
                 off()
 
     graph = Graph(forward, specs)

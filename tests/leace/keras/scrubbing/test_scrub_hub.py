@@ -1,9 +1,5 @@
 """Scrubbing KerasHub's backbones, whose layers rebuild their normalizations."""
 
-import subprocess
-import sys
-import textwrap
-
 import keras
 import numpy as np
 import pytest
@@ -129,32 +125,6 @@ def test_text_is_generated_with_the_erasers_in_place(tmp_path):
         scrubbed.model.save_to_preset(str(tmp_path / "preset"))
     with pytest.raises(NotImplementedError, match="leave the erasers out"):
         scrubbed.model.backbone.save_to_preset(str(tmp_path / "preset"))
-
-
-def test_a_saved_backbone_erases_in_a_fresh_process(tmp_path):
-    model, x, z, weight = make("GPTNeoX")
-    data = tf.data.Dataset.from_tensor_slices((x, z, weight)).batch(16)
-    scrubbed = scrub(model, data, z_dim=K, verbose=0)
-    scrubbed.save(tmp_path / "scrubbed.keras")
-    y, plain = scrubbed(x), model(x)
-    assert np.abs(y - plain).max() > 1e-2
-    np.savez(tmp_path / "arrays.npz", y=y, **x)
-    program = """
-        import sys
-        import keras
-        import numpy as np
-        import keras_hub
-        import tensorflow_model_remediation_ext
-
-        arrays = dict(np.load(sys.argv[1] + "/arrays.npz"))
-        y = arrays.pop("y")
-        model = keras.models.load_model(sys.argv[1] + "/scrubbed.keras")
-        np.testing.assert_allclose(model(arrays), y, atol=1e-4)
-    """
-    subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(program), str(tmp_path)],
-        check=True,
-    )
 
 
 def test_a_scrubbed_task_takes_raw_strings(make_task, tmp_path):

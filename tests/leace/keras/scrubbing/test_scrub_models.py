@@ -293,3 +293,53 @@ def test_the_cost_of_cutting_is_linear_in_layers(monkeypatch):
             y = y + dense_norm(y)
         scrub(keras.Model(inputs, y), batches(x, z), **OPTIONS)
     assert copied[1] < 2.2 * copied[0]
+
+
+@keras.saving.register_keras_serializable("test_scrub_models")
+class TracedBlock(layers.Layer):
+    """A layer that TensorFlow traces by itself."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.dense, self.norm = layers.Dense(D), layers.LayerNormalization()
+
+    def build(self, shape):
+        self.dense.build(shape)
+        self.norm.build((*shape[:-1], D))
+
+    @tf.function
+    def call(self, x):
+        return self.norm(self.dense(x))
+
+
+@keras.saving.register_keras_serializable("test_scrub_models")
+class Traced(keras.Model):
+    """A model that TensorFlow traces by itself, with such layers in it."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.first, self.last = TracedBlock(), TracedBlock()
+
+    @tf.function
+    def call(self, x, training=None):
+        return self.last(self.first(x))
+
+
+def test_functions_of_tensorflow_in_a_model(tmp_path):
+    x, z = make_data()
+    model = Traced()
+    plain = model(x).numpy()
+    assert probe_model(model, "first/norm", batches(x, z), verbose=0)
+    scrubbed = scrub(model, batches(x, z), **OPTIONS)
+    assert list(scrubbed.erasers) == ["first/norm", "last/norm"]
+    # What was traced before has no erasers, and must not be run for them.
+    np.testing.assert_array_equal(model(x), plain)
+    for each in (scrubbed, tf.function(scrubbed)):
+        means = [tf.reduce_mean(each(x)[z == c], 0) for c in range(K)]
+        np.testing.assert_allclose(means[1:], [means[0]] * 2, atol=1e-4)
+    scrubbed.save(tmp_path / "scrubbed.keras")
+    loaded = keras.models.load_model(tmp_path / "scrubbed.keras")
+    np.testing.assert_allclose(loaded(x), scrubbed(x), atol=1e-5)
+    np.testing.assert_allclose(
+        loaded.predict(x, verbose=0), scrubbed(x), atol=1e-5
+    )
