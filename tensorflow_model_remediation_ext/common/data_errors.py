@@ -14,6 +14,15 @@ import tensorflow as tf
 # The sentence stands between these in TensorFlow's message.
 _BEGIN, _END = "Error in the data: ", " (End of the error in the data.)"
 _SENTENCE = re.compile(f"{re.escape(_BEGIN)}(.*?){re.escape(_END)}", re.DOTALL)
+# What TensorFlow says of rows that do not fit into one batch.
+_SIZES = re.compile(r"Cannot batch tensors with different shapes[^\n]*")
+
+_OF_ONE_SIZE = (
+    "Inputs of different sizes do not fit into one batch. Give them one size "
+    "first: images by `map_inputs(packed, keras.layers.Resizing(height, "
+    "width))` or `data.map`, texts by a tokenizer of fixed length; then call "
+    "`batch`. TensorFlow says: "
+)
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -59,7 +68,8 @@ def in_plain_words(function: Callable[P, R]) -> Callable[P, R]:
     """Decorates a function that reads data: our sentence is all of an error.
 
     Args:
-        function: Reads datasets whose errors `repeat_or_fail` raises.
+        function: Reads datasets whose errors `repeat_or_fail` raises, or
+            whose rows differ in size.
 
     Returns:
         The function. Errors of other origin pass through.
@@ -71,9 +81,13 @@ def in_plain_words(function: Callable[P, R]) -> Callable[P, R]:
             return function(*args, **kwargs)
         except tf.errors.InvalidArgumentError as error:
             found = _SENTENCE.search(error.message)
-            if found is None:
+            sizes = _SIZES.search(error.message)
+            if found is not None:
+                sentence = _unescape(found[1])
+            elif sizes is not None:
+                sentence = _OF_ONE_SIZE + sizes[0]
+            else:
                 raise
-            sentence = _unescape(found[1])
         raise tf.errors.InvalidArgumentError(None, None, sentence)
 
     return wrapped

@@ -1,4 +1,7 @@
-"""Packed inputs through a frozen model once, instead of in every epoch."""
+"""Packed inputs through a frozen model once, instead of in every epoch.
+
+The model runs in inference mode: Keras' `predict_on_batch` sees to that.
+"""
 
 import os
 import tempfile
@@ -14,6 +17,10 @@ from tensorflow_model_remediation_ext.common.elements import tensor_specs
 from tensorflow_model_remediation_ext.common.mapping import (
     Replace,
     check_packed,
+)
+from tensorflow_model_remediation_ext.common.preprocessing import (
+    preprocessed_x,
+    preprocessor_of,
 )
 from tensorflow_model_remediation_ext.common.progress import with_progress
 
@@ -31,7 +38,8 @@ def embed_packed(
 
     Args:
         packed: A finite dataset of packed batches.
-        backbone: A `keras.Model`, which predicts, or a function of an `x`.
+        backbone: A `keras.Model`, which runs in inference mode, or a function
+            of an `x`.
         directory: Where to keep the result; `None` keeps it in memory.
         replace: How elements of this kind take a function.
         packed_by: Name of the function that packs them, for errors.
@@ -78,7 +86,10 @@ def _embed(backbone, x):
             lambda part: part.numpy() if hasattr(part, "numpy") else part, x
         )
     if isinstance(backbone, keras.Model):
-        outputs = backbone.predict_on_batch(x)
+        x = preprocessed_x(backbone, x, "backbone")
+        # A task's own method would preprocess once more.
+        run = keras.Model if preprocessor_of(backbone) else type(backbone)
+        outputs = run.predict_on_batch(backbone, x)
     else:
         outputs = backbone(x)
     return tf.nest.map_structure(
@@ -180,6 +191,8 @@ def _check_strings(packed, backbone, replace):
     """Raises where strings meet a model of numbers, or the reverse."""
     wanted = getattr(backbone, "inputs", None)
     if not isinstance(backbone, keras.Model) or not wanted:
+        return
+    if preprocessor_of(backbone) is not None:
         return
     inputs = []
     replace(packed.element_spec, inputs.append)

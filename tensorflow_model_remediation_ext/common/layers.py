@@ -59,9 +59,13 @@ def _children(
         yield from ((child.name, child) for child in layer.layers)
     # PyTorch, as a backend, keeps layers out of an object's own attributes.
     attributes = {**vars(layer), **vars(layer).get("_modules", {})}
+    # What a task of KerasHub prepares its data with is no part of the model,
+    # and has other layers once it has run.
+    aside = getattr(layer, "preprocessor", None)
     # A Sequential that was built has a functional model of the same layers.
     for name in sorted(set(attributes) - _bookkeeping() - {"_functional"}):
-        yield from _layers_in(name, attributes[name])
+        if aside is None or attributes[name] is not aside:
+            yield from _layers_in(name, attributes[name])
 
 
 @functools.cache

@@ -38,3 +38,14 @@ def mask_of(tensor: Any) -> Any:
         return None
     found = _MASKS(tensor, tensor)
     return found[0] if found else None
+
+
+def padding_mask(inputs: Any) -> Any:
+    """Returns which tokens are none of padding, as KerasHub says it, or `None`.
+
+    Its models have no Keras masks, but an input of this name.
+
+    Args:
+        inputs: What a model takes.
+    """
+    return inputs.get("padding_mask") if isinstance(inputs, dict) else None

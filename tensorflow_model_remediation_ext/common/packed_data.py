@@ -49,6 +49,11 @@ class PackedDataModel(keras.Model):
         # A plain object, since Keras keeps track of datasets.
         self._fitting = types.SimpleNamespace(validation_data=None)
 
+    @property
+    def inner_model(self) -> keras.Model:
+        """The wrapped model, whose preprocessor is that of this one."""
+        return self.original_model
+
     def unpack(self, batch: Any) -> tuple[Any, Any] | None:
         """Splits a packed batch.
 

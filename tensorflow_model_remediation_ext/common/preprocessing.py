@@ -1,77 +1,164 @@
-"""The preprocessor of a KerasHub task, applied to packed data.
+"""The preprocessor of a KerasHub task, applied to data on their way in.
 
 Such a task maps its preprocessor over raw strings or images in its own `fit`,
-`evaluate` and `predict`. A wrapper does so over every part of packed data.
+`evaluate` and `predict`. A wrapper does so over every part of packed data, and
+whatever runs a task batch by batch does so here.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
 import tensorflow as tf
 
+from tensorflow_model_remediation_ext.common.batches import convert_batches
 
+
+@tf.autograph.experimental.do_not_convert
+def innermost(model: keras.Model) -> keras.Model:
+    """Returns the model itself, or the innermost one that it runs."""
+    while isinstance(getattr(model, "inner_model", None), keras.Model):
+        model = model.inner_model
+    return model
+
+
+@tf.autograph.experimental.do_not_convert
 def preprocessor_of(model: keras.Model) -> Callable | None:
     """Returns the function that a task maps over raw data.
 
     Args:
-        model: Any model.
+        model: Any model; one with an `inner_model` has that of it.
 
     Returns:
         `function(x, y, sample_weight)` that returns those three, or `None`
-        where the model has no preprocessor.
+        where the model has no preprocessor. An `x` that was preprocessed
+        already is returned as it is.
     """
-    preprocess = getattr(model, "preprocess_samples", None)
-    if not callable(preprocess) or getattr(model, "preprocessor", None) is None:
+    task = innermost(model)
+    preprocess = getattr(task, "preprocess_samples", None)
+    if not callable(preprocess) or getattr(task, "preprocessor", None) is None:
         return None
 
     def preprocessed(x, y=None, sample_weight=None):
-        if _fits(model, x):
+        if _fits(task, x):
             return x, y, sample_weight
         done = preprocess(x, y, sample_weight)
         done = keras.utils.unpack_x_y_sample_weight(done)
-        _check_structure(model, done[0])
+        _check_structure(task, done[0])
         return done
 
     return preprocessed
 
 
-def check_kind(model: keras.Model, x: Any) -> None:
+def preprocessed_x(model: keras.Model, x: Any, name: str = "model") -> Any:
+    """Returns what a model itself takes, where `x` may be raw.
+
+    Args:
+        model: Any model.
+        x: A batch of its input.
+        name: What to call the model in an error.
+
+    Raises:
+        ValueError: As `check_kind`.
+    """
+    check_kind(model, x, name)
+    preprocess = preprocessor_of(model)
+    return x if preprocess is None else preprocess(x)[0]
+
+
+def preprocessed_batches(model: keras.Model, data: Any) -> Any:
+    """Returns batches `(x, ...)` with a task's preprocessor applied to `x`.
+
+    Args:
+        model: Any model; one without a preprocessor leaves the data alone.
+        data: A `tf.data.Dataset`, `PyDataset` or another collection of batches.
+            What is not such a collection, or has other batches, is left to
+            whoever reads it.
+
+    Raises:
+        ValueError: As `check_kind`, as soon as a batch is seen.
+    """
+
+    def convert(batch):
+        if not isinstance(batch, (tuple, list)) or not batch:
+            return batch
+        x, *rest = batch
+        check_kind(model, x, "model")
+        preprocess = preprocessor_of(model)
+        if preprocess is None:
+            return batch
+        if any(isinstance(s, tf.TypeSpec) for s in keras.tree.flatten(x)):
+            return None  # Another object: the dataset is to be converted.
+        return (preprocess(x)[0], *rest)
+
+    converted = convert_batches(data, convert, parallel=True)
+    if converted is not None:
+        return converted
+    if preprocessor_of(model) is None or hasattr(data, "shape"):
+        return data
+    if isinstance(data, Iterator):
+        return map(convert, data)
+    sized = hasattr(data, "__len__")
+    return (_SizedBatches if sized else _Batches)(data, convert)
+
+
+class _Batches:
+    """Another collection of batches with each of them converted."""
+
+    def __init__(self, batches: Any, convert: Callable):
+        self._batches, self._convert = batches, convert
+
+    def __iter__(self) -> Iterator[Any]:
+        return map(self._convert, self._batches)
+
+
+class _SizedBatches(_Batches):
+    def __len__(self) -> int:
+        return len(self._batches)
+
+
+@tf.autograph.experimental.do_not_convert
+def check_kind(
+    model: keras.Model, x: Any, name: str = "original_model"
+) -> None:
     """Raises for text where numbers are taken, and the reverse.
 
     Args:
         model: Any model.
         x: Its input, or the spec of one.
+        name: What to call the model in an error.
 
     Raises:
         ValueError: If the model takes numbers, has no preprocessor and `x`
             holds text, or if it has one that takes text and `x` holds none.
     """
-    wanted = getattr(model, "inputs", None)
-    kind = type(model).__name__
-    if preprocessor_of(model) is not None:
-        tokenizer = getattr(model.preprocessor, "tokenizer", None)
-        if tokenizer is not None and not (_fits(model, x) or _has_text(x)):
-            wanted = getattr(model, "input", None)
+    task = innermost(model)
+    wanted = getattr(task, "inputs", None)
+    kind = type(task).__name__
+    if preprocessor_of(task) is not None:
+        tokenizer = getattr(task.preprocessor, "tokenizer", None)
+        if tokenizer is not None and not (_fits(task, x) or _has_text(x)):
+            wanted = getattr(task, "input", None)
             names = sorted(wanted) if isinstance(wanted, dict) else "tensors"
             raise ValueError(
-                f"`original_model`, a {kind}, has a preprocessor that takes "
-                "raw strings. Pass those; or, for data that are tokens "
-                f"already, a dict of {names}. Received: x={_described(x)}"
+                f"`{name}`, a {kind}, has a preprocessor that takes raw "
+                "strings. Pass those; or, for data that are tokens already, "
+                f"a dict of {names}. Received: x={_described(x)}"
             )
     elif wanted and _has_text(x) and not _has_text(wanted):
         raise ValueError(
-            f"`original_model`, a {kind}, takes numbers, and has no "
-            "preprocessor to make them of text. Give it one, as by "
-            "`TextClassifier(..., preprocessor=...)`, or apply a tokenizer "
-            "to every part of the packed data: `map_inputs(packed, "
-            f"tokenizer)`. Received: x={_described(x)}"
+            f"`{name}`, a {kind}, takes numbers, and has no preprocessor to "
+            "make them of text. Give it one, as by `TextClassifier(..., "
+            "preprocessor=...)`, or apply a tokenizer: to the dataset by "
+            "`data.map`, or to every part of packed data by `map_inputs("
+            f"packed, tokenizer)`. Received: x={_described(x)}"
         )
 
 
-def _fits(model, x):
+@tf.autograph.experimental.do_not_convert
+def _fits(task, x):
     """Whether `x` was preprocessed already, by the names of its parts."""
-    wanted = getattr(model, "input", None)
+    wanted = getattr(task, "input", None)
     return (
         isinstance(wanted, dict)
         and isinstance(x, dict)
@@ -79,17 +166,21 @@ def _fits(model, x):
     )
 
 
-def _check_structure(model, x):
-    wanted = getattr(model, "input", None)
+@tf.autograph.experimental.do_not_convert
+def _check_structure(task, x):
+    wanted = getattr(task, "input", None)
     if wanted is None:
         return
     try:
         keras.tree.assert_same_structure(wanted, x)
     except (TypeError, ValueError):
         raise ValueError(
-            "The preprocessor of `original_model` must give what the model "
-            f"takes, {_described(wanted)}. Received: {_described(x)}. Pass a "
-            "model and a preprocessor that were made for one another."
+            f"The preprocessor of {task.name!r}, a {type(task).__name__}, "
+            f"must give what the model takes, {_described(wanted)}. Received: "
+            f"{_described(x)}. Use a model and a preprocessor that were made "
+            "for one another, such as both of one preset; or set "
+            "`task.preprocessor = None` and prepare the data by "
+            "`map_inputs(packed, function)`."
         ) from None
 
 

@@ -17,6 +17,7 @@ import keras
 from keras import ops
 
 from tensorflow_model_remediation_ext.common import replicas
+from tensorflow_model_remediation_ext.common.exporting import export
 from tensorflow_model_remediation_ext.common.layers import by_name
 from tensorflow_model_remediation_ext.common.objectives import (
     align,
@@ -490,8 +491,15 @@ class RemediationModel(PackedDataModel):
         self.original_model.save(*args, **kwargs)
 
     def export(self, filepath: str, *args: Any, **kwargs: Any) -> Any:
-        """Exports the wrapped model for serving, as `keras.Model.export`."""
-        return self.original_model.export(filepath, *args, **kwargs)
+        """Exports the wrapped model for serving, as `keras.Model.export`.
+
+        The SavedModel of a KerasHub task takes raw strings or images, and
+        tokens too: its preprocessor is in it. (On Keras' TensorFlow backend,
+        where no `input_signature` is given.) A program that loads one of a
+        text task must `import tensorflow_text` before.
+        """
+        model = self.original_model
+        return export(model, filepath, model.export, *args, **kwargs)
 
 
 def _compiles_on_loading(model_class: type[keras.Model]) -> bool:

@@ -8,6 +8,10 @@ import keras
 import numpy as np
 
 from tensorflow_model_remediation_ext.common.layers import by_name
+from tensorflow_model_remediation_ext.common.preprocessing import (
+    preprocessed_x,
+    preprocessor_of,
+)
 
 
 def predict_batch(model: keras.Model, x: Any, rows: int) -> np.ndarray:
@@ -17,14 +21,19 @@ def predict_batch(model: keras.Model, x: Any, rows: int) -> np.ndarray:
 
     Args:
         model: A model with one output.
-        x: What the model takes.
+        x: What the model takes; or raw strings or images, for a KerasHub task
+            with its preprocessor.
         rows: The number of rows of `x`.
 
     Raises:
-        ValueError: If the model has several outputs, or does not predict a row
-            for each row.
+        ValueError: If the model has several outputs, does not predict a row
+            for each row, or takes numbers and is given strings.
     """
-    predictions = model.predict_on_batch(by_name(model, x))
+    x = preprocessed_x(model, x)
+    if preprocessor_of(model) is None:
+        predictions = model.predict_on_batch(by_name(model, x))
+    else:  # The task's own method would preprocess once more.
+        predictions = keras.Model.predict_on_batch(model, by_name(model, x))
     if keras.tree.is_nested(predictions):
         raise ValueError(
             "`model` must have one output: make a keras.Model of the one that "

@@ -16,7 +16,13 @@ from tensorflow_model_remediation_ext.common.layers import (
     run_as_python,
     sublayers,
 )
-from tensorflow_model_remediation_ext.common.masks import mask_of
+from tensorflow_model_remediation_ext.common.masks import (
+    mask_of,
+    padding_mask,
+)
+from tensorflow_model_remediation_ext.common.preprocessing import (
+    preprocessed_batches,
+)
 from tensorflow_model_remediation_ext.common.progress import with_progress
 from tensorflow_model_remediation_ext.evaluation.checks import (
     require_model,
@@ -58,12 +64,14 @@ def probe_model(
             `[batch, ..., d]`.
         dataset: A finite `tf.data.Dataset`, or an iterable, of batches
             `(x, z)`, `(x, z, sample_weight)` or `(x, z, sample_weight,
-            groups)`. `z`, labels as for `linear_probe`, none of them missing,
-            is `[batch]`, or has a value for each position. Rows with a zero in
-            `sample_weight`, of the same shapes, are left out, as are
-            positions that the layer's own mask leaves out; the weights
-            count no further, and may be `None`. `groups`, `[batch]`, labels
-            what belongs together.
+            groups)`. `x` is what the model takes, or raw strings or images for
+            a KerasHub task with its preprocessor. `z`, labels as for
+            `linear_probe`, none of them missing, is `[batch]`, or has a value
+            for each position. Rows with a zero in `sample_weight`, of the same
+            shapes, are left out, as are positions that the layer's own mask
+            leaves out, or without one an input named `"padding_mask"`, as
+            KerasHub's models have it; the weights count no further, and may be
+            `None`. `groups`, `[batch]`, labels what belongs together.
         max_rows: Limit of the rows that are kept; `None` for all.
         cv: Number of folds.
         kind: `"linear"`, or `"mlp"` for a nonlinear reader as well.
@@ -102,6 +110,7 @@ def probe_model(
     if max_rows is not None:
         whole("max_rows", max_rows)
     path = find(model, layer)
+    dataset = preprocessed_batches(model, dataset)
     read = _activations(model, sublayers(model)[path], path, dataset)
     sample = _Sample(max_rows, seed)
     examples, by_position, grouped = 0, False, False
@@ -119,6 +128,10 @@ def probe_model(
         if groups is None:
             groups = np.arange(examples, examples + len(activations))
         examples += len(activations)
+        padding = padding_mask(x)
+        if mask is None and padding is not None:
+            padding = keras.ops.convert_to_numpy(padding).astype(bool)
+            mask = padding if padding.shape == places else None
         kept = mask if mask is not None else np.ones(places, bool)
         if weight is not None:
             kept = kept & (_spread(weight, places, "sample_weight") != 0)

@@ -75,17 +75,23 @@ def embed_inputs(
 ) -> tf.data.Dataset:
     """Replaces inputs by their embeddings, for a backbone that stays frozen.
 
-    The data go through `backbone` once, here. A head that trains on the result
-    learns what it would learn through the frozen backbone, where that runs in
-    inference mode, without running it in every epoch. Originals,
-    counterfactuals, labels and weights stay together. What a pipeline draws
-    anew in each epoch, such as an order or an augmentation, is drawn once:
-    shuffle the result.
+    The data go through `backbone` once, here, in inference mode: its dropout is
+    off. A head that trains on the result learns what it would learn through
+    the backbone in that mode, without running it in every epoch. Freezing by
+    `trainable = False` alone is another thing: Keras passes `training=True` on
+    to a frozen part too, and its dropout stays on while the head trains.
+
+    Originals, counterfactuals, labels and weights stay together. What a
+    pipeline draws anew in each epoch, such as an order or an augmentation, is
+    drawn once: shuffle the result.
 
     Args:
         packed: A finite dataset of batches from `pack_counterfactual_data`.
-        backbone: A `keras.Model`, which predicts, or another function of an
-            `x`. Its outputs are the new inputs.
+        backbone: A `keras.Model`, run in inference mode, or another function
+            of an `x`, called as it is. Its outputs are the new inputs. A
+            KerasHub task with its preprocessor takes raw strings or images; a
+            backbone takes what the preprocessor gives:
+            `map_inputs(packed, task.preprocessor)`.
         directory: A new or empty directory to keep the result in: one batch at
             a time is held in memory, and `tf.data.Dataset.load(directory)`
             gives the result again. `None` keeps it in memory.

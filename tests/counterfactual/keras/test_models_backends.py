@@ -4,6 +4,7 @@
 process for each.
 """
 
+import importlib.util
 import json
 import pathlib
 
@@ -191,3 +192,77 @@ def test_masks_are_passed_on():
     np.testing.assert_allclose(found, numpy(wrapped(x, mask=mask)), rtol=1e-6)
     assert np.abs(found - without)[1::2].min() > 1e-5
     np.testing.assert_allclose(found[::2], without[::2], rtol=1e-5)
+
+
+def test_a_task_of_keras_hub():
+    """Raw strings train it as tokens do, with pairs of weight 0 or more."""
+    if importlib.util.find_spec("keras_hub") is None:
+        return  # Skips are told in `test_models_hub.py`.
+    import keras_hub
+
+    words = ["a", "b", "c"]
+    texts, labels = ["a b c", "b c", "a c", "c"], np.array([1, 0, 1, 0])
+    others = ["b c", "b c", "c", "c"]
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+
+    def train(make, prepare=lambda task: lambda texts: tf.constant(texts)):
+        keras.utils.set_random_seed(0)
+        backbone = keras_hub.models.BertBackbone(8, 1, 1, 4, 4, 0.0, 5)
+        preprocessor = keras_hub.models.BertTextClassifierPreprocessor(
+            keras_hub.models.BertTokenizer([*special, *words]),
+            sequence_length=5,
+        )
+        task = keras_hub.models.BertTextClassifier(
+            backbone, num_classes=2, preprocessor=preprocessor, dropout=0.0
+        )
+        x, other = map(prepare(task), (texts, others))
+        model = make(task)
+        # Tracing it costs more than a step does; JAX has no other way.
+        model.compile(
+            keras.optimizers.SGD(0.1),
+            keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+            run_eagerly=keras.backend.backend() != "jax",
+        )
+        data = (
+            tf.data.Dataset.from_tensors((x, labels))
+            if model is task
+            else pack((x, labels), (x, other, np.ones(4, "float32")))
+        )
+        logs = model.fit(data, **FIT).history
+        x = np.array(texts)
+        np.testing.assert_allclose(
+            model.predict(x, verbose=0),
+            task.predict(x, verbose=0),
+            rtol=1e-4,
+            atol=1e-6,
+        )
+        return task.get_weights(), logs
+
+    def tokens(task):
+        def prepare(texts):
+            x = task.preprocessor(texts)
+            return {
+                name: tf.constant(keras.ops.convert_to_numpy(part))
+                for name, part in x.items()
+            }
+
+        return prepare
+
+    alone, _ = train(lambda task: task)
+    zero, _ = train(lambda task: CounterfactualModel(task, None, 0.0))
+    raw, logs = train(lambda task: CounterfactualModel(task, None, 9.0))
+    by_hand, expected = train(
+        lambda task: CounterfactualModel(task, None, 9.0), tokens
+    )
+    for pairs in (
+        zip(alone, zero, strict=True),
+        zip(raw, by_hand, strict=True),
+    ):
+        for a, b in pairs:
+            np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
+    assert logs["counterfactual_loss"][0] > 0
+    np.testing.assert_allclose(
+        logs["counterfactual_loss"],
+        expected["counterfactual_loss"],
+        rtol=1e-4,
+    )

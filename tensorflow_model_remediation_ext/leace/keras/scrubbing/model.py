@@ -5,12 +5,14 @@ from typing import Any
 
 import keras
 
+from tensorflow_model_remediation_ext.common.exporting import export
 from tensorflow_model_remediation_ext.common.layers import (
     hook,
     inputs_of,
     run_as_python,
     sublayers,
 )
+from tensorflow_model_remediation_ext.common.raw_data import RawDataModel
 from tensorflow_model_remediation_ext.leace.keras.erasing_layer import (
     ErasingLayer,
 )
@@ -26,7 +28,7 @@ def symbolic_inputs(model: keras.Model) -> Any:
 @keras.saving.register_keras_serializable(
     package="tensorflow_model_remediation_ext"
 )
-class ScrubbedModel(keras.Model):
+class ScrubbedModel(RawDataModel):
     """What `scrub` returns: a model that erases after some of its layers.
 
     It takes what the model takes and returns what it returns. The erasers are
@@ -38,7 +40,8 @@ class ScrubbedModel(keras.Model):
     it refuses `save`, `save_weights`, `save_to_preset` and whatever else would
     write them, and so do the models and layers in it. A model of KerasHub that
     generates text does so here, with the erasers in place:
-    `scrubbed.generate(...)`.
+    `scrubbed.generate(...)`. A task of KerasHub takes raw strings or images in
+    `fit`, `evaluate` and `predict` here as it did before.
 
     Args:
         model: A built model. Its layers are changed: from now on they erase.
@@ -73,6 +76,11 @@ class ScrubbedModel(keras.Model):
         _guard(model, [layers[path] for path in erasers])
 
     @property
+    def inner_model(self) -> keras.Model:
+        """The model, whose preprocessor is that of this one."""
+        return self.model
+
+    @property
     def erasers(self) -> dict[str, ErasingLayer]:
         """The erasers by the path of the layer they come after."""
         return dict(zip(self._paths, self._erasers, strict=True))
@@ -104,7 +112,15 @@ class ScrubbedModel(keras.Model):
         return None
 
     def export(self, filepath, *args, input_signature=None, **kwargs):
-        """Exports as `keras.Model.export`, with the signature of the model."""
+        """Exports as `keras.Model.export`, with the signature of the model.
+
+        The SavedModel of a KerasHub task takes raw data too, as from a wrapper.
+        """
+        if input_signature is not None:
+            kwargs["input_signature"] = input_signature
+        return export(self, filepath, self._export, *args, **kwargs)
+
+    def _export(self, filepath, *args, input_signature=None, **kwargs):
         inputs = symbolic_inputs(self)
         if input_signature is None and inputs is not None:
             input_signature = [
@@ -136,6 +152,9 @@ class ScrubbedModel(keras.Model):
         order = list(sublayers(self.model))
         with _unguarded(self.model):
             model = keras.saving.serialize_keras_object(self.model)
+        # How the model itself was compiled is not used here, and KerasHub's
+        # tasks, compiled as they are made, would warn of it when loaded.
+        model.pop("compile_config", None)
         return {
             "name": self.name,
             "trainable": self.trainable,

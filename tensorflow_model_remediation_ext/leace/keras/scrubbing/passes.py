@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
+from tensorflow_model_remediation_ext.common.masks import padding_mask
 from tensorflow_model_remediation_ext.common.progress import (
     num_batches,
     progress_bar,
@@ -28,11 +29,13 @@ class Batch(NamedTuple):
         state: The inputs of the model, or what it goes on from.
         labels: The concept, and task labels if there are any.
         weight: The sample weight as a list of one, or empty.
+        padding: Which tokens are none of padding, likewise.
     """
 
     state: list[tf.Tensor]
     labels: list[tf.Tensor]
     weight: list[tf.Tensor]
+    padding: list[tf.Tensor]
 
 
 class Data:
@@ -95,7 +98,9 @@ class Data:
                 raise ValueError(
                     "Either all batches of `dataset` have weights, or none."
                 )
-            yield Batch(state, labels, [] if weight is None else [weight])
+            padding = padding_mask(x)
+            parts = ([] if v is None else [v] for v in (weight, padding))
+            yield Batch(state, labels, *parts)
 
 
 def batch_specs(x: Any) -> Any:
@@ -176,15 +181,15 @@ class Passes:
 
     def over(
         self, stage: Stage
-    ) -> Iterator[tuple[dict[str, list[Run]], list[tf.Tensor], Any]]:
+    ) -> Iterator[tuple[dict[str, list[Run]], list[tf.Tensor], Any, Any]]:
         """Runs a stage on every batch.
 
         Args:
             stage: The one after that of the call before.
 
         Yields:
-            The runs of each layer by path, the labels, and the sample weight or
-            `None`.
+            The runs of each layer by path, the labels, and the sample weight
+            and the padding mask, each or `None`.
         """
         source = self._source
         can_resume = isinstance(source, Spool) or not self._started
@@ -195,7 +200,8 @@ class Passes:
         run = stage.resume() if can_resume else _from_inputs(stage)
         for batch in source:
             runs, state = run(batch.state)
-            yield runs, batch.labels, *(batch.weight or [None])
+            weight, padding = (part or [None] for part in batch[2:])
+            yield runs, batch.labels, *weight, *padding
             if spool and not spool.write(batch._replace(state=state)):
                 spool.delete()
                 spool = None

@@ -9,6 +9,9 @@ import numpy as np
 import tensorflow as tf
 
 from tensorflow_model_remediation_ext.common.layers import Layers
+from tensorflow_model_remediation_ext.common.preprocessing import (
+    preprocessed_batches,
+)
 from tensorflow_model_remediation_ext.leace.keras.layer import LeaceLayer
 from tensorflow_model_remediation_ext.leace.keras.scrubbing import token_labels
 from tensorflow_model_remediation_ext.leace.keras.scrubbing.copying import (
@@ -79,13 +82,15 @@ def scrub(
         dataset: Finite `tf.data.Dataset`, `keras.utils.PyDataset` or other
             collection of batches `(x, z)` or `(x, z, sample_weight)`, which is
             read once, or without the cache once for each stage. `x` is what
-            the model takes. `z` is one label for each example, `[batch]` or
+            the model takes, or raw strings or images for a KerasHub task with
+            its preprocessor. `z` is one label for each example, `[batch]` or
             `[batch, z_dim]`, which counts for all of its tokens, or one for
             each token, `[batch, tokens]` or `[batch, tokens, z_dim]`. Integers
             are class ids where `z_dim > 1`; columns are of a floating dtype.
             Integers that could be either are refused.
             Weights are `[batch]` or `[batch, tokens]`, zero at padding; where
-            there are none, a Keras mask on the inputs of the layer is heeded.
+            there are none, a Keras mask on the inputs of the layer is heeded,
+            or an input named `"padding_mask"`, as KerasHub's models have one.
         z_dim: Number of columns or classes of the concept.
         layers: Layers, their names, their paths such as
             `"block_0/_feedforward_layer_norm"`, or `fnmatch` patterns of
@@ -173,6 +178,7 @@ def scrub(
         preserve_dim=preserve_dim,
         max_rank=max_rank,
     )
+    dataset = preprocessed_batches(model, dataset)
     data = Data(dataset, num_labels=2 if preserve_dim else 1)
     copy = copy_of(model)
 
@@ -198,11 +204,11 @@ def scrub(
                 )
                 for path in stage.paths
             }
-            for runs, labels, weight in passes.over(stage):
+            for runs, *data_of_batch in passes.over(stage):
                 for path in stage.paths:
                     with _at(path):
                         for run in runs[path]:
-                            rows[path].update(run, labels, weight)
+                            rows[path].update(run, *data_of_batch)
                 progress.batch_done()
             for path in stage.paths:
                 with _at(path):

@@ -25,7 +25,11 @@ class TokenRows:
         self._doubtful = set(self._sizes)
 
     def update(
-        self, run: Run, labels: list[tf.Tensor], weight: tf.Tensor | None
+        self,
+        run: Run,
+        labels: list[tf.Tensor],
+        weight: tf.Tensor | None,
+        padding: tf.Tensor | None = None,
     ) -> None:
         """Adds one run of the layer.
 
@@ -38,11 +42,16 @@ class TokenRows:
                 examples `[batch]` or of tokens `[batch, ...]`, with a last axis
                 of columns where they are not class ids.
             weight: Of examples or tokens, or `None` to use the mask, if any.
+            padding: A mask `[batch, tokens]` to use where there is neither,
+                of a layer that has a row for each token.
 
         Raises:
             ValueError: If shapes or values do not fit.
         """
         leading = run.hidden.shape[:-1]
+        mask = run.mask
+        if mask is None and padding is not None and padding.shape == leading:
+            mask = padding
         x = tf.reshape(run.hidden, [-1, self.fitter.x_dim])
         targets = []
         for (name, size), label in zip(
@@ -56,8 +65,8 @@ class TokenRows:
         if weight is not None:
             weight = _rows("sample_weight", weight, 0, leading)
             keep = tf.cast(weight, tf.bool)
-        elif run.mask is not None:
-            keep = _rows("mask", tf.cast(run.mask, tf.bool), 0, leading)
+        elif mask is not None:
+            keep = _rows("mask", tf.cast(mask, tf.bool), 0, leading)
         if keep is not None:
             x, *targets = (tf.boolean_mask(v, keep) for v in (x, *targets))
             if weight is not None:

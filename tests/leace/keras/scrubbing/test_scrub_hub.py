@@ -6,6 +6,11 @@ import pytest
 import tensorflow as tf
 
 from tensorflow_model_remediation_ext.common.layers import hook, sublayers
+from tensorflow_model_remediation_ext.counterfactual.keras import (
+    CounterfactualModel,
+    build_counterfactual_data,
+    pack_counterfactual_data,
+)
 from tensorflow_model_remediation_ext.leace.keras import scrub
 
 keras_hub = pytest.importorskip(
@@ -88,6 +93,19 @@ def test_backbones_lose_the_concept_for_good(name, tmp_path):
     assert covariances(loaded.model, paths, x, z, weight) == left
 
 
+def test_padding_is_left_out_without_weights():
+    model, x, z, padding = make("Bert")
+    found = []
+    for more in ((), (padding,)):
+        data = tf.data.Dataset.from_tensor_slices((x, z, *more)).batch(16)
+        scrubbed = scrub(
+            model, data, z_dim=K, layers="*feedforward_layer_norm", verbose=0
+        )
+        found.append([e.get_weights() for e in scrubbed.erasers.values()])
+    for a, b in zip(*map(keras.tree.flatten, found), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-6)
+
+
 def test_text_is_generated_with_the_erasers_in_place(tmp_path):
     backbone, x, z, _ = make("GPT2")
     model = keras_hub.models.GPT2CausalLM(backbone)
@@ -107,3 +125,64 @@ def test_text_is_generated_with_the_erasers_in_place(tmp_path):
         scrubbed.model.save_to_preset(str(tmp_path / "preset"))
     with pytest.raises(NotImplementedError, match="leave the erasers out"):
         scrubbed.model.backbone.save_to_preset(str(tmp_path / "preset"))
+
+
+def test_a_scrubbed_task_takes_raw_strings(make_task, tmp_path):
+    rng = np.random.default_rng(0)
+    words = ["the", "gay", "old", "man", "woman", "was", "here"]
+    texts = np.array(
+        [" ".join(rng.permutation(words)[:4]) for _ in range(64)], object
+    )
+    z = np.array(["gay" in text for text in texts]) * 1
+    task = make_task(texts)
+    scrubbed = scrub(
+        task,
+        tf.data.Dataset.from_tensor_slices((texts, z)).batch(16),
+        z_dim=2,
+        layers=["*layer_norm*", "pooled_dense"],
+        svd_tol=1e-6,
+        verbose=0,
+    )
+    *_, last = scrubbed.erasers
+    assert last.endswith("pooled_dense")
+    tokens = task.preprocessor(tf.constant(texts))
+    expected = scrubbed(tokens).numpy()
+    # No linear reader of the layer before the head finds the concept, so the
+    # logits do not covary with it.
+    before, after = (
+        abs(np.cov(logits[:, 0], z)[0, 1])
+        for logits in (task.predict(texts, verbose=0), expected)
+    )
+    assert after < 1e-3 * before
+    data = tf.data.Dataset.from_tensor_slices((texts, z)).batch(16)
+    for x in (texts, data.map(lambda x, z: x), tokens):
+        np.testing.assert_allclose(
+            scrubbed.predict(x, verbose=0), expected, atol=1e-5
+        )
+    np.testing.assert_allclose(
+        scrubbed.predict_on_batch(tf.constant(texts)), expected, atol=1e-5
+    )
+    scrubbed.save(tmp_path / "scrubbed.keras")
+    loaded = keras.models.load_model(tmp_path / "scrubbed.keras")
+    np.testing.assert_allclose(
+        loaded.predict(texts, verbose=0), expected, atol=1e-5
+    )
+
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    loaded.compile("sgd", loss, run_eagerly=True)
+    for arguments in ((data,), (texts, z)):
+        score = loaded.evaluate(*arguments, verbose=0)
+        assert score == pytest.approx(float(loss(z, expected)), rel=1e-4)
+    logs = loaded.fit(
+        data.take(1), validation_data=(texts, z), verbose=0, shuffle=False
+    )
+    assert set(logs.history) == {"loss", "val_loss"}
+
+    # Pairing trains what was scrubbed, on raw strings.
+    packed = pack_counterfactual_data(
+        data, build_counterfactual_data(data, ["gay"])
+    )
+    wrapped = CounterfactualModel(scrubbed)
+    wrapped.compile("sgd", loss, run_eagerly=True)
+    logs = wrapped.fit(packed.take(1), verbose=0, shuffle=False).history
+    assert logs["counterfactual_loss"][0] > 0

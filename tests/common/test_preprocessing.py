@@ -1,0 +1,136 @@
+"""What evaluates a model batch by batch takes a task's raw strings."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tensorflow_model_remediation_ext import evaluation
+from tensorflow_model_remediation_ext.common.preprocessing import (
+    preprocessed_batches,
+)
+from tensorflow_model_remediation_ext.counterfactual.keras import (
+    CounterfactualModel,
+    build_counterfactual_data,
+)
+from tensorflow_model_remediation_ext.counterfactual.terms import TermEditor
+
+WORDS = ["the", "gay", "old", "man", "woman", "was", "here", "rude", "kind"]
+RNG = np.random.default_rng(0)
+TEXTS = np.array(
+    [" ".join(RNG.permutation(WORDS)[:4]) for _ in range(60)], object
+)
+MENTIONS = np.array(["gay" in text for text in TEXTS]) * 1
+LABELS = np.array(["rude" in text for text in TEXTS]) * 1
+
+
+@pytest.fixture
+def task(make_task):
+    return make_task([" ".join(WORDS)], classes=1, activation="sigmoid")
+
+
+def rows(*columns):
+    return tf.data.Dataset.from_tensor_slices(columns).batch(20)
+
+
+def test_flips_and_importance_of_terms(task):
+    pairs = build_counterfactual_data(rows(TEXTS), ["gay"])
+    report = evaluation.flips_of_model(task, pairs, verbose=0)
+    before, after = (
+        np.concatenate([pair[k] for pair in pairs]) for k in (0, 1)
+    )
+    expected = evaluation.flips(
+        *(task.predict(half, verbose=0) for half in (before, after))
+    )
+    gap = expected["overall"].counterfactual_gap.value
+    assert report["overall"].n == MENTIONS.sum()
+    found = report["overall"].counterfactual_gap.value
+    assert found == pytest.approx(gap, rel=1e-3) and gap > 0
+    # The same for the wrapper, and for pairs of tokens.
+    tokens = pairs.map(
+        lambda a, b, w: (task.preprocessor(a), task.preprocessor(b), w)
+    )
+    for model, data in ((CounterfactualModel(task), pairs), (task, tokens)):
+        again = evaluation.flips_of_model(model, data, verbose=0)
+        found = again["overall"].counterfactual_gap.value
+        assert found == pytest.approx(gap, rel=1e-3)
+
+    importance = evaluation.permutation_importance(
+        task,
+        TEXTS,
+        LABELS,
+        feature_names=[],
+        edits={"gay": TermEditor(["gay"])},
+    )
+    scores = task.predict(TEXTS, verbose=0)[:, 0]
+    assert importance.baseline == pytest.approx(
+        evaluation.auc(LABELS, scores).value
+    )
+    assert importance["gay"].changed == MENTIONS.sum()
+
+    page = evaluation.Report("A task")
+    page.add("plain", "Flips", report).add("plain", "Terms", importance)
+    assert page.to_dict()
+
+
+def test_layers_are_probed_on_raw_strings(task):
+    expected = evaluation.probe_model(
+        task,
+        "pooled_dense",
+        [(task.preprocessor(tf.constant(TEXTS)), MENTIONS)],
+        cv=2,
+        verbose=0,
+    )
+    data = rows(TEXTS, MENTIONS)
+    for model, each in (
+        (task, data),
+        (task, [(tf.constant(TEXTS), MENTIONS)]),
+        (CounterfactualModel(task), data),
+    ):
+        found = evaluation.probe_model(
+            model, "pooled_dense", each, cv=2, verbose=0
+        )
+        assert found["linear"].n == len(TEXTS)
+        assert found["linear"].accuracy.value == pytest.approx(
+            expected["linear"].accuracy.value, abs=0.04
+        )
+
+
+def test_kinds_of_collections(task):
+    batch = (tf.constant(TEXTS), MENTIONS)
+
+    class Sequence(keras.utils.PyDataset):
+        def __len__(self):
+            return 1
+
+        def __getitem__(self, index):
+            return batch
+
+    class Iterable:
+        def __iter__(self):
+            yield batch
+
+    for data in (rows(*batch), [batch], Sequence(), Iterable(), iter([batch])):
+        converted = preprocessed_batches(task, data)
+        if isinstance(data, Sequence):
+            converted = [converted[0]]
+        elif isinstance(data, list):
+            assert len(converted) == 1
+        x, z = next(iter(converted))
+        assert set(x) == set(task.input)
+        assert len(z) == len(x["token_ids"])
+    plain = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    data = rows(np.ones((4, 2)), np.ones(4))
+    assert preprocessed_batches(plain, data) is data
+
+
+def test_strings_for_a_model_of_numbers(make_task):
+    task = make_task([" ".join(WORDS)], preprocessor=False)
+    pairs = build_counterfactual_data(rows(TEXTS), ["gay"])
+    message = r"`model`, a BertTextClassifier, takes numbers.*map_inputs"
+    with pytest.raises(ValueError, match=message):
+        evaluation.flips_of_model(task, pairs, verbose=0)
+    with pytest.raises(ValueError, match=message):
+        evaluation.probe_model(
+            task, "pooled_dense", rows(TEXTS, MENTIONS), verbose=0
+        )
