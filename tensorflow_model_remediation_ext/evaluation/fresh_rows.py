@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tensorflow_model_remediation_ext.evaluation.checks import finite_numbers
-from tensorflow_model_remediation_ext.evaluation.groups import read_labels
+from tensorflow_model_remediation_ext.evaluation.labels import read_labels
 from tensorflow_model_remediation_ext.evaluation.tables import extra
 
 # Each split takes two of these folds for the eraser, one for readers to learn
