@@ -2,8 +2,9 @@
 
 The wheel is installed into a fresh environment, and the tests of the sdist run
 against it in a directory of their own, with no checkout in sight:
-`python tools/check_dist.py [pytest's arguments]`. `--extras` and `--pin` choose
-what else is in that environment: the newest of everything, or the oldest.
+`python tools/check_dist.py [pytest's arguments]`. `--python`, `--extras`
+and `--pin` choose what is in that environment: the newest of everything, or the
+oldest.
 """
 
 import argparse
@@ -46,6 +47,7 @@ def check_contents(wheel: pathlib.Path, sdist: pathlib.Path) -> None:
 def main() -> None:
     """Builds, checks, installs and tests."""
     parser = argparse.ArgumentParser(allow_abbrev=False)
+    parser.add_argument("--python", default=sys.executable)
     parser.add_argument("--extras", default="evaluation,test")
     parser.add_argument("--pin", action="append", default=[])
     options, for_pytest = parser.parse_known_args()
@@ -59,7 +61,7 @@ def main() -> None:
         # Else the tests would import it from there, not from the wheel.
         shutil.rmtree(source / PACKAGE)
         python = home / "fresh" / "bin" / "python"
-        run(sys.executable, "-m", "venv", home / "fresh", cwd=home)
+        run(options.python, "-m", "venv", home / "fresh", cwd=home)
         install = (sys.executable, "-m", "uv", "pip", "install", "--quiet")
         what = (f"{wheel}[{options.extras}]", *options.pin)
         run(*install, "--python", python, *what, cwd=home)
