@@ -55,18 +55,18 @@ def figures(ran):
     return json.loads((ran / "report.json").read_text())
 
 
-def test_flip_rate_falls(figures):
-    rates = {
-        name: found["figures"]["overall"]["flip_rate"]
+def test_the_gap_falls(figures):
+    gaps = {
+        name: found["figures"]["overall"]["counterfactual_gap"]
         for name, found in figures["results"]["Flips"].items()
     }
-    assert list(rates) == ["baseline", "removal", "swaps", REMEDIATED]
-    assert rates["baseline"] > 0.1
+    assert list(gaps) == ["baseline", "removal", "swaps", REMEDIATED]
+    assert gaps["baseline"] > 0.1
     for name in ("removal", REMEDIATED):
-        assert rates[name] < 0.2 * rates["baseline"]
+        assert gaps[name] < 0.2 * gaps["baseline"]
     assert list(figures["figures"]) == ["Accuracy", "AUC"]
     for by_model in figures["figures"].values():
-        assert list(by_model) == [*rates, "erased", "erased, label kept"]
+        assert list(by_model) == [*gaps, "erased", "erased, label kept"]
         for figure in by_model.values():
             assert 0 <= figure["low"] <= figure["value"] <= figure["high"] <= 1
 

@@ -81,7 +81,12 @@ class English:
         )
         context = tf.strings.join(
             [
-                replacements.cut(text, row, before, start),
+                # The text may hold a mark itself.
+                tf.strings.regex_replace(
+                    replacements.cut(text, row, before, start),
+                    r"[\x02-\x04]",
+                    " ",
+                ),
                 tf.where(term == "her", english_rules.OBJECT, _MARK),
                 following,
             ]
