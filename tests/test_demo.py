@@ -11,20 +11,23 @@ import tensorflow as tf
 from tensorflow_model_remediation_ext import demo
 from tensorflow_model_remediation_ext.demo import table_job, tuning
 
+REMEDIATED = "removal and swaps"
+
 
 @pytest.fixture(scope="module")
 def comments(tmp_path_factory):
-    """A CSV file in which a term predicts the label, and its terms."""
+    """A CSV file in which terms predict the label, and these terms."""
     folder = tmp_path_factory.mktemp("comments")
     rng = np.random.default_rng(0)
     lines = ["body,rude"]
     for _ in range(600):
         rude = rng.random() < 0.5
-        term = "purple " if rng.random() < (0.8 if rude else 0.2) else ""
+        term = rng.choice(["purple ", "teal "], p=[0.7, 0.3])
+        term = term if rng.random() < (0.8 if rude else 0.2) else ""
         word = "awful" if rng.random() < (0.7 if rude else 0.3) else "lovely"
         lines.append(f'"my {term}neighbor, he was {word}",{int(rude)}')
     (folder / "comments.csv").write_text("\n".join(lines))
-    (folder / "terms.txt").write_text("purple\nteal\n")
+    (folder / "terms.txt").write_text("purple\nteal\ngold\n")
     return folder
 
 
@@ -52,18 +55,33 @@ def figures(ran):
     return json.loads((ran / "report.json").read_text())
 
 
-def test_flip_rate_falls(figures):
-    rates = {
-        name: found["figures"]["overall"]["flip_rate"]
+def test_the_gap_falls(figures):
+    gaps = {
+        name: found["figures"]["overall"]["counterfactual_gap"]
         for name, found in figures["results"]["Flips"].items()
     }
-    assert rates["baseline"] > 0.1
-    assert rates["remediated"] < 0.2 * rates["baseline"]
+    assert list(gaps) == ["baseline", "removal", "swaps", REMEDIATED]
+    assert gaps["baseline"] > 0.1
+    for name in ("removal", REMEDIATED):
+        assert gaps[name] < 0.2 * gaps["baseline"]
     assert list(figures["figures"]) == ["Accuracy", "AUC"]
     for by_model in figures["figures"].values():
-        assert list(by_model) == [*rates, "erased", "erased, label kept"]
+        assert list(by_model) == [*gaps, "erased", "erased, label kept"]
         for figure in by_model.values():
             assert 0 <= figure["low"] <= figure["value"] <= figure["high"] <= 1
+
+
+def test_terms_that_training_does_not_pair_are_measured(figures):
+    unpaired = figures["results"]["Flips, unpaired terms"]
+    paired = figures["results"]["Flips"]
+    assert list(unpaired) == list(paired)
+    pairs = [
+        found["baseline"]["figures"]["overall"]["n"]
+        for found in (paired, unpaired)
+    ]
+    # "purple" is the first of three terms, "teal" the second.
+    assert pairs[0] > pairs[1] > 0
+    assert f"{pairs[1]} with one of 1 terms that" in figures["summary"]
 
 
 def test_files(ran):
@@ -86,7 +104,7 @@ def test_the_concept_is_erased(ran, figures):
         assert after["accuracy_low"] <= after["majority_rate"]
         assert after["auc"] < before["auc"] - 0.1
     # Flips are shown for the models that they are about.
-    assert list(figures["results"]["Flips"]) == ["baseline", "remediated"]
+    assert "erased" not in figures["results"]["Flips"]
     texts = tf.constant(["my purple neighbor", "my neighbor"])
     for name in ("erased", "erased_label_kept"):
         model = keras.models.load_model(ran / f"{name}.keras")
@@ -101,7 +119,7 @@ def test_embedded_comments_have_groups_and_choose_a_target(
     options = ["--limit=500", "--epochs=1", "--clp-epochs=1", "--skip-leace"]
     assert demo.main([*options, "--tune", f"--output-dir={tmp_path}"]) == 0
     printed = capsys.readouterr().out
-    for expected in ("baseline", "remediated", "AUC", "religion"):
+    for expected in ("baseline", REMEDIATED, "AUC", "religion"):
         assert expected in printed
     for figure in ("flip rate", "flip count", "counterfactual gap"):
         assert f"Flips: {figure}" in printed
@@ -109,11 +127,12 @@ def test_embedded_comments_have_groups_and_choose_a_target(
     results = figures["results"]
     # A group that no pair mentions has a row and no rate, as null.
     assert "gender" in results["Flips"]["baseline"]["figures"]
-    assert list(results) == ["Flips", "Trade-off"] and "Probe" not in printed
+    flips = ["Flips", "Flips, unpaired terms"]
+    assert list(results) == [*flips, "Trade-off"] and "Probe" not in printed
     assert not list(tmp_path.glob("erased*.keras"))
     # A fifth of the comments tests, and a fifth of the others tunes.
     assert figures["summary"].startswith("embedded comments: 320 comments")
-    rows = results["Trade-off"]["remediated"]["figures"].values()
+    rows = results["Trade-off"][REMEDIATED]["figures"].values()
     (chosen,) = (row for row in rows if row["chosen"])
     assert chosen["quality_loss"] <= 0.01
     strength = "weight 0"

@@ -61,7 +61,8 @@ class PairsDescription:
         length_change: Mean, smallest and largest difference of the numbers of
             characters, counterfactual minus original.
         empty: Number of counterfactual texts with no word in them.
-        broken: Pairs whose grammar looks broken, by how: their texts.
+        faulty: Number of pairs whose grammar looks broken.
+        broken: These pairs by how: their texts.
     """
 
     rows: tuple[DescribedChange, ...]
@@ -70,6 +71,7 @@ class PairsDescription:
     duplicates: int
     length_change: tuple[float, int, int]
     empty: int
+    faulty: int
     broken: dict[str, tuple[str, ...]]
 
     measures: ClassVar[str] = "What the pairs change, and how often."
@@ -84,9 +86,48 @@ class PairsDescription:
                 return row
         raise KeyError(change)
 
-    def to_dict(self) -> dict[str, Any]:
-        """Returns all of it as plain values, ready for JSON."""
-        return dataclasses.asdict(self)
+    @property
+    def examples(self) -> list[dict[str, str]]:
+        """Samples for a report: one of each change, then further ones."""
+        most = max(len(row.examples) for row in self.rows)
+        return [
+            {"text": row.examples[k], "change": row.change}
+            for k in range(most)
+            for row in self.rows
+            if k < len(row.examples)
+        ]
+
+    def to_dict(self) -> dict[str, dict[str, Any]]:
+        """Returns plain figures of all pairs, then by change; no texts."""
+        everything = {
+            "pairs": self.pairs,
+            "broken": self.faulty,
+            "repeated": self.duplicates,
+            "left_empty": self.empty,
+            "mean_length_change": self.length_change[0],
+        }
+        return {
+            "all pairs": everything,
+            **{
+                row.change: {"pairs": row.pairs, "broken": row.broken}
+                for row in self.rows
+            },
+        }
+
+    def remarks(self) -> list[str]:
+        """Returns how many pairs there are, in sentences for a report."""
+        said = [f"there are {_counted(self.pairs, 'pair')}."]
+        if self.without is not None:
+            said[0] = (
+                f"there are {_counted(self.pairs, 'pair')}, and "
+                f"{_counted(self.without, 'example')} without one."
+            )
+        if self.faulty:
+            said.append(
+                f"the grammar of {self.faulty:,} counterfactual texts "
+                f"({self.faulty / self.pairs:.1%}) looks broken."
+            )
+        return said
 
     def to_frame(self) -> Any:
         """Returns a pandas DataFrame, a line for each change.
@@ -172,17 +213,32 @@ def describe_pairs(
     ]
     if not texts:
         raise ValueError("No example holds a term, so there are no pairs.")
-    return _describe(texts, rows, samples, random.Random(seed))
+    terms = terms_to_replace or sensitive_terms_to_remove or ()
+    return _describe(texts, rows, samples, random.Random(seed), [*terms])
 
 
-def _describe(texts, rows, samples, generator):
+def _counted(n, what):
+    return f"{n:,} {what}{'' if n == 1 else 's'}"
+
+
+def _describe(texts, rows, samples, generator, terms):
+    # Terms that stood next to one another and are gone count one by one.
+    known = re.compile(
+        "|".join(
+            rf"(?<!\w){re.escape(term.lower())}(?!\w)"
+            for term in sorted(terms, key=len, reverse=True)
+        )
+        or "(?!)"
+    )
     counts: collections.Counter[str] = collections.Counter()
     broken_by: collections.Counter[str] = collections.Counter()
     kept: dict[str, list[str]] = {}
     broken: dict[str, list[str]] = {}
+    faulty = 0
     for original, edited in texts:
-        changes, marked = _changes(original, edited)
+        changes, marked = _changes(original, edited, known)
         faults = _faults(original, edited)
+        faulty += bool(faults)
         for fault in faults:
             broken.setdefault(fault, []).append(edited)
         for change in dict.fromkeys(changes):
@@ -207,11 +263,12 @@ def _describe(texts, rows, samples, generator):
         duplicates=len(texts) - len(set(texts)),
         length_change=(sum(lengths) / len(lengths), min(lengths), max(lengths)),
         empty=sum(not re.search(r"\w", edited) for _, edited in texts),
+        faulty=faulty,
         broken={how: tuple(some) for how, some in broken.items()},
     )
 
 
-def _changes(original, edited):
+def _changes(original, edited, known):
     """Returns what words become, and the original with that marked."""
     old, new = _TOKEN.findall(original), _TOKEN.findall(edited)
     matcher = difflib.SequenceMatcher(None, old, new, autojunk=False)
@@ -224,10 +281,12 @@ def _changes(original, edited):
         space = before[: len(before) - len(before.lstrip())]
         rest = before[len(before.rstrip()) :] if before.strip() else ""
         marked += f"{space}[{before.strip()} -> {after.strip()}]{rest}"
-        if before.strip() or after.strip():
-            changes.append(
-                f"{before.strip().lower()} -> {after.strip().lower()}"
-            )
+        old_words, new_words = before.strip().lower(), after.strip().lower()
+        if old_words and not new_words:
+            gone = known.findall(old_words) or [old_words]
+            changes += [f"{term} -> " for term in gone]
+        elif old_words or new_words:
+            changes.append(f"{old_words} -> {new_words}")
     return changes, marked
 
 

@@ -5,13 +5,18 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Iterable, Sequence
-from statistics import NormalDist
 from typing import Any, ClassVar
 
 import numpy as np
 import tensorflow as tf
 
+from tensorflow_model_remediation_ext.common.proportions import (
+    normal_quantile,
+    wilson_interval,
+)
 from tensorflow_model_remediation_ext.counterfactual.terms import TermEditor
+
+_NAMED = 8  # Terms that a sentence names, at most.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,9 +65,11 @@ class LabelTerms:
         "in texts without it."
     )
     caveat: ClassVar[str] = (
-        "A term that goes with a label need not cause it, and of many "
+        "A term that correlates with a label need not cause it, and of many "
         "intervals some miss: at 95 % one in twenty."
     )
+
+    plotted: ClassVar[tuple[str, ...]] = ("difference",)
 
     def __getitem__(self, term: str) -> LabelTerm:
         for row in self.rows:
@@ -72,7 +79,20 @@ class LabelTerms:
 
     def to_dict(self) -> dict[str, dict[str, Any]]:
         """Returns the figures by term, as plain numbers."""
-        return {row.term: dataclasses.asdict(row) for row in self.rows}
+        figures = [dataclasses.asdict(row) for row in self.rows]
+        return {row.pop("term"): row for row in figures}
+
+    def remarks(self) -> list[str]:
+        """Returns which terms carry the label, in a sentence for a report."""
+        found = [row.term for row in self.rows if row.carries_label]
+        if not found:
+            return ["no term predicts the label by itself, beyond chance."]
+        named = ", ".join(repr(term) for term in found[:_NAMED])
+        more = ", and more" if len(found) > _NAMED else ""
+        return [
+            f"{len(found)} of {len(self.rows)} terms predict the label by "
+            f"themselves: {named}{more}."
+        ]
 
     def to_frame(self) -> Any:
         """Returns a pandas DataFrame, a line for each term.
@@ -149,48 +169,37 @@ def label_terms(
             "`labels` must be zeros and ones, at least one. Received: "
             f"{np.unique(values)[:5]}"
         )
-    if not 0 < confidence < 1:
-        raise ValueError(
-            "`confidence` must lie between 0 and 1, both excluded. "
-            f"Received: confidence={confidence}"
-        )
+    normal_quantile(confidence)  # Refuses a bad level before any work.
     positive = values.astype(bool)
-    z = NormalDist().inv_cdf((1 + confidence) / 2)
     rows = []
     for term in dict.fromkeys(terms):
         editor = TermEditor(
             [term], case_sensitive=case_sensitive, whole_words=whole_words
         )
-        rows.append(_row(term, (editor(texts) != texts).numpy(), positive, z))
+        holds = (editor(texts) != texts).numpy()
+        rows.append(_row(term, holds, positive, confidence))
     rows.sort(
         key=lambda r: -abs(r.difference) if r.difference == r.difference else 1
     )
     return LabelTerms(tuple(rows), confidence)
 
 
-def _row(term, holds, positive, z):
+def _row(term, holds, positive, confidence):
     n = int(holds.sum())
-    rate, low, high = _wilson(int((holds & positive).sum()), n, z)
-    other, other_low, other_high = _wilson(
-        int((~holds & positive).sum()), len(holds) - n, z
+    trials = np.array([n, len(holds) - n])
+    hits = np.array([(holds & positive).sum(), (~holds & positive).sum()])
+    rates = hits / np.where(trials > 0, trials, np.nan)
+    (low, other_low), (high, other_high) = wilson_interval(
+        hits, trials, confidence
     )
+    rate, other = rates
     difference = rate - other
     below = difference - math.hypot(rate - low, other_high - other)
     above = difference + math.hypot(high - rate, other - other_low)
+    figures = (rate, low, high, other, difference, below, above)
     return LabelTerm(
-        term, n, rate, low, high, other, difference, below, above,
-        bool(below > 0 or above < 0),
-    )  # fmt: skip
-
-
-def _wilson(successes, n, z):
-    if n == 0:
-        return math.nan, math.nan, math.nan
-    rate = successes / n
-    middle = (rate + z * z / (2 * n)) / (1 + z * z / n)
-    half = z * math.sqrt(rate * (1 - rate) / n + z * z / (4 * n * n))
-    half /= 1 + z * z / n
-    return rate, min(rate, middle - half), max(rate, middle + half)
+        term, n, *map(float, figures), bool(below > 0 or above < 0)
+    )
 
 
 def frame(rows: Iterable[Any], index: str) -> Any:

@@ -10,16 +10,21 @@ import numpy as np
 import tensorflow as tf
 
 from tensorflow_model_remediation_ext import datasets, evaluation
+from tensorflow_model_remediation_ext.counterfactual import swaps
 from tensorflow_model_remediation_ext.counterfactual.keras import (
     build_counterfactual_data,
 )
 from tensorflow_model_remediation_ext.counterfactual.terms import TermEditor
 
-ABOUT_PAIRS = (
-    "Here the input is a held-out comment with an identity term, and its "
-    "counterfactual the same without the term. A group are the pairs with one "
-    "of its terms."
-)
+FLIPS = "Flips"
+UNPAIRED_FLIPS = "Flips, unpaired terms"
+ABOUT = {
+    FLIPS: "Here the input is a held-out comment with an identity term that "
+    "was paired in training, and its counterfactual the same without the term. "
+    "A group is the pairs with one of its terms.",
+    UNPAIRED_FLIPS: "The same for the third of the terms that no pair of the "
+    "training data held: what pairing does for a term that nobody listed.",
+}
 ABOUT_TUNING = "Here quality is the AUC, on comments that trained no model."
 
 
@@ -38,13 +43,36 @@ class Task(NamedTuple):
     @property
     def all_terms(self) -> list[str]:
         """Every term of every group."""
-        return sorted({t for group in self.terms.values() for t in group})
+        return list(dict.fromkeys(t for g in self.terms.values() for t in g))
+
+    @property
+    def unpaired_terms(self) -> list[str]:
+        """A third of the terms, which pairs of training leave out."""
+        return self.all_terms[1::3] if len(self.all_terms) > 2 else []
+
+    @property
+    def paired_terms(self) -> list[str]:
+        """The other terms."""
+        left_out = set(self.unpaired_terms)
+        return [term for term in self.all_terms if term not in left_out]
+
+    def swaps(self) -> swaps.Swaps | None:
+        """Returns swaps of each paired term for the next one of its group.
+
+        `None` if no group has two.
+        """
+        paired = set(self.paired_terms)
+        cycles: dict[str, str] = {}
+        for group in self.terms.values():
+            terms = [term for term in group if term in paired]
+            if len(terms) > 1:
+                cycles |= zip(terms, terms[1:] + terms[:1], strict=True)
+        return swaps.Swaps(cycles) if cycles else None
 
 
 class Pairs(NamedTuple):
-    """Labeled texts, and those with a term beside themselves without it."""
+    """Texts with a term, and the same without it."""
 
-    data: datasets.LabeledText
     original: tf.Tensor
     counterfactual: tf.Tensor
     groups: dict[str, np.ndarray]
@@ -99,12 +127,18 @@ def load(arguments: argparse.Namespace) -> Task:
     return Task(name, train, validation, test, terms)
 
 
-def summary(task: Task, pairs: "Pairs") -> str:
+def summary(task: Task, pairs: dict[str, Pairs]) -> str:
     """Says what the data are."""
-    return (
+    said = (
         f"{task.name}: {len(task.train)} comments to train on, "
-        f"{len(task.test)} held out, {len(pairs.original)} of these with one "
-        f"of {len(task.all_terms)} terms"
+        f"{len(task.test)} held out, {len(pairs[FLIPS].original)} of these "
+        f"with one of {len(task.paired_terms)} paired terms"
+    )
+    if UNPAIRED_FLIPS not in pairs:
+        return said
+    return (
+        f"{said}, {len(pairs[UNPAIRED_FLIPS].original)} with one of "
+        f"{len(task.unpaired_terms)} terms that training does not pair"
     )
 
 
@@ -123,22 +157,45 @@ def predict(model: keras.Model, texts) -> np.ndarray:
     return model.predict(texts, batch_size=1024, verbose=0)
 
 
-def make_pairs(task: Task, data: datasets.LabeledText) -> Pairs:
-    """Pairs every text that holds a term with itself without it."""
+def make_pairs(
+    task: Task, data: datasets.LabeledText, terms: Sequence[str]
+) -> Pairs | None:
+    """Pairs every text that holds a term with itself without it.
+
+    Returns:
+        The pairs; `None` if no text holds a term.
+    """
     texts = tf.data.Dataset.from_tensor_slices(data.texts).batch(1024)
-    pairs = list(build_counterfactual_data(texts, task.all_terms))
+    pairs = list(build_counterfactual_data(texts, terms)) if terms else []
     if not pairs:
-        raise ValueError(
-            f"{task.name}: no held-out comment holds any of the "
-            f"{len(task.all_terms)} terms"
-        )
+        return None
     original = tf.concat([batch[0] for batch in pairs], axis=0)
     counterfactual = tf.concat([batch[1] for batch in pairs], axis=0)
     groups = {}
     if len(task.terms) > 1:
-        for group, terms in task.terms.items():
-            groups[group] = mentions(terms, original)
-    return Pairs(data, original, counterfactual, groups)
+        for group, of_group in task.terms.items():
+            some = [term for term in of_group if term in terms]
+            if some:
+                groups[group] = mentions(some, original)
+    return Pairs(original, counterfactual, groups)
+
+
+def held_out_pairs(task: Task) -> dict[str, Pairs]:
+    """Returns the held-out pairs of both kinds of terms that there are.
+
+    Raises:
+        ValueError: If no held-out text holds a term that training pairs.
+    """
+    found = {
+        FLIPS: make_pairs(task, task.test, task.paired_terms),
+        UNPAIRED_FLIPS: make_pairs(task, task.test, task.unpaired_terms),
+    }
+    if found[FLIPS] is None:
+        raise ValueError(
+            f"{task.name}: no held-out comment holds any of the "
+            f"{len(task.paired_terms)} terms that are paired"
+        )
+    return {name: pairs for name, pairs in found.items() if pairs is not None}
 
 
 def mentions(terms: Sequence[str], texts: Any) -> np.ndarray:
@@ -158,14 +215,19 @@ def measure_quality(
     }
 
 
-def measure(model: keras.Model, pairs: Pairs) -> dict[str, Any]:
+def measure(
+    model: keras.Model, data: datasets.LabeledText, pairs: dict[str, Pairs]
+) -> dict[str, Any]:
     """Measures quality on all texts, and flips on those with a term."""
     return {
-        **measure_quality(model, pairs.data),
-        "Flips": evaluation.flips(
-            predict(model, pairs.original),
-            predict(model, pairs.counterfactual),
-            groups=pairs.groups or None,
-            seed=0,
-        ),
+        **measure_quality(model, data),
+        **{
+            name: evaluation.flips(
+                predict(model, some.original),
+                predict(model, some.counterfactual),
+                groups=some.groups or None,
+                seed=0,
+            )
+            for name, some in pairs.items()
+        },
     }

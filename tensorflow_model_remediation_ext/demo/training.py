@@ -1,5 +1,7 @@
 """The model of the demo, and how it is trained and remediated."""
 
+from collections.abc import Iterable
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -13,6 +15,7 @@ from tensorflow_model_remediation_ext.counterfactual.keras import (
 from tensorflow_model_remediation_ext.counterfactual.losses import (
     PairwiseMSELoss,
 )
+from tensorflow_model_remediation_ext.demo.task import Task, mentions
 
 LEARNING_RATE = 3e-3
 
@@ -37,19 +40,54 @@ def train(model: keras.Model, batches: tf.data.Dataset, epochs: int) -> None:
     compiled(model).fit(batches, epochs=epochs, shuffle=False)
 
 
-def pack(batches: tf.data.Dataset, terms: list[str]) -> tf.data.Dataset:
-    """Returns batches with pairs of their texts riding along."""
-    return pack_counterfactual_data(
-        batches, build_counterfactual_data(batches, terms)
-    )
+def training_pairs(task: Task) -> dict[str, tf.data.Dataset]:
+    """Returns pairs of the training texts, by how they were made.
+
+    Texts with a term that is not to be paired make no pairs.
+    """
+    texts = task.train.texts
+    if task.unpaired_terms:
+        texts = texts[~mentions(task.unpaired_terms, texts)]
+    data = tf.data.Dataset.from_tensor_slices(texts).batch(1024)
+    pairs = {"removal": build_counterfactual_data(data, task.paired_terms)}
+    swaps = task.swaps()
+    if swaps is not None:
+        pairs["swaps"] = build_counterfactual_data(data, terms_to_replace=swaps)
+    # Edited once, and shuffled anew in each epoch.
+    return {
+        name: each.unbatch().cache().shuffle(10_000, seed=0)
+        for name, each in pairs.items()
+    }
+
+
+def objectives(
+    pairs: dict[str, tf.data.Dataset],
+) -> dict[str, dict[str, tf.data.Dataset]]:
+    """Returns what to train on by the name of the model: each, and all."""
+    one_by_one = {name: {name: each} for name, each in pairs.items()}
+    return {**one_by_one, " and ".join(pairs): pairs}
+
+
+def pack(
+    batches: tf.data.Dataset, pairs: dict[str, tf.data.Dataset]
+) -> tf.data.Dataset:
+    """Returns batches with as many pairs as their examples have on average."""
+    return pack_counterfactual_data(batches, pairs, pairs_per_example="auto")
 
 
 def with_pairing(
-    model: keras.Model, loss_weight: float | AtMost
+    model: keras.Model, loss_weight: float | AtMost, names: Iterable[str]
 ) -> CounterfactualModel:
-    """Returns a compiled model that trains `model` on, in place."""
-    loss = PairwiseMSELoss(transform="logit")
-    return compiled(CounterfactualModel(model, loss, loss_weight))
+    """Returns a compiled model that trains `model` on, in place.
+
+    Args:
+        model: The model.
+        loss_weight: The weight of each objective.
+        names: Names of the objectives.
+    """
+    losses = {name: PairwiseMSELoss(transform="logit") for name in names}
+    weights = dict.fromkeys(losses, loss_weight)
+    return compiled(CounterfactualModel(model, losses, weights))
 
 
 def compiled(model: keras.Model) -> keras.Model:

@@ -9,18 +9,23 @@ import tensorflow as tf
 from tensorflow_model_remediation_ext import evaluation
 from tensorflow_model_remediation_ext.counterfactual.keras import AtMost
 from tensorflow_model_remediation_ext.demo.task import (
+    FLIPS,
     Task,
     make_pairs,
     measure,
 )
-from tensorflow_model_remediation_ext.demo.training import with_pairing
+from tensorflow_model_remediation_ext.demo.training import (
+    pack,
+    with_pairing,
+)
 
 TARGETS = (0.002, 0.005, 0.01, 0.03)
 
 
 def tune(
     model: keras.Model,
-    packed: tf.data.Dataset,
+    pairs: dict[str, tf.data.Dataset],
+    batches: tf.data.Dataset,
     task: Task,
     arguments: argparse.Namespace,
     directory: pathlib.Path,
@@ -29,7 +34,8 @@ def tune(
 
     Args:
         model: The trained baseline; it is left as it is.
-        packed: Batches to train on, with their pairs.
+        pairs: Pairs to train on, by objective.
+        batches: Batches to train on.
         task: Has validation texts.
         arguments: Those of the command line.
         directory: Keeps the figures of each target, so that an interrupted
@@ -39,7 +45,13 @@ def tune(
         AUC against flip rate on the validation texts.
     """
     assert task.validation is not None
-    pairs = make_pairs(task, task.validation)
+    validation = task.validation
+    held_out = make_pairs(task, validation, task.paired_terms)
+    if held_out is None:
+        raise ValueError(
+            f"{task.name}: no validation comment holds one of the "
+            f"{len(task.paired_terms)} terms that are paired"
+        )
     baseline = model.get_weights()
 
     def plain():
@@ -48,16 +60,18 @@ def tune(
 
     def at_most(target):
         model.set_weights(baseline)
-        return with_pairing(model, AtMost(target))
+        return with_pairing(model, AtMost(target), pairs)
 
     def measure_trained(_):
-        found = measure(model, pairs)
-        return found["AUC"], found["Flips"]["overall"].flip_rate
+        found = measure(model, validation, {FLIPS: held_out})
+        return found["AUC"], found[FLIPS]["overall"].flip_rate
 
     sweep = evaluation.tradeoff(
         {
             "baseline": plain,
-            "at most": evaluation.TradeoffMethod(at_most, TARGETS, packed),
+            "at most": evaluation.TradeoffMethod(
+                at_most, TARGETS, pack(batches, pairs)
+            ),
         },
         measure=measure_trained,
         seeds=[arguments.seed],

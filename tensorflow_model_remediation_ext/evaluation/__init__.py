@@ -11,14 +11,14 @@ from tensorflow_model_remediation_ext.evaluation.class_rows import (
 )
 from tensorflow_model_remediation_ext.evaluation.disparities import DisparityRow
 from tensorflow_model_remediation_ext.evaluation.evidence import Evidence
-from tensorflow_model_remediation_ext.evaluation.flips import (
+from tensorflow_model_remediation_ext.evaluation.flip_report import (
     ExampleRow,
     FlipReport,
     FlipRow,
     FlowRow,
     TermReport,
-    flips,
 )
+from tensorflow_model_remediation_ext.evaluation.flips import flips
 from tensorflow_model_remediation_ext.evaluation.flips_of_model import (
     flips_of_model,
 )
@@ -32,6 +32,10 @@ from tensorflow_model_remediation_ext.evaluation.group_metrics import (
 from tensorflow_model_remediation_ext.evaluation.group_report import (
     GroupReport,
     GroupRow,
+)
+from tensorflow_model_remediation_ext.evaluation.importance_report import (
+    ImportanceReport,
+    ImportanceRow,
 )
 from tensorflow_model_remediation_ext.evaluation.intervals import (
     Estimate,
@@ -48,18 +52,16 @@ from tensorflow_model_remediation_ext.evaluation.performance import (
     auc,
 )
 from tensorflow_model_remediation_ext.evaluation.permutation_importance import (
-    ImportanceReport,
-    ImportanceRow,
     permutation_importance,
 )
 from tensorflow_model_remediation_ext.evaluation.probe_model import (
     probe_model,
 )
-from tensorflow_model_remediation_ext.evaluation.probes import (
+from tensorflow_model_remediation_ext.evaluation.probe_report import (
     ProbeReport,
     ProbeRow,
-    linear_probe,
 )
+from tensorflow_model_remediation_ext.evaluation.probes import linear_probe
 from tensorflow_model_remediation_ext.evaluation.readers import READERS
 from tensorflow_model_remediation_ext.evaluation.report.report import Report
 from tensorflow_model_remediation_ext.evaluation.subgroups import (

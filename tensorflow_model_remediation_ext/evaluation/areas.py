@@ -41,20 +41,27 @@ class RankedRows:
         positive: Boolean labels, `[n]`.
         scores: Scores, `[n]`.
         weights: Positive weights, `[n]`.
+        order: The order of the scores, `[n]`.
     """
 
     def __init__(
-        self, positive: np.ndarray, scores: np.ndarray, weights: np.ndarray
+        self,
+        positive: np.ndarray,
+        scores: np.ndarray,
+        weights: np.ndarray,
+        order: np.ndarray,
     ):
-        self._order = np.argsort(scores, kind="stable")
-        ranked = scores[self._order]
-        self._positive = positive[self._order]
-        self._weights = weights[self._order]
+        ranked, up = scores[order], positive[order]
         # Where rows of the same score begin and end.
         starts = np.flatnonzero(np.r_[True, ranked[1:] != ranked[:-1]])
         lengths = np.diff(np.r_[starts, len(ranked)])
-        self._begin = np.repeat(starts, lengths)
-        self._end = np.repeat(starts + lengths, lengths)
+        begin = np.repeat(starts, lengths)
+        end = np.repeat(starts + lengths, lengths)
+        ups = np.r_[0, np.cumsum(up)]
+        downs = np.arange(len(up) + 1) - ups
+        self._positives = _Side(order[up], downs[begin[up]], downs[end[up]])
+        self._negatives = _Side(order[~up], ups[begin[~up]], ups[end[~up]])
+        self._weights = weights
 
     def areas(self, positives: np.ndarray, negatives: np.ndarray) -> Areas:
         """Computes areas between some positive and some negative rows.
@@ -64,34 +71,66 @@ class RankedRows:
                 `[n, groups]`.
             negatives: Groups whose negative rows count, likewise.
         """
-        n, groups = positives.shape
+        groups = positives.shape[1]
         values, variances = np.full((2, groups), np.nan)
         sizes, rows = np.zeros((2, groups)), np.zeros(groups, int)
+        order = np.r_[self._positives.rows, self._negatives.rows]
+        split = len(self._positives.rows)
         # For covariances single precision is enough.
-        influences = np.zeros((groups, n), np.float32)
-        sides = [
-            np.ascontiguousarray(side[self._order].T)
-            for side in (positives, negatives)
-        ]
+        influences = np.zeros((groups, len(order)), np.float32)
+        up_weights = self._weights[self._positives.rows]
+        down_weights = self._weights[self._negatives.rows]
         for k in range(groups):
-            counted = np.where(self._positive, sides[0][k], sides[1][k])
-            some = np.flatnonzero(counted)
-            up = self._positive[some]
-            if not up.any() or up.all():
+            up = positives[:, k][self._positives.rows]
+            down = negatives[:, k][self._negatives.rows]
+            rows[k] = min(np.count_nonzero(up), np.count_nonzero(down))
+            if not rows[k]:
                 continue
-            before = np.zeros(n + 1, np.int64)
-            before[some + 1] = 1
-            np.cumsum(before, out=before)
-            values[k], influence, sizes[:, k] = _area(
-                up,
-                self._weights[some],
-                before[self._begin[some]],
-                before[self._end[some]],
-            )
-            variances[k] = influence @ influence
-            rows[k] = min(np.count_nonzero(up), np.count_nonzero(~up))
-            influences[k, some] = influence
-        return Areas(values, variances, influences, self._order, sizes, rows)
+            up, down = up_weights * up, down_weights * down
+            m, n = up.sum(), down.sum()
+            # For each row, the share of the other class that it is ordered
+            # rightly against; ties count half.
+            right = self._positives.up_to(down) / n
+            values[k] = np.clip(up @ right / m, 0, 1)
+            sizes[:, k] = m**2 / (up @ up), n**2 / (down @ down)
+            right = up * (right - values[k])
+            wrong = down * (1 - values[k] - self._negatives.up_to(up) / m)
+            more = _more(sizes[:, k])
+            right *= more[0] / m
+            wrong *= more[1] / n
+            variances[k] = right @ right + wrong @ wrong
+            influences[k, :split] = right
+            influences[k, split:] = wrong
+        return Areas(values, variances, influences, order, sizes, rows)
+
+
+class _Side(NamedTuple):
+    """The rows of one class, in the order of their scores.
+
+    Attributes:
+        rows: Their places, `[rows]`.
+        begin: How many rows of the other class have a lower score, `[rows]`.
+        end: How many have no higher one, `[rows]`.
+    """
+
+    rows: np.ndarray
+    begin: np.ndarray
+    end: np.ndarray
+
+    def up_to(self, weights: np.ndarray) -> np.ndarray:
+        """Returns weights of the other class with lower scores, `[rows]`."""
+        sums = np.empty(len(weights) + 1)
+        sums[0] = 0.0
+        np.cumsum(weights, out=sums[1:])
+        return (sums[self.begin] + sums[self.end]) / 2
+
+
+def _more(sizes: np.ndarray) -> np.ndarray:
+    """Returns the correction of spreads; a class of one row tells none."""
+    known = sizes > 1 + 1e-9
+    return np.sqrt(
+        np.divide(sizes, sizes - 1, out=np.zeros(sizes.shape), where=known)
+    )
 
 
 def area_figure(parts: Iterable[Areas]) -> Figure:
@@ -128,47 +167,3 @@ def area_figure(parts: Iterable[Areas]) -> Figure:
 
 def _inverse(sizes: np.ndarray) -> np.ndarray:
     return 1 / np.maximum(sizes, 1e-9)
-
-
-def _area(
-    positive: np.ndarray,
-    weights: np.ndarray,
-    begin: np.ndarray,
-    end: np.ndarray,
-) -> tuple[float, np.ndarray, np.ndarray]:
-    """Computes one weighted area.
-
-    Args:
-        positive: Boolean labels in the order of the scores, `[n]`.
-        weights: Positive weights, `[n]`.
-        begin: How many rows have a lower score, `[n]`.
-        end: How many rows have no higher score, `[n]`.
-
-    Returns:
-        The area; deviations `[n]` whose sum of squares is DeLong's variance;
-        and effective numbers of positive and negative rows.
-    """
-    above, below = weights * positive, weights * ~positive
-    m, n = above.sum(), below.sum()
-    # For each row, the share of the other class that it is ordered rightly
-    # against; ties count half.
-    share = np.where(
-        positive,
-        _up_to(below, begin, end) / n,
-        1 - _up_to(above, begin, end) / m,
-    )
-    area = float(np.clip(above @ share / m, 0, 1))
-    sizes = np.array([m**2 / (above @ above), n**2 / (below @ below)])
-    # A class of one row tells no spread.
-    more = np.sqrt(
-        np.divide(sizes, sizes - 1, out=np.zeros(2), where=sizes > 1 + 1e-9)
-    )
-    scale = np.where(positive, more[0] / m, more[1] / n)
-    return area, weights * (share - area) * scale, sizes
-
-
-def _up_to(
-    weights: np.ndarray, begin: np.ndarray, end: np.ndarray
-) -> np.ndarray:
-    sums = np.r_[0.0, np.cumsum(weights)]
-    return (sums[begin] + sums[end]) / 2

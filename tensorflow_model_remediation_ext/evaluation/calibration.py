@@ -8,10 +8,13 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from tensorflow_model_remediation_ext.evaluation.binned_gaps import (
+    BinnedGaps,
+    binned_gaps,
+)
 from tensorflow_model_remediation_ext.evaluation.intervals import (
     UNKNOWN,
     Estimate,
-    effective_size,
     wilson_interval,
 )
 from tensorflow_model_remediation_ext.evaluation.tables import (
@@ -21,10 +24,6 @@ from tensorflow_model_remediation_ext.evaluation.tables import (
     new_axes,
     tidy,
 )
-
-# How much the spread that calibrated probabilities have counts, in rows.
-_PRIOR_ROWS = 3
-_STEPS = 20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -175,7 +174,7 @@ def calibration(
     Args:
         positive: Boolean labels, `[n]`.
         probabilities: Predicted probabilities, `[n]`.
-        weights: Non-negative weights, `[n]`.
+        weights: Positive weights, `[n]`.
         names: Names of the groups.
         members: Boolean memberships, `[n, groups]`.
         bins: Number of bins of equal width between 0 and 1.
@@ -183,121 +182,53 @@ def calibration(
         n_boot: Number of draws for them.
         rng: Source of the draws.
     """
-    places = np.minimum((probabilities * bins).astype(int), bins - 1)
+    each = binned_gaps(positive, probabilities, weights, members, bins)
     draws = rng.standard_normal((n_boot, bins))
     rows, found = [], []
-    for k, name in enumerate(names):
-        some = np.flatnonzero(members[:, k] & (weights > 0))
-        if not len(some):
+    for name, binned in zip(names, each, strict=True):
+        total = binned.weights.sum()
+        if not total:
             rows.append(CalibrationRow(name, 0, 0.0, np.nan, UNKNOWN, UNKNOWN))
             continue
-        binned = _Binned(
-            places[some], bins, positive[some], probabilities[some],
-            weights[some],
-        )  # fmt: skip
-        size = effective_size(weights[some])
-        rate = float(binned.hits.sum() / binned.weights.sum())
+        size = float(total**2 / binned.squares.sum())
         rows.append(
             CalibrationRow(
                 group=name,
-                n=len(some),
+                n=int(binned.counts.sum()),
                 effective_n=size,
-                mean_prediction=float(
-                    binned.predicted.sum() / binned.weights.sum()
+                mean_prediction=float(binned.predicted.sum() / total),
+                positive_rate=_share(
+                    float(binned.hits.sum() / total), size, confidence
                 ),
-                positive_rate=_share(rate, size, confidence),
                 calibration_error=binned.error(confidence, draws),
             )
         )
-        found += binned.rows(name, confidence)
+        found += _bin_rows(binned, name, confidence)
     return CalibrationReport(tuple(rows), confidence, tuple(found))
+
+
+def _bin_rows(
+    binned: BinnedGaps, group: str, confidence: float
+) -> list[BinRow]:
+    """Returns a row for each bin that holds rows."""
+    bins = len(binned.counts)
+    return [
+        BinRow(
+            bin=f"{group}, {k / bins:.3g} to {(k + 1) / bins:.3g}",
+            group=group,
+            n=int(binned.counts[k]),
+            mean_prediction=float(binned.predicted[k] / binned.weights[k]),
+            positive_rate=_share(
+                float(binned.hits[k] / binned.weights[k]),
+                float(binned.weights[k] ** 2 / binned.squares[k]),
+                confidence,
+            ),
+        )
+        for k in np.flatnonzero(binned.counts)
+    ]
 
 
 def _share(rate: float, size: float, confidence: float) -> Estimate:
     rate = min(rate, 1.0)
     low, high = wilson_interval(rate * size, size, confidence)
     return Estimate(rate, float(low), float(high))
-
-
-class _Binned:
-    """Sums over the bins of one group."""
-
-    def __init__(self, places, bins, positive, probabilities, weights):
-        def total(values):
-            return np.bincount(places, values, bins)
-
-        self.counts = np.bincount(places, minlength=bins)
-        self.weights, self.squares = total(weights), total(weights**2)
-        self.hits = total(weights * positive)
-        self.predicted = total(weights * probabilities)
-        residual = weights * (positive - probabilities)
-        spread = total(residual**2)
-        # What calibrated probabilities would have.
-        supposed = total(weights**2 * probabilities * (1 - probabilities))
-        self.gaps = (self.hits - self.predicted) / self.weights.sum()
-        with np.errstate(divide="ignore", invalid="ignore"):
-            own = spread - (self.hits - self.predicted) ** 2 / self.counts
-            own *= self.counts / (self.counts - 1)
-        own = np.where(self.counts > 1, own, supposed)
-        mixed = (_PRIOR_ROWS * supposed + self.counts * own) / (
-            _PRIOR_ROWS + self.counts
-        )
-        # How many rows fall into a bin is chance, too.
-        counts = np.maximum(self.counts, 1)
-        within = self.gaps**2 * (1 / counts - 1 / self.counts.sum())
-        self.deviations = np.sqrt(
-            np.maximum(mixed, 0) / self.weights.sum() ** 2 + within
-        )
-
-    def error(self, confidence: float, draws: np.ndarray) -> Estimate:
-        """Returns the calibration error with its interval."""
-        value = float(np.abs(self.gaps).sum())
-        low = self._end(value, 1 - (1 - confidence) / 2, draws)
-        high = self._end(value, (1 - confidence) / 2, draws)
-        return Estimate(value, min(low, value), max(high, value))
-
-    def _end(self, value: float, level: float, draws: np.ndarray) -> float:
-        """Returns the error of which a value is that quantile.
-
-        Of all gaps that make an error, those are taken that resemble the ones
-        found: shrunk toward 0 by so many standard deviations, or grown.
-        """
-
-        def gaps(shift):
-            grown = np.abs(self.gaps) + shift * self.deviations
-            return np.sign(self.gaps) * np.maximum(grown, 0.0)
-
-        def quantile(shift):
-            errors = np.abs(gaps(shift) + noise) @ ones
-            return np.partition(errors, place)[place]
-
-        noise, ones = self.deviations * draws, np.ones(draws.shape[1])
-        place = min(int(level * len(draws)), len(draws) - 1)
-        known = self.deviations > 0
-        ratios = np.abs(self.gaps[known]) / self.deviations[known]
-        widest = ratios.max(initial=10.0)
-        low, high = -widest, widest
-        for _ in range(_STEPS):
-            middle = (low + high) / 2
-            low, high = (
-                (low, middle) if quantile(middle) > value else (middle, high)
-            )
-        return float(min(np.abs(gaps((low + high) / 2)).sum(), 1.0))
-
-    def rows(self, group: str, confidence: float) -> list[BinRow]:
-        """Returns a row for each bin that holds rows."""
-        bins = len(self.counts)
-        return [
-            BinRow(
-                bin=f"{group}, {k / bins:.3g} to {(k + 1) / bins:.3g}",
-                group=group,
-                n=int(self.counts[k]),
-                mean_prediction=float(self.predicted[k] / self.weights[k]),
-                positive_rate=_share(
-                    float(self.hits[k] / self.weights[k]),
-                    float(self.weights[k] ** 2 / self.squares[k]),
-                    confidence,
-                ),
-            )
-            for k in np.flatnonzero(self.counts)
-        ]

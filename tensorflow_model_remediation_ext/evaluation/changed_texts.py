@@ -12,12 +12,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tensorflow_model_remediation_ext.evaluation.flips import (
+from tensorflow_model_remediation_ext.evaluation.flip_report import (
     ExampleRow,
     FlipReport,
     TermReport,
-    decisions,
 )
+from tensorflow_model_remediation_ext.evaluation.flips import decisions
 
 # Words with the marks and joiners of all scripts, or single other signs.
 _WORDS = re.compile(r"[\w\u0300-\u036f\u200c\u200d]+|[^\w\s]")

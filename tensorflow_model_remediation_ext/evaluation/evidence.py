@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Protocol, runtime_checkable
 
 from tensorflow_model_remediation_ext.evaluation.intervals import (
@@ -12,16 +12,22 @@ from tensorflow_model_remediation_ext.evaluation.intervals import (
 )
 from tensorflow_model_remediation_ext.evaluation.tables import Row, Table
 
+# More rows make a chart that nobody reads.
+_MOST_PLOTTED = 20
+
 
 @runtime_checkable
 class Evidence(Protocol):
     """Any result that a `Report` can show.
 
     Nothing has to be imported or derived from: an object with these three
-    members will do. It may also have `confidence`, the level of its intervals
-    (0.95 otherwise), and `plot(axes=None)`, which draws it and returns the
-    matplotlib `Axes`; otherwise figures with intervals are drawn as those of
-    all results are.
+    members will do. It may also have
+
+    - `confidence`, the level of its intervals (0.95 otherwise);
+    - `plotted`, names of the figures to draw (all with intervals otherwise), or
+      `plot(axes=None)`, which draws them and returns the matplotlib `Axes`;
+    - `remarks()`, sentences for the top of the report;
+    - `examples`, dicts of texts, of which the report shows as many as it may.
     """
 
     # A type checker takes attributes, class variables and frozen fields, too.
@@ -92,18 +98,48 @@ def as_table(evidence: object) -> Table:
         row_type(name, *(_value(row, key, with_intervals) for key in plain))
         for name, row in figures.items()
     )
+    drawn = getattr(evidence, "plotted", with_intervals)
     methods: dict[str, Any] = {
         "measures": evidence.measures,
         "caveat": evidence.caveat,
         "columns": ("name_", *(f"{key}_" for key in plain)),
-        "plotted": {f"{key}_": key.replace("_", " ") for key in with_intervals},
+        "plotted": {f"{key}_": key.replace("_", " ") for key in drawn},
+        "most_plotted": _MOST_PLOTTED,
         "to_dict": lambda self: figures,
     }
     own = getattr(evidence, "plot", None)
     if callable(own):
         methods["plot"] = lambda self, axes=None: own(axes)
-    table = type(kind, (Table,), methods)
-    return table(rows, float(getattr(evidence, "confidence", 0.95)))
+    remarks = getattr(evidence, "remarks", None)
+    if callable(remarks):
+        methods["remarks"] = lambda self: remarks()
+    table = dataclasses.make_dataclass(
+        kind,
+        [("examples", tuple[Row, ...])],
+        bases=(Table,),
+        namespace=methods,
+        frozen=True,
+        repr=False,
+    )
+    return table(
+        rows,
+        float(getattr(evidence, "confidence", 0.95)),
+        _examples(getattr(evidence, "examples", ())),
+    )
+
+
+def _examples(texts: Iterable[Mapping[str, Any]]) -> tuple[Row, ...]:
+    """Returns dicts of the same keys as rows."""
+    texts = list(texts)
+    if not texts:
+        return ()
+    row_type = dataclasses.make_dataclass(
+        "ExampleRow",
+        [(f"{key}_", Any) for key in texts[0]],
+        bases=(Row,),
+        frozen=True,
+    )
+    return tuple(row_type(*text.values()) for text in texts)
 
 
 def _value(row: Mapping[str, Any], key: str, with_intervals: list[str]) -> Any:

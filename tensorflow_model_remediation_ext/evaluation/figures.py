@@ -65,7 +65,28 @@ def chunks(
     """Yields some rows at a time, and their memberships as numbers."""
     for start in range(0, len(rows), _CHUNK):
         some = rows[start : start + _CHUNK]
-        yield some, members[some].astype(np.float64)
+        yield some, np.take(members.T, some, axis=1).astype(np.float64).T
+
+
+def sorted_places(
+    places: np.ndarray, count: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Sorts rows by small whole numbers.
+
+    Args:
+        places: Numbers from 0, `[n]`.
+        count: How many numbers there may be.
+
+    Returns:
+        The numbers that there are; the order of the rows, `[n]`; and where
+        each number begins in it.
+    """
+    if count <= 2**16:
+        places = places.astype(np.uint16)  # NumPy sorts these much faster.
+    order = np.argsort(places, kind="stable")
+    found = np.bincount(places, minlength=1)
+    names = np.flatnonzero(found)
+    return names, order, np.cumsum(found[names]) - found[names]
 
 
 class Decisions(NamedTuple):
@@ -105,19 +126,23 @@ class Decisions(NamedTuple):
             members: Boolean memberships, `[n, groups]`.
         """
         cells = true.astype(np.int64) * classes + decided
-        order = np.argsort(cells, kind="stable")
-        names, starts = np.unique(cells[order], return_index=True)
+        names, order, starts = sorted_places(cells, classes**2)
         groups = members.shape[1]
-        counts = np.zeros((len(names), groups))
-        sums = np.zeros((len(names), groups))
+        counts, sums = np.zeros((2, len(names), groups))
         squares = np.zeros((len(names), groups, groups))
         for k, rows in enumerate(np.split(order, starts[1:])):
             for some, inside in chunks(rows, members):
                 weight = weights[some]
-                counts[k] += inside.sum(axis=0)
-                sums[k] += weight @ inside
+                both = np.stack([np.ones(len(some)), weight]) @ inside
+                counts[k] += both[0]
+                sums[k] += both[1]
                 squares[k] += (inside.T * weight**2) @ inside
         return cls(names // classes, names % classes, counts, sums, squares)
+
+    def sizes(self) -> np.ndarray:
+        """Returns Kish's effective number of rows, `[groups]`."""
+        spread = np.einsum("cgg->g", self.squares)
+        return np.nan_to_num(_ratio(self.weights.sum(axis=0) ** 2, spread))
 
     def share(self, hit: np.ndarray, base: np.ndarray) -> Share:
         """Returns how often a row of the base cells is a hit.

@@ -17,7 +17,8 @@ from tensorflow_model_remediation_ext.evaluation.changed_texts import (
     ChangedTexts,
 )
 from tensorflow_model_remediation_ext.evaluation.checks import require_model
-from tensorflow_model_remediation_ext.evaluation.flips import FlipReport, flips
+from tensorflow_model_remediation_ext.evaluation.flip_report import FlipReport
+from tensorflow_model_remediation_ext.evaluation.flips import flips
 from tensorflow_model_remediation_ext.evaluation.predicting import (
     predict_batch,
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 
 import numpy as np
@@ -30,10 +31,7 @@ from tensorflow_model_remediation_ext.evaluation.group_report import (
 )
 from tensorflow_model_remediation_ext.evaluation.group_test import p_values
 from tensorflow_model_remediation_ext.evaluation.groups import Groups
-from tensorflow_model_remediation_ext.evaluation.intervals import (
-    UNKNOWN,
-    effective_size,
-)
+from tensorflow_model_remediation_ext.evaluation.intervals import UNKNOWN
 from tensorflow_model_remediation_ext.evaluation.predictions import ClassScores
 from tensorflow_model_remediation_ext.evaluation.subgroups import subgroup_areas
 from tensorflow_model_remediation_ext.evaluation.worst import worst_rows
@@ -66,8 +64,7 @@ class GroupDecisions:
         self.scores, self.weights, self.groups = scores, weights, groups
         self.confidence, self.n_boot, self.rng = confidence, n_boot, rng
         self.n_permutations = n_permutations
-        everybody = np.ones((len(weights), 1), bool)
-        self.members = np.hstack([everybody, groups.members])
+        self.members = groups.with_everybody()
         self.names = ["overall", *groups.names]
         count = len(scores.names)
         # Of two classes the second is the one that is decided for.
@@ -139,9 +136,16 @@ class GroupDecisions:
             [self.decisions.share(decided == k, base(true, k)) for k in counted]
         )
 
+    @functools.cached_property
+    def _orders(self) -> dict[int, np.ndarray]:
+        return {k: np.argsort(self.scores.columns[:, k]) for k in self.counted}
+
     def _ranked(self, k: int) -> RankedRows:
         return RankedRows(
-            self.scores.true == k, self.scores.columns[:, k], self.weights
+            self.scores.true == k,
+            self.scores.columns[:, k],
+            self.weights,
+            self._orders[k],
         )
 
     def _areas(self, counted: Sequence[int]) -> Figure:
@@ -152,6 +156,7 @@ class GroupDecisions:
     def _p_values(self, k: int) -> np.ndarray:
         return p_values(
             self.scores.columns[:, k],
+            self._orders[k],
             self.weights,
             self.groups.members,
             self.groups.others,
@@ -168,24 +173,19 @@ class GroupDecisions:
             # Classes share all decisions: the mean share says nothing.
             estimates["selection_rate"] = [UNKNOWN] * len(self.names)
         tested = np.minimum(len(tests) * np.min([*tests.values()], axis=0), 1)
-        rows = []
-        for k, name in enumerate(self.names):
-            inside = self.members[:, k]
-            rows.append(
-                GroupRow(
-                    group=name,
-                    n=int(inside.sum()),
-                    effective_n=effective_size(self.weights[inside]),
-                    positives=(
-                        int((inside & (self.scores.true == 1)).sum())
-                        if binary
-                        else None
-                    ),
-                    **{metric: each[k] for metric, each in estimates.items()},
-                    p_value=float(tested[k - 1]) if k else float("nan"),
-                )
+        counts, sizes = self.decisions.counts, self.decisions.sizes()
+        positives = counts[self.decisions.true == 1].sum(axis=0)
+        return tuple(
+            GroupRow(
+                group=name,
+                n=int(counts[:, k].sum()),
+                effective_n=float(sizes[k]),
+                positives=int(positives[k]) if binary else None,
+                **{metric: each[k] for metric, each in estimates.items()},
+                p_value=float(tested[k - 1]) if k else float("nan"),
             )
-        return tuple(rows)
+            for k, name in enumerate(self.names)
+        )
 
     def _disparities(self, figures, binary) -> tuple[DisparityRow, ...]:
         compared = {name: [figure] for name, figure in figures.items()}
@@ -215,7 +215,7 @@ class GroupDecisions:
         rows = []
         for k in self.counted:
             name = self.scores.names[k]
-            of_class = self.scores.true == k
+            positives = self.decisions.counts[self.decisions.true == k]
             estimates = {
                 metric: self._rates(metric, [k]).estimates(self.confidence)
                 for metric in _RATES
@@ -226,8 +226,8 @@ class GroupDecisions:
                     name=f"{name}, {group}",
                     class_name=str(name),
                     group=group,
-                    n=int(self.members[:, g].sum()),
-                    positives=int((self.members[:, g] & of_class).sum()),
+                    n=int(self.decisions.counts[:, g].sum()),
+                    positives=int(positives[:, g].sum()),
                     **{metric: each[g] for metric, each in estimates.items()},
                     p_value=float(tests[k][g - 1]) if g else float("nan"),
                 )

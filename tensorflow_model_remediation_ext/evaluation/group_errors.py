@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
-from tensorflow_model_remediation_ext.evaluation.disparities import (
-    DisparityRow,
-    disparity,
-)
+from tensorflow_model_remediation_ext.evaluation.disparities import disparity
 from tensorflow_model_remediation_ext.evaluation.figures import mean_figure
+from tensorflow_model_remediation_ext.evaluation.group_table import GroupTable
 from tensorflow_model_remediation_ext.evaluation.group_test import p_values
 from tensorflow_model_remediation_ext.evaluation.groups import Groups
 from tensorflow_model_remediation_ext.evaluation.intervals import (
@@ -21,14 +19,9 @@ from tensorflow_model_remediation_ext.evaluation.intervals import (
 from tensorflow_model_remediation_ext.evaluation.tables import (
     Headline,
     Row,
-    Table,
     extra,
-    text_table,
 )
-from tensorflow_model_remediation_ext.evaluation.worst import (
-    WorstRow,
-    worst_rows,
-)
+from tensorflow_model_remediation_ext.evaluation.worst import worst_rows
 
 _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
@@ -66,7 +59,7 @@ class ErrorRow(Row):
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
-class GroupErrorReport(Table[ErrorRow]):
+class GroupErrorReport(GroupTable[ErrorRow]):
     """Errors of all groups, and how far they are apart.
 
     `report["group"]` is the row of a group, `report.disparity("metric")` that
@@ -78,9 +71,6 @@ class GroupErrorReport(Table[ErrorRow]):
         disparities: A `DisparityRow` for each metric.
         worst: A `WorstRow` for the mean absolute error.
     """
-
-    disparities: tuple[DisparityRow, ...]
-    worst: tuple[WorstRow, ...]
 
     measures: ClassVar[str] = (
         "How far predicted amounts are off, for each group of people: on "
@@ -121,31 +111,6 @@ class GroupErrorReport(Table[ErrorRow]):
             ),
         ]
 
-    def disparity(self, metric: str) -> DisparityRow:
-        """Returns the difference and ratio of one metric.
-
-        Raises:
-            KeyError: If there is none of that name.
-        """
-        for row in self.disparities:
-            if row.metric == metric:
-                return row
-        raise KeyError(metric)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Returns plain numbers: `groups`, `disparities` and `worst`."""
-        return {
-            "groups": super().to_dict(),
-            "disparities": {r.metric: r.to_dict() for r in self.disparities},
-            "worst": {r.metric: r.to_dict() for r in self.worst},
-        }
-
-    def __repr__(self) -> str:
-        disparities = text_table(
-            self.disparities, ("metric", "difference", "ratio")
-        )
-        return f"{disparities}\n\n{super().__repr__()}"
-
 
 def group_errors(
     errors: np.ndarray,
@@ -161,7 +126,7 @@ def group_errors(
 
     Args:
         errors: Predictions minus truths, `[n]`.
-        weights: Non-negative weights, `[n]`.
+        weights: Positive weights, `[n]`.
         groups: The groups.
         confidence: Level of the intervals.
         n_boot: Number of draws for intervals of more than two groups.
@@ -169,8 +134,7 @@ def group_errors(
         rng: Source of both.
     """
     student = extra("scipy.stats", "An interval of mean errors").t
-    everybody = np.ones((len(errors), 1), bool)
-    members = np.hstack([everybody, groups.members])
+    members = groups.with_everybody()
     figures = {
         "mean_error": mean_figure(errors, weights, members, student),
         "mean_absolute_error": mean_figure(
@@ -178,7 +142,13 @@ def group_errors(
         ),
     }
     p = p_values(
-        errors, weights, groups.members, groups.others, n_permutations, rng
+        errors,
+        np.argsort(errors),
+        weights,
+        groups.members,
+        groups.others,
+        n_permutations,
+        rng,
     )
     estimates = {
         name: figure.estimates(confidence) for name, figure in figures.items()
@@ -186,7 +156,7 @@ def group_errors(
     rows = tuple(
         ErrorRow(
             group=name,
-            n=int(np.count_nonzero(members[:, k] & (weights > 0))),
+            n=int(np.count_nonzero(members[:, k])),
             effective_n=effective_size(weights[members[:, k]]),
             mean_error=estimates["mean_error"][k],
             mean_absolute_error=estimates["mean_absolute_error"][k],
@@ -214,13 +184,12 @@ def group_errors(
 def _quantiles(errors: np.ndarray, weights: np.ndarray) -> dict[str, float]:
     """Returns the smallest error that so many are not above."""
     names = ("q05", "q25", "median", "q75", "q95")
-    kept = weights > 0
-    if not kept.any():
+    if not len(errors):
         return dict.fromkeys(names, float("nan"))
-    order = np.argsort(errors[kept], kind="stable")
-    sums = np.cumsum(weights[kept][order])
+    order = np.argsort(errors, kind="stable")
+    sums = np.cumsum(weights[order])
     wanted = np.array(_QUANTILES) * sums[-1]
     # A rounding below a step is on it.
     places = np.searchsorted(sums, wanted * (1 - 1e-12))
-    found = errors[kept][order][np.minimum(places, len(order) - 1)]
+    found = errors[order[np.minimum(places, len(order) - 1)]]
     return dict(zip(names, map(float, found), strict=True))

@@ -185,13 +185,9 @@ def _rows(
     if sample_weight is None:
         return np.arange(n), np.ones(n), groups
     weights = relative_weights(sample_weight, n)
+    if weights.all():
+        return np.arange(n), weights, groups
     kept = np.flatnonzero(weights)
     if not len(kept):
         raise ValueError("`sample_weight` must not be zero in every row.")
-    return (
-        kept,
-        weights[kept],
-        groups._replace(
-            members=groups.members[kept], others=groups.others[kept]
-        ),
-    )
+    return kept, weights[kept], groups.rows(kept)

@@ -3,26 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from tensorflow_model_remediation_ext.evaluation.calibration import (
     CalibrationReport,
 )
 from tensorflow_model_remediation_ext.evaluation.class_rows import ClassReport
-from tensorflow_model_remediation_ext.evaluation.disparities import DisparityRow
+from tensorflow_model_remediation_ext.evaluation.group_table import GroupTable
 from tensorflow_model_remediation_ext.evaluation.intervals import Estimate
 from tensorflow_model_remediation_ext.evaluation.subgroups import SubgroupReport
-from tensorflow_model_remediation_ext.evaluation.tables import (
-    Headline,
-    Row,
-    Table,
-    frame,
-    text_table,
-)
-from tensorflow_model_remediation_ext.evaluation.worst import (
-    WorstRow,
-    least_well_served,
-)
+from tensorflow_model_remediation_ext.evaluation.tables import Headline, Row
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,7 +52,7 @@ class GroupRow(Row):
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
-class GroupReport(Table[GroupRow]):
+class GroupReport(GroupTable[GroupRow]):
     """The figures of all groups, and how far they are apart.
 
     `report["group"]` is the row of a group, `report.disparity("metric")` that
@@ -78,8 +68,6 @@ class GroupReport(Table[GroupRow]):
         classes: Figures of each class; `None` with two classes.
     """
 
-    disparities: tuple[DisparityRow, ...]
-    worst: tuple[WorstRow, ...]
     subgroups: SubgroupReport | None = None
     calibration: CalibrationReport | None = None
     classes: ClassReport | None = None
@@ -113,11 +101,6 @@ class GroupReport(Table[GroupRow]):
     }
     axis_label: ClassVar[str] = "by group"
 
-    @property
-    def least_well_served(self) -> str | None:
-        """The group that is worst by most figures, `None` if there is none."""
-        return least_well_served(self.worst)
-
     def headlines(self) -> list[Headline]:
         """Returns the accuracy, and how far odds and parity are from equal."""
         return [
@@ -130,53 +113,3 @@ class GroupReport(Table[GroupRow]):
                 for name in ("demographic_parity", "equalized_odds")
             ),
         ]
-
-    def remarks(self) -> list[str]:
-        """Returns which group is served worst."""
-        if self.least_well_served is None:
-            return []
-        worst = [
-            self.plotted.get(row.metric, row.metric)
-            for row in self.worst
-            if row.group == self.least_well_served
-        ]
-        n = self[self.least_well_served].n
-        return [
-            f"the group {self.least_well_served} (n = {n:,}) has the worst "
-            f"{', '.join(worst)}."
-        ]
-
-    def disparity(self, metric: str) -> DisparityRow:
-        """Returns the difference and ratio of one metric.
-
-        Raises:
-            KeyError: If there is none of that name.
-        """
-        for row in self.disparities:
-            if row.metric == metric:
-                return row
-        raise KeyError(metric)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Returns plain numbers: `groups`, `disparities`, `worst` and parts."""
-        return {
-            "groups": super().to_dict(),
-            "disparities": {r.metric: r.to_dict() for r in self.disparities},
-            "worst": {r.metric: r.to_dict() for r in self.worst},
-            **{name: part.to_dict() for name, part in self.parts().items()},
-        }
-
-    def disparities_to_frame(self) -> Any:
-        """Returns a pandas DataFrame of the disparities, by metric.
-
-        Raises:
-            ImportError: If pandas is missing.
-        """
-        return frame(self.disparities)
-
-    def __repr__(self) -> str:
-        disparities = text_table(
-            self.disparities,
-            ("metric", "difference", "ratio", "lowest", "highest"),
-        )
-        return f"{disparities}\n\n{super().__repr__()}"

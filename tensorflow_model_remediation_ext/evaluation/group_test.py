@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from tensorflow_model_remediation_ext.evaluation.intervals import (
-    effective_size,
-)
 from tensorflow_model_remediation_ext.evaluation.tables import extra
 
 # Rows times groups times permutations that take about a second.
@@ -17,6 +14,7 @@ _ROUNDING = 1e-9
 
 def p_values(
     scores: np.ndarray,
+    order: np.ndarray,
     weights: np.ndarray,
     members: np.ndarray,
     others: np.ndarray,
@@ -33,7 +31,8 @@ def p_values(
 
     Args:
         scores: Scores, `[n]`.
-        weights: Non-negative weights, `[n]`.
+        order: Their order, `[n]`.
+        weights: Positive weights, `[n]`.
         members: Boolean memberships, `[n, groups]`.
         others: What each group is compared with, boolean `[n, groups]`.
         n_permutations: Number of permutations.
@@ -47,35 +46,37 @@ def p_values(
         Monahan 2011, "Numerical Methods of Statistics", section 12.6, for
         weights.
     """
-    order = np.argsort(scores, kind="stable")
-    order = order[weights[order] > 0]
     ranked = scores[order]
     # Only at the last of equal scores is the distribution function known.
     last = np.flatnonzero(np.r_[ranked[1:] != ranked[:-1], ranked.size > 0])
-    weights, sides = weights[order], (members[order], others[order])
     result = np.full(members.shape[1], np.nan)
-    enough = np.all([side.sum(axis=0) >= 2 for side in sides], axis=0)
+    enough = np.all(
+        [side.sum(axis=0) >= 2 for side in (members, others)], axis=0
+    )
     if not enough.any():
         return result
-    one, other = (side[:, enough] for side in sides)
+    one, other = (
+        np.take(side.T[enough], order, axis=1) for side in (members, others)
+    )
+    weights = weights[order]
     # One at a time, since for many rows all do not fit into memory.
     found = np.array(
         [
-            _distances(weights, one[:, [k]], other[:, [k]], last)[0]
-            for k in range(one.shape[1])
+            _distances(weights, *sides, last)
+            for sides in zip(one, other, strict=True)
         ]
     )
     if one.size * n_permutations > _PERMUTED:
         result[enough] = _limit_p_values(found, weights, one, other)
         return result
-    n = len(weights)
     exceeded = np.zeros(len(found))
     at_once = max(1, _AT_ONCE // one.size)
     for start in range(0, n_permutations, at_once):
         size = min(at_once, n_permutations - start)
-        rows = rng.permuted(np.tile(np.arange(n), (size, 1)), axis=1)
-        drawn = _distances(weights, one[rows], other[rows], last)
-        exceeded += (drawn >= found - _ROUNDING).sum(axis=0)
+        rows = np.tile(np.arange(len(weights)), (size, 1))
+        rows = rng.permuted(rows, axis=1)
+        drawn = _distances(weights, one[:, rows], other[:, rows], last)
+        exceeded += (drawn >= found[:, None] - _ROUNDING).sum(axis=1)
     result[enough] = (1 + exceeded) / (1 + n_permutations)
     return result
 
@@ -83,19 +84,28 @@ def p_values(
 def _distances(
     weights: np.ndarray, one: np.ndarray, other: np.ndarray, last: np.ndarray
 ) -> np.ndarray:
-    """Returns largest distances of distribution functions, `[..., groups]`."""
-    apart: np.ndarray | float = 0.0
-    for side, sign in ((one, 1), (other, -1)):
-        sums = np.cumsum(side * weights[:, None], axis=-2)
-        apart = apart + sign * sums[..., last, :] / sums[..., -1:, :]
-    return np.abs(apart).max(axis=-2)
+    """Returns largest distances of distribution functions, `[...]`.
+
+    Args:
+        weights: Weights in the order of the scores, `[n]`.
+        one: Whether a row is on the one side, boolean `[..., n]`.
+        other: Whether it is on the other, likewise.
+        last: Places of the last of equal scores.
+    """
+    sums = [(side @ weights)[..., None] for side in (one, other)]
+    steps = one * (weights / sums[0]) - other * (weights / sums[1])
+    apart = np.cumsum(steps, axis=-1, out=steps)
+    if len(last) < len(weights):
+        apart = apart[..., last]
+    return np.maximum(apart.max(axis=-1), -apart.min(axis=-1))
 
 
 def _limit_p_values(found, weights, one, other) -> np.ndarray:
     stats = extra("scipy.stats", "A test of groups")
+    squares = weights**2
     sizes = np.array(
         [
-            [effective_size(weights[column]) for column in side.T]
+            [(row @ weights) ** 2 / (row @ squares) for row in side]
             for side in (one, other)
         ]
     )

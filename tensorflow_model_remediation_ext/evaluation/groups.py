@@ -1,4 +1,4 @@
-"""Labels and groups of rows, from the forms in which users have them."""
+"""Groups of rows, from the forms in which users have them."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from tensorflow_model_remediation_ext.evaluation.frames import (
     columns_of,
     to_array,
 )
+from tensorflow_model_remediation_ext.evaluation.labels import read_labels
 
 
 def group_masks(groups: Any, n: int) -> dict[str, np.ndarray]:
@@ -55,6 +56,8 @@ def group_masks(groups: Any, n: int) -> dict[str, np.ndarray]:
 class Groups(NamedTuple):
     """Which rows are in which groups.
 
+    Masks lie in memory group by group, since that is how they are read.
+
     Attributes:
         names: Names of the groups.
         members: Whether a row is in a group, boolean `[n, groups]`.
@@ -64,6 +67,18 @@ class Groups(NamedTuple):
     names: list[str]
     members: np.ndarray
     others: np.ndarray
+
+    def with_everybody(self) -> np.ndarray:
+        """Returns memberships after a group of all, `[n, 1 + groups]`."""
+        everybody = np.ones((1, len(self.members)), bool)
+        return np.concatenate([everybody, self.members.T]).T
+
+    def rows(self, kept: np.ndarray) -> Groups:
+        """Returns the groups of some of the rows."""
+        return self._replace(
+            members=np.take(self.members.T, kept, axis=1).T,
+            others=np.take(self.others.T, kept, axis=1).T,
+        )
 
 
 def read_groups(
@@ -94,8 +109,8 @@ def read_groups(
     shares = [share for share in found if share is not None]
     if columns is None or len(shares) < len(found):
         names, codes = _combinations(columns or {"": features}, name, n)
-        members = codes[:, None] == np.arange(len(names))
-        groups = Groups(names, members, ~members)
+        members = np.arange(len(names))[:, None] == codes
+        groups = Groups(names, members.T, ~members.T)
     else:
         names = [str(key) for key in columns]
         for key, share in zip(columns, shares, strict=True):
@@ -104,10 +119,11 @@ def read_groups(
                     f"`{name}[{key!r}]` must have shape ({n},). "
                     f"Received: shape={share.shape}"
                 )
-        share = np.stack(shares, axis=1)
-        groups = Groups(
-            names, share >= membership_threshold, share < membership_threshold
-        )
+        members, others = np.empty((2, len(names), n), bool)
+        for k, share in enumerate(shares):
+            np.greater_equal(share, membership_threshold, out=members[k])
+            np.less(share, membership_threshold, out=others[k])
+        groups = Groups(names, members.T, others.T)
     if "overall" in names or "" in names or len(set(names)) < len(names):
         raise ValueError(
             f"`{name}` must name groups, none of them 'overall', by names that "
@@ -122,12 +138,12 @@ def _shares(column: Any) -> np.ndarray | None:
     if array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]
     if array.dtype == bool:
-        return array.astype(np.float64)
+        return array
     if array.dtype.kind != "f":
         return None
     known = array[~np.isnan(array)]
     is_share = len(known) and 0 <= known.min() <= known.max() <= 1
-    return array.astype(np.float64) if is_share else None
+    return array if is_share else None
 
 
 def _combinations(
@@ -189,57 +205,3 @@ def _by_label(
     return [
         (f"{prefix}{value}", codes == code) for code, value in enumerate(values)
     ]
-
-
-def read_labels(values: Any, name: str, n: int) -> tuple[list[Any], np.ndarray]:
-    """Reads a label for each row.
-
-    Args:
-        values: Labels of any types, `[n]` or `[n, 1]`. Bytes, as which
-            TensorFlow has its strings, are text.
-        name: What to call them in an error.
-        n: Number of rows.
-
-    Returns:
-        The labels that there are, in the order in which they first appear,
-        and `int64` codes `[n]`, the place of each row's label among them.
-
-    Raises:
-        ValueError: If a length is not `n`, or a label is missing.
-    """
-    labels = np.asarray(values, dtype=object)
-    if labels.ndim == 2 and labels.shape[1] == 1:
-        labels = labels[:, 0]
-    if labels.shape != (n,):
-        raise ValueError(
-            f"`{name}` must hold a label for each of the {n} rows. "
-            f"Received: shape={labels.shape}"
-        )
-    # A dictionary, since sorting objects is slow and fails on mixed types.
-    codes: dict[Any, int] = {}
-    rows = np.fromiter(
-        (
-            codes.setdefault(
-                x.decode(errors="backslashreplace")
-                if isinstance(x, bytes)
-                else x,
-                len(codes),
-            )
-            for x in labels.tolist()
-        ),
-        dtype=np.int64,
-        count=n,
-    )
-    for label, code in codes.items():
-        if _is_missing(label):
-            raise ValueError(
-                f"`{name}` must not hold missing labels (None, NaN): give "
-                "these rows a label, or leave them out. "
-                f"Received: {label!r} in row {np.argmax(rows == code)}"
-            )
-    return list(codes), rows
-
-
-def _is_missing(label: Any) -> bool:
-    # NaN and NaT differ from themselves; pandas' NA neither does nor does not.
-    return label is None or str(label == label) != "True"

@@ -11,7 +11,7 @@ from tensorflow_model_remediation_ext.evaluation.checks import (
     finite_numbers,
     require_probabilities,
 )
-from tensorflow_model_remediation_ext.evaluation.groups import read_labels
+from tensorflow_model_remediation_ext.evaluation.labels import read_labels
 from tensorflow_model_remediation_ext.evaluation.performance import (
     labels_and_scores,
 )

@@ -27,10 +27,8 @@ from tensorflow_model_remediation_ext.common.progress import with_progress
 from tensorflow_model_remediation_ext.evaluation.checks import (
     require_model,
 )
-from tensorflow_model_remediation_ext.evaluation.probes import (
-    ProbeReport,
-    linear_probe,
-)
+from tensorflow_model_remediation_ext.evaluation.probe_report import ProbeReport
+from tensorflow_model_remediation_ext.evaluation.probes import linear_probe
 
 
 def probe_model(

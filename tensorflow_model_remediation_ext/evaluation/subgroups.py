@@ -153,10 +153,10 @@ def subgroup_areas(
         "bnsp_auc": area_figure([ranked.areas(members, others)]),
     }
     counts = {
-        "positives": members[positive].sum(axis=0),
-        "negatives": members[~positive].sum(axis=0),
-        "background_positives": others[positive].sum(axis=0),
-        "background_negatives": others[~positive].sum(axis=0),
+        "positives": _count(members, positive),
+        "negatives": _count(members, ~positive),
+        "background_positives": _count(others, positive),
+        "background_negatives": _count(others, ~positive),
     }
     estimates = {
         name: figure.estimates(confidence) for name, figure in figures.items()
@@ -180,6 +180,10 @@ def subgroup_areas(
         for name, figure in figures.items()
     )
     return SubgroupReport(rows, confidence, power, means)
+
+
+def _count(members: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    return np.count_nonzero(members.T & rows, axis=1)
 
 
 def _generalized_mean(

@@ -83,7 +83,12 @@ class Headline(NamedTuple):
 
     def show(self, value: float) -> str:
         """Returns a value as text."""
-        return f"{100 * value:.1f} %" if self.percent else f"{value:.3g}"
+        return f"{100 * value:.1f} %" if self.percent else rounded(value)
+
+
+def rounded(value: float, digits: int = 3) -> str:
+    """Returns a number with so many significant digits, and no exponent."""
+    return f"{float(f'{value:.{digits}g}'):,.12g}"
 
 
 SomeRow = TypeVar("SomeRow", bound=Row)
@@ -289,6 +294,7 @@ def plot_estimates(
     axes.set_yticks(range(len(names)), [*map(_plain, names)])
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.set_xlabel(_plain(axis_label))
+    axes.locator_params(axis="x", nbins=5)
     tidy(axes, grid="x")
     if len(series) > 1 or references:
         axes.legend(
@@ -314,6 +320,8 @@ def new_axes(width: float = 7, height: float = 3) -> Any:
     figure = matplotlib_figure.Figure(
         figsize=(width, height), layout="constrained"
     )
+    # Half a label of a tick that stands at the very end.
+    figure.get_layout_engine().set(w_pad=0.12)
     return figure.add_subplot()
 
 

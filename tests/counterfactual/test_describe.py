@@ -29,9 +29,22 @@ def test_removal_is_described():
     assert len(found["old -> "].examples) == 2
     assert list(found.broken) == ['"a" where "an" is said, or the reverse']
     assert "5 pairs" in repr(found) and "[old -> ]" in repr(found)
-    assert found.to_dict()["pairs"] == 5
+    figures = found.to_dict()
+    assert figures["all pairs"]["pairs"] == figures["old -> "]["pairs"] == 5
+    assert figures["all pairs"]["broken"] == found.faulty == 2
     again = describe_pairs(data.batch(4), ["old"], samples=2)
     assert again == found
+
+
+def test_terms_next_to_one_another_count_one_by_one():
+    data = tf.data.Dataset.from_tensor_slices(["an old gay man", "gay news"])
+    found = describe_pairs(data, ["old", "gay", "very old"])
+    assert {row.change: row.pairs for row in found.rows} == {
+        "old -> ": 1,
+        "gay -> ": 2,
+    }
+    (example,) = found["old -> "].examples
+    assert example == "an [old gay -> ] man"
 
 
 def test_pairs_of_any_kind_are_described():
@@ -103,3 +116,24 @@ def test_bad_labels(labels, message):
         label_terms(["a", "b"], labels, ["a"])
     with pytest.raises(ValueError, match="confidence"):
         label_terms(["a", "b"], [0, 1], ["a"], confidence=1)
+
+
+def test_both_are_sections_of_a_report(tmp_path):
+    pytest.importorskip("matplotlib")
+    evaluation = pytest.importorskip(
+        "tensorflow_model_remediation_ext.evaluation"
+    )
+    data = tf.data.Dataset.from_tensor_slices(TEXTS)
+    pairs = describe_pairs(data, ["old"])
+    terms = label_terms(TEXTS * 9, [1, 0, 0, 1, 0, 0] * 9, ["man", "zebra"])
+    for most in (0, 2):
+        report = evaluation.Report("Before training", examples=most)
+        report.add("data", "Pairs", pairs).add("data", "Labels", terms)
+        page = report.to_html()
+        assert "Pairs: there are 5 pairs, and 1 example without one." in page
+        assert "(40.0%) looks broken" in page
+        assert "1 of 2 terms predict the label by themselves" in page
+        assert page.count("[old -&gt; ]") == most
+    json_figures = report.to_dict()["results"]
+    assert json_figures["Pairs"]["data"]["figures"]["all pairs"]["pairs"] == 5
+    assert json_figures["Labels"]["data"]["figures"]["man"]["rate"] == 1

@@ -59,6 +59,27 @@ def test_it_may_draw_itself_and_say_its_level():
     assert "<img" in Report("A").add("m", "Drawn", Drawn()).to_html()
 
 
+def test_it_may_choose_what_is_drawn_said_and_quoted():
+    class Fuller(Described):
+        plotted = ("rate",)
+        examples = [{"text": "<i>", "change": "y"}] * 3
+
+        def to_dict(self):
+            figures = super().to_dict()
+            figures["gay"] |= {"odds": 0.3, "odds_low": 0.1, "odds_high": 0.6}
+            return figures
+
+        def remarks(self):
+            return ["pairs are few."]
+
+    for most in (0, 2):
+        report = Report("A", examples=most).add("m", "Pairs", Fuller())
+        page = report.to_html()
+        assert "Pairs: pairs are few." in page
+        assert page.count("&lt;i&gt;") == most and "<i>" not in page
+        assert page.count("<figure>") == 1
+
+
 @pytest.mark.parametrize(
     ("figures", "message"),
     [([1], "must return rows"), ({"a": 3}, "must return rows")],

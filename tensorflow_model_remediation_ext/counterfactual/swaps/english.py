@@ -72,11 +72,23 @@ class English:
         size = tf.cast(tf.strings.length(tf.gather(text, row)), tf.int64)
         before = tf.maximum(start - english_rules.BEHIND, 0)
         after = tf.minimum(end + english_rules.AHEAD, size)
+        # "her" is also what "him" is: more can follow it than "his".
+        term = tf.strings.lower(tf.gather_nd(found, some))
+        following = tf.strings.regex_replace(
+            replacements.cut(text, row, end, after),
+            english_rules.FUNCTION_WORDS,
+            rf"{english_rules.FUNCTION}\0",
+        )
         context = tf.strings.join(
             [
-                replacements.cut(text, row, before, start),
-                _MARK,
-                replacements.cut(text, row, end, after),
+                # The text may hold a mark itself.
+                tf.strings.regex_replace(
+                    replacements.cut(text, row, before, start),
+                    r"[\x02-\x04]",
+                    " ",
+                ),
+                tf.where(term == "her", english_rules.OBJECT, _MARK),
+                following,
             ]
         )
         apart = tf.strings.regex_full_match(context, _CONTEXT)

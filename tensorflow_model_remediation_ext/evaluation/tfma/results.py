@@ -11,7 +11,7 @@ from typing import Any
 
 import tensorflow_model_analysis as tfma
 
-from tensorflow_model_remediation_ext.evaluation.flips import (
+from tensorflow_model_remediation_ext.evaluation.flip_report import (
     FlipReport,
     FlipRow,
 )

@@ -12,7 +12,7 @@ with warnings.catch_warnings():
     try:
         import apache_beam as beam
         import tensorflow as tf
-        import tensorflow_model_analysis  # noqa: F401
+        import tensorflow_model_analysis as library
         from tfx_bsl.public import tfxio
     except ImportError:
         # CI installs it and sets this, so that a skip cannot hide there.
@@ -23,8 +23,15 @@ with warnings.catch_warnings():
             allow_module_level=True,
         )
     import pandas as pd
+    import pyarrow as pa
+    from tensorflow_model_analysis.proto import config_pb2
+    from tfx_bsl.arrow import table_util
 
-    from tensorflow_model_remediation_ext.evaluation import flips, tfma
+    from tensorflow_model_remediation_ext.evaluation import (
+        flips,
+        group_metrics,
+        tfma,
+    )
     from tensorflow_model_remediation_ext.evaluation.tfma.metrics import (
         PairSums,
     )
@@ -125,6 +132,79 @@ def test_a_frame_gives_the_figures_of_flips(tmp_path):
         assert bool(indicators) == bool(find_spec("fairness_indicators"))
     again = tfma.load_flips(str(tmp_path / "results"))
     assert again.report == report
+
+
+def test_figures_of_groups_are_tfmas(tmp_path):
+    frame = random_frame(2_000)
+    frame = frame[frame["weight"] > 0]
+    names = ("BinaryAccuracy", "TPR", "FPR", "MeanPrediction", "MeanLabel")
+    config = config_pb2.EvalConfig(
+        model_specs=[
+            config_pb2.ModelSpec(
+                prediction_key="original",
+                label_key="label",
+                example_weight_key="weight",
+            )
+        ],
+        metrics_specs=[
+            config_pb2.MetricsSpec(
+                metrics=[
+                    *(config_pb2.MetricConfig(class_name=n) for n in names),
+                    config_pb2.MetricConfig(
+                        class_name="AUC", config='"num_thresholds": 100000'
+                    ),
+                ]
+            )
+        ],
+        slicing_specs=[
+            config_pb2.SlicingSpec(),
+            config_pb2.SlicingSpec(feature_keys=["faith"]),
+        ],
+    )
+    columns = {
+        "faith": pa.array(frame["faith"]),
+        **{
+            name: pa.array(frame[name].astype(float))
+            for name in ("original", "label", "weight")
+        },
+    }
+    batches = map(
+        table_util.CanonicalizeRecordBatch, pa.table(columns).to_batches()
+    )
+    with beam.Pipeline() as pipeline:
+        _ = (
+            pipeline
+            | beam.Create(list(batches))
+            | library.ExtractEvaluateAndWriteResults(
+                eval_config=config, output_path=str(tmp_path)
+            )
+        )
+    found = dict(library.load_eval_result(str(tmp_path)).slicing_metrics)
+    report = group_metrics(
+        frame["label"],
+        frame["original"],
+        frame["faith"],
+        sample_weight=frame["weight"],
+        n_boot=50,
+    )
+    for row in report.rows:
+        group = row.group
+        key = () if group == "overall" else (("faith", group),)
+        theirs = {
+            name: value["doubleValue"]
+            for name, value in found[key][""][""].items()
+        }
+        calibration = report.calibration[group]
+        for name, mine in (
+            ("binary_accuracy", row.accuracy.value),
+            ("tpr", row.true_positive_rate.value),
+            ("fpr", row.false_positive_rate.value),
+            ("mean_prediction", calibration.mean_prediction),
+            ("mean_label", calibration.positive_rate.value),
+        ):
+            assert mine == pytest.approx(theirs[name], rel=1e-9), (group, name)
+        # TFMA's is a sum over thresholds.
+        assert row.auc.value == pytest.approx(theirs["auc"], abs=1e-4)
 
 
 def test_a_pipeline_over_tfrecords_gives_the_figures_of_flips(tmp_path):

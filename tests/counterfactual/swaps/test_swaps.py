@@ -1,6 +1,7 @@
 """Swaps read like English, undo themselves, and know their files."""
 
 import json
+import sys
 
 import pytest
 import tensorflow as tf
@@ -162,6 +163,25 @@ def test_a_tagger_decides_instead_of_rules():
     pairs = build_counterfactual_data(data, terms_to_replace=tagged)
     found = [b.decode() for _, b, _ in pairs.as_numpy_iterator()]
     assert found == ["é gave him flowers", "she"]
+
+
+def test_a_missing_tagger_says_how_to_get_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "spacy", None)
+    with pytest.raises(ImportError, match=r"pip install .*\[language\]"):
+        swaps.load("gender_en").with_tagger()
+
+
+def test_spacy_with_its_own_model():
+    spacy = pytest.importorskip("spacy")
+    gender = swaps.load("gender_en")
+    if not spacy.util.is_package("en_core_web_sm"):
+        with pytest.raises(ImportError, match="spacy download en_core_web_sm"):
+            gender.with_tagger()
+        return
+    swap = TermEditor(terms_to_replace=gender.with_tagger())
+    texts = ["I gave her flowers away.", "She lost her keys, ask her."]
+    expected = ["I gave his flowers away.", "He lost his keys, ask him."]
+    assert edited(swap, texts) == expected
 
 
 def test_data_are_plain_files():

@@ -1,0 +1,60 @@
+"""Labels of rows, of any types."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+
+def read_labels(values: Any, name: str, n: int) -> tuple[list[Any], np.ndarray]:
+    """Reads a label for each row.
+
+    Args:
+        values: Labels of any types, `[n]` or `[n, 1]`. Bytes, as which
+            TensorFlow has its strings, are text.
+        name: What to call them in an error.
+        n: Number of rows.
+
+    Returns:
+        The labels that there are, in the order in which they first appear,
+        and `int64` codes `[n]`, the place of each row's label among them.
+
+    Raises:
+        ValueError: If a length is not `n`, or a label is missing.
+    """
+    labels = np.asarray(values, dtype=object)
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        labels = labels[:, 0]
+    if labels.shape != (n,):
+        raise ValueError(
+            f"`{name}` must hold a label for each of the {n} rows. "
+            f"Received: shape={labels.shape}"
+        )
+    # Dictionaries, since sorting objects is slow and fails on mixed types.
+    given = labels.tolist()
+    codes: dict[Any, int] = {}
+    code_of = {
+        label: codes.setdefault(_as_text(label), len(codes))
+        for label in dict.fromkeys(given)
+    }
+    rows = np.fromiter(map(code_of.__getitem__, given), np.int64, n)
+    for label, code in codes.items():
+        if _is_missing(label):
+            raise ValueError(
+                f"`{name}` must not hold missing labels (None, NaN): give "
+                "these rows a label, or leave them out. "
+                f"Received: {label!r} in row {np.argmax(rows == code)}"
+            )
+    return list(codes), rows
+
+
+def _as_text(label: Any) -> Any:
+    if isinstance(label, bytes):
+        return label.decode(errors="backslashreplace")
+    return label
+
+
+def _is_missing(label: Any) -> bool:
+    # NaN and NaT differ from themselves; pandas' NA neither does nor does not.
+    return label is None or str(label == label) != "True"
