@@ -78,7 +78,8 @@ def run_text(
         strength = f"target: flip rate at most {arguments.target:g}"
         loss_weight = AtMost(arguments.target)
     print(f"\nRemediating with counterfactual logit pairing, {strength}")
-    clp = training.with_pairing(model, loss_weight)
+    steps = arguments.clp_epochs * int(packed.cardinality())
+    clp = training.with_pairing(model, loss_weight, steps)
     clp.fit(packed, epochs=arguments.clp_epochs, shuffle=False)
     model.save(output / "remediated.keras")
     found["remediated"] = task.measure(model, pairs)

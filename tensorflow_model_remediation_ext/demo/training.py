@@ -1,5 +1,7 @@
 """The model of the demo, and how it is trained and remediated."""
 
+from typing import Any
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -45,15 +47,25 @@ def pack(batches: tf.data.Dataset, terms: list[str]) -> tf.data.Dataset:
 
 
 def with_pairing(
-    model: keras.Model, loss_weight: float | AtMost
+    model: keras.Model, loss_weight: float | AtMost, steps: int
 ) -> CounterfactualModel:
-    """Returns a compiled model that trains `model` on, in place."""
+    """Returns a compiled model that trains `model` on, in place.
+
+    Args:
+        model: The model.
+        loss_weight: Weight of the penalty, or a target.
+        steps: For how many steps it will be trained.
+    """
     loss = PairwiseMSELoss(transform="logit")
-    return compiled(CounterfactualModel(model, loss, loss_weight))
+    rate = LEARNING_RATE
+    if isinstance(loss_weight, AtMost):
+        # The last steps settle on the target.
+        rate = keras.optimizers.schedules.CosineDecay(rate, steps)
+    return compiled(CounterfactualModel(model, loss, loss_weight), rate)
 
 
-def compiled(model: keras.Model) -> keras.Model:
-    """Compiles a model and returns it."""
-    optimizer = keras.optimizers.Adam(LEARNING_RATE)
+def compiled(model: keras.Model, rate: Any = LEARNING_RATE) -> keras.Model:
+    """Compiles a model with a learning rate or schedule, and returns it."""
+    optimizer = keras.optimizers.Adam(rate)
     model.compile(optimizer, "binary_crossentropy", metrics=["accuracy"])
     return model

@@ -41,6 +41,7 @@ def tune(
     assert task.validation is not None
     pairs = make_pairs(task, task.validation)
     baseline = model.get_weights()
+    steps = arguments.clp_epochs * int(packed.cardinality())
 
     def plain():
         model.set_weights(baseline)
@@ -48,7 +49,7 @@ def tune(
 
     def at_most(target):
         model.set_weights(baseline)
-        return with_pairing(model, AtMost(target))
+        return with_pairing(model, AtMost(target), steps)
 
     def measure_trained(_):
         found = measure(model, pairs)
