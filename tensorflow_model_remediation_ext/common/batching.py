@@ -60,6 +60,34 @@ def declared_batch_size(dataset: tf.data.Dataset) -> int | None:
     return size if size > 0 else None
 
 
+def require_batches(dataset: tf.data.Dataset, name: str) -> None:
+    """Checks that the elements of a dataset may be batches.
+
+    Args:
+        dataset: The dataset.
+        name: How error messages call it.
+
+    Raises:
+        ValueError: If an element holds a scalar, or tensors that cannot be
+            of one batch.
+    """
+    specs = tensor_specs(dataset.element_spec)
+    rows = {
+        s.shape[0] for s in specs if s.shape.rank and s.shape[0] is not None
+    }
+    scalars = any(spec.shape.rank == 0 for spec in specs)
+    alone = (
+        len(specs) == 1
+        and declared_batch_size(dataset) is None
+        and layout_of(dataset) is Layout.EXAMPLES
+    )
+    if scalars or len(rows) > 1 or (alone and specs[0].shape.rank == 1):
+        raise ValueError(
+            f"`{name}` must be batched: call `.batch(...)` on it. "
+            f"Received: elements of {dataset.element_spec}"
+        )
+
+
 def count_rows(counts: tf.data.Dataset) -> int:
     """Returns the sum of a dataset of int64 numbers, reading it once."""
     return int(counts.reduce(tf.constant(0, tf.int64), lambda a, b: a + b))

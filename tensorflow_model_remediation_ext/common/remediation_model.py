@@ -8,7 +8,6 @@ penalties. So loss scaling, regularization, gradient accumulation,
 distribution, compilation and class weights are Keras' own.
 """
 
-import inspect
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple
@@ -17,8 +16,6 @@ import keras
 from keras import ops
 
 from tensorflow_model_remediation_ext.common import replicas
-from tensorflow_model_remediation_ext.common.exporting import export
-from tensorflow_model_remediation_ext.common.layers import by_name
 from tensorflow_model_remediation_ext.common.objectives import (
     align,
     by_objective,
@@ -35,9 +32,6 @@ from tensorflow_model_remediation_ext.common.packed_data import PackedDataModel
 from tensorflow_model_remediation_ext.common.remediation_inputs import (
     RemediationInputs,
 )
-from tensorflow_model_remediation_ext.common.side_effects import (
-    without_side_effects,
-)
 from tensorflow_model_remediation_ext.common.target import AtMost
 from tensorflow_model_remediation_ext.common.targets import Targets
 from tensorflow_model_remediation_ext.common.trackers import (
@@ -49,6 +43,9 @@ from tensorflow_model_remediation_ext.common.trackers import (
 from tensorflow_model_remediation_ext.common.weighting import (
     checked_weights,
     weigh,
+)
+from tensorflow_model_remediation_ext.common.wrapping_model import (
+    WrappingModel,
 )
 
 
@@ -71,7 +68,7 @@ class Penalty(NamedTuple):
     signed: Any = None
 
 
-class RemediationModel(PackedDataModel):
+class RemediationModel(WrappingModel):
     """Base of the models that add a penalty to the loss of another model.
 
     Subclasses set `penalty_name` and `packed_by`, and implement `unpack` and
@@ -110,27 +107,9 @@ class RemediationModel(PackedDataModel):
         outputs: str | int | Iterable[str | int] | None = None,
         **kwargs: Any,
     ):
-        if not isinstance(original_model, keras.Model):
-            kind = type(original_model)
-            raise TypeError(
-                "`original_model` must be a keras.Model (Keras 3). Received: "
-                f"an object of type {kind.__module__}.{kind.__qualname__}"
-            )
         refuse_overrides(type(self), PackedDataModel, self.replaced_methods)
-        dtype = kwargs.pop("dtype", None)
-        super().__init__(**kwargs)
-        # The wrapper is transparent: the wrapped model casts the inputs, and
-        # its policy decides on loss scaling in `compile`.
-        self.autocast = False
-        self.dtype_policy = (
-            original_model.dtype_policy if dtype is None else dtype
-        )
+        super().__init__(original_model, **kwargs)
         warn_of_lost_overrides(type(original_model), type(self))
-        self.original_model = original_model
-        self.built = original_model.built
-        self._taken = frozenset(
-            inspect.signature(original_model.call).parameters
-        )
         self.penalty_loss = loss
         self._outputs = checked_outputs(outputs)
         self._ledger = PenaltyLedger(self.penalty_name, [])
@@ -222,6 +201,13 @@ class RemediationModel(PackedDataModel):
             weight: Its weight.
         """
 
+    def look_back(self, history: dict[str, list]) -> None:
+        """Warns of what training has shown, if anything.
+
+        Args:
+            history: The logs of its epochs.
+        """
+
     def penalty_has_sign(self, loss: Any) -> bool:
         """Whether `compute_penalty` returns signed values for a loss.
 
@@ -229,19 +215,6 @@ class RemediationModel(PackedDataModel):
             loss: The loss of an objective.
         """
         return False
-
-    def run_for_penalty(self, x: Any, training: bool) -> Any:
-        """Runs the wrapped model and leaves its state as it was.
-
-        Args:
-            x: Input of the wrapped model.
-            training: Whether the model is being trained.
-
-        Returns:
-            All its outputs, as it returns them.
-        """
-        with without_side_effects(self.original_model):
-            return self(x, training=training)
 
     def predict_for_penalty(self, x: Any, training: bool) -> dict[str, Any]:
         """Runs the wrapped model on inputs of a penalty.
@@ -268,45 +241,10 @@ class RemediationModel(PackedDataModel):
 
     # What Keras asks of a model.
 
-    def build(self, *args: Any, **kwargs: Any) -> None:
-        """Leaves it to the wrapped model, which builds where it is called."""
-
-    def call(
-        self, inputs: Any, training: bool | None = None, mask: Any = None
-    ) -> Any:
-        """Runs the wrapped model; packed inputs are looked through."""
-        if isinstance(inputs, RemediationInputs):
-            inputs = inputs.x
-            mask = mask.x if isinstance(mask, RemediationInputs) else mask
-        # Passed on by hand: on JAX there is no call context to learn it from.
-        # Keras trains models without the argument in inference mode.
-        training = training if "training" in self._taken else False
-        options = {"training": training}
-        if "mask" in self._taken and any(
-            each is not None for each in keras.tree.flatten(mask)
-        ):
-            options["mask"] = by_name(self.original_model, mask)
-        return self.original_model(
-            by_name(self.original_model, inputs), **options
-        )
-
-    def compute_mask(self, inputs: Any, previous_mask: Any) -> None:
-        """Returns nothing: the wrapped model sets the masks of its outputs."""
-
-    @property
-    def output_names(self) -> list[str]:
-        """Names of the wrapped model's outputs, for losses given by name."""
-        return self.original_model.output_names
-
     def compile(
         self, *args: Any, penalty_metrics: Any = None, **kwargs: Any
     ) -> None:
         """Configures training, as `keras.Model.compile`.
-
-        A wrapped model that was not compiled with an optimizer of its own is
-        compiled too, without one: it evaluates, and to train it alone it is to
-        be compiled by hand. (One optimizer for both would be saved as a part
-        of the wrapped model.)
 
         Args:
             *args: As in `keras.Model.compile`.
@@ -320,23 +258,11 @@ class RemediationModel(PackedDataModel):
         argument = f"{self.penalty_name}_metrics"
         refuse_penalty_metrics((args, kwargs), argument)
         super().compile(*args, **kwargs)
-        if self._compiles_wrapped():
-            kwargs["optimizer"] = None
-            names = ("loss", "loss_weights", "metrics", "weighted_metrics")
-            kwargs |= dict(zip(names, args[1:], strict=False))
-            self.original_model.compile(**kwargs)
-            # Or a file of the wrapped model would not load: Keras wants an
-            # optimizer there.
-            vars(self.original_model).pop("_compile_config", None)
         self._ledger = PenaltyLedger(self.penalty_name, penalty_metrics)
         known = [self.penalty_loss, self._loss_weight, self._ledger.given]
         for objectives in known:
             if isinstance(objectives, dict):
                 self.open_objectives(objectives)
-
-    def _compiles_wrapped(self) -> bool:
-        model = self.original_model
-        return not model.compiled or model.optimizer is None
 
     def open_objectives(self, objectives: Iterable[str]) -> None:
         """Checks the objectives and creates the trackers they still lack."""
@@ -431,24 +357,15 @@ class RemediationModel(PackedDataModel):
         """
         history = super().fit(*args, **kwargs)
         self._targets.warn(self._loss_weight)
+        self.look_back(history.history)
         return history
 
     # Saving.
 
     def get_config(self) -> dict:
         """Returns the serialized arguments of the constructor."""
-        config = super().get_config()
-        if isinstance(self, keras.Sequential):  # By inheritance from one, too.
-            for key in ("layers", "build_input_shape"):
-                config.pop(key, None)
         serialize = keras.saving.serialize_keras_object
-        original_model = serialize(self.original_model)
-        if self._compiles_wrapped() or not _compiles_on_loading(
-            type(self.original_model)
-        ):
-            original_model.pop("compile_config", None)
-        config |= {
-            "original_model": original_model,
+        config = super().get_config() | {
             "loss": serialize(_plain(self.penalty_loss)),
             "loss_weight": serialize(_plain(self._loss_weight)),
         }
@@ -468,9 +385,6 @@ class RemediationModel(PackedDataModel):
             )
         return cls(**config)
 
-    def get_build_config(self) -> None:
-        """Returns nothing: the wrapped model knows how it was built."""
-
     def get_compile_config(self) -> dict:
         """Returns Keras' compile configuration and the penalty's metrics."""
         config = super().get_compile_config()
@@ -479,36 +393,6 @@ class RemediationModel(PackedDataModel):
                 keras.saving.serialize_keras_object(self._ledger.given)
             )
         return config
-
-    def compile_from_config(self, config: dict) -> None:
-        """Compiles the model as `get_compile_config` described."""
-        self.compile(**keras.saving.deserialize_keras_object(config))
-        if self.optimizer is not None and self.built:
-            self.optimizer.build(self.trainable_variables)
-
-    def save_original_model(self, *args: Any, **kwargs: Any) -> None:
-        """Saves the wrapped model alone, as `keras.Model.save`."""
-        self.original_model.save(*args, **kwargs)
-
-    def export(self, filepath: str, *args: Any, **kwargs: Any) -> Any:
-        """Exports the wrapped model for serving, as `keras.Model.export`.
-
-        The SavedModel of a KerasHub task takes raw strings or images, and
-        tokens too: its preprocessor is in it. (On Keras' TensorFlow backend,
-        where no `input_signature` is given.) A program that loads one of a
-        text task must `import tensorflow_text` before.
-        """
-        model = self.original_model
-        return export(model, filepath, model.export, *args, **kwargs)
-
-
-def _compiles_on_loading(model_class: type[keras.Model]) -> bool:
-    """Whether Keras compiles a loaded model; otherwise it would warn."""
-    return (
-        model_class.compile is keras.Model.compile
-        or model_class.compile_from_config
-        is not keras.Model.compile_from_config
-    )
 
 
 def _batch_size(predictions: Any) -> Any:

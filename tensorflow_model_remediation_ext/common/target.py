@@ -1,19 +1,20 @@
 """A target for a figure of unfairness, in place of the weight of a penalty.
 
-Training finds the weight by dual ascent. Once a step, hard decisions of the
-batch are added to running counts, and the weight follows how far the figure
-that is read off them is from the target, relative to it and at most 1 either
-way (`u`):
+Training finds the weight by dual ascent. Once a step, the hard decisions of
+the batch are added to running counts, which reach back a tenth of the steps so
+far. `u` is how far the figure that is read off them is above the target, in
+units of the target and at most 1 either way; a running gap between rates is
+too noisy for units below .07. The weight follows it:
 
     z      <- max(0, z + rate * u)        rate = 5 / (step + 100)
     weight  = 0.1 * (exp(z + u) - 1)      0 where that is negative
 
 So the weight starts at 0, grows by a factor that does not depend on the scale
-of the penalty, and settles: the rate falls as 1 / step, as in stochastic
-approximation, down to a floor that lets it follow what changes later. The
-second term of the exponent damps the swings that the delay of the running
-counts would cause. A gap with a sign has a `z` for either side; its weight is
-the difference of the two.
+of the penalty, and settles as the rate falls, as in stochastic approximation,
+down to a floor that lets it follow what changes later. The second term of the
+exponent is a brake: while the figure falls towards the target, it takes back
+what the weight has gained too much, as the model and the counts lag. A gap
+with a sign has a `z` for either side; its weight is the difference of the two.
 
 References:
     Cotter et al. 2019, "Two-Player Games for Efficient Non-Convex Constrained
@@ -36,11 +37,11 @@ from tensorflow_model_remediation_ext.common import replicas
 PACKAGE = "tensorflow_model_remediation_ext"
 
 # Steps that the running counts reach back: a share of those so far.
-_SHARE, _SHORTEST, _LONGEST = 0.05, 20.0, 100.0
+_SHARE, _SHORTEST, _LONGEST = 0.1, 20.0, 400.0
 _RATE, _DELAY, _LEAST_RATE = 5.0, 100.0, 5e-4
 _SCALE, _MOST = 0.1, 12.0
-# A running figure is noisy: above this times the target it is not met.
-_NOT_MET = 1.25
+# Standard errors above the target from which on it is not met.
+_NOT_MET = 2.0
 
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
@@ -52,11 +53,18 @@ class AtMost:
     how far apart the rates of groups are. Where the figure is below the
     target without any penalty, the weight stays 0.
 
+    Each step, `u` is how far the figure, read off running counts of decisions,
+    is above the target: in units of the target, or of .07 for a gap of rates
+    with a smaller one, and at most 1 either way. The weight is
+    `0.1 * (exp(z + u) - 1)`, never below 0, where `z` starts at 0 and changes
+    by `5 / (step + 100) * u`. Of flips, which are rare, the figure is taken
+    1.5 standard errors too high.
+
     What it promises is the training figure: the one on data held out is
     often larger, and its interval tells how much. The figure that is met is
-    that of the running counts; decay the learning rate (as by
-    `keras.optimizers.schedules.CosineDecay`), or the last step's model may be
-    some way off it.
+    that of the running counts: give it a few hundred steps, and decay the
+    learning rate (as by `keras.optimizers.schedules.CosineDecay`), or the last
+    step's model may be some way off it.
 
     Args:
         target: What the figure is to be at most, greater than 0. For a gap
@@ -115,9 +123,11 @@ class TargetKeeper(keras.layers.Layer):
     Its variables are saved with those of the model that holds it.
 
     Args:
-        metric: Has `counts_shape`, `counts(*update)` and `figures(counts)`:
-            counts add up over batches, one or more figures are read off their
-            sum. `aim` is the share of the target that is steered for.
+        metric: Has `counts_shape`, `counts(*update)`, `figures(counts)` and
+            `standard_errors(counts)`: counts add up over batches, one or more
+            figures are read off their sum. `least_unit` is what differences
+            are measured in where the target is smaller, `margin` how many
+            standard errors below the target are steered for.
         signed: Whether the penalty has a sign for each figure, and so is
             pulled either way.
         name: Name of the layer.
@@ -128,9 +138,12 @@ class TargetKeeper(keras.layers.Layer):
         self.signed = signed
         # Not the metric itself: Keras would take it for one of the model's.
         self._count, self._figures_of = metric.counts, metric.figures
-        self._aim = metric.aim
+        self._errors_of = metric.standard_errors
+        self._margin, self._least_unit = metric.margin, metric.least_unit
         figures = metric.counts_shape[0] if signed else 1
         self._steps = self._variable((), "steps")
+        # Steps since there was a weight.
+        self._idle = self._variable((), "idle")
         self._counts = self._variable(metric.counts_shape, "counts")
         self._z = self._variable((2 if signed else 1, figures), "exponents")
         self._weights = self._variable((figures,), "weights")
@@ -198,16 +211,17 @@ class TargetKeeper(keras.layers.Layer):
         usable = ops.all(ops.isfinite(batch))
         batch = ops.where(usable, batch, ops.zeros_like(batch))
         steps = self._steps + 1.0
-        window = ops.clip(_SHARE * steps, _SHORTEST, _LONGEST)
-        pace = 1.0 / ops.minimum(steps, window)
-        counts = self._counts + pace * (batch - self._counts)
-        u = self._errors(self._figures_of(counts), self._aim * target)
+        window = _window(steps)
+        counts = self._counts + (batch - self._counts) / window
+        u = self._excess(counts, window, target)
         rate = ops.maximum(_RATE / (steps + _DELAY), _LEAST_RATE)
         z = ops.clip(self._z + rate * u, 0.0, _MOST)
         each = _SCALE * ops.expm1(ops.clip(z + u, 0.0, _MOST))
         weights = each[0] - each[1] if self.signed else each[0]
+        idle = ops.where(ops.any(weights != 0), 0.0, self._idle + 1.0)
         for variable, value in (
             (self._steps, steps),
+            (self._idle, idle),
             (self._counts, counts),
             (self._z, z),
             (self._weights, weights),
@@ -215,14 +229,24 @@ class TargetKeeper(keras.layers.Layer):
             old = ops.convert_to_tensor(variable)
             variable.assign(ops.where(usable, value, old))
 
-    def _errors(self, figures, target):
-        """How far figures are from the target, for each `z`."""
+    def _excess(self, counts, window, target):
+        """How far figures are above the target, for each `z`."""
+        figures = self._figures_of(counts)
+        unit = max(target, self._least_unit)
+        if self._margin:
+            errors = self._standard_errors(counts, window)
+            target = target - ops.minimum(self._margin * errors, target / 2)
         if self.signed:
             excess = ops.stack([figures - target, -figures - target])
         else:
-            size = ops.max(ops.abs(figures))
-            excess = ops.reshape(size - target, (1, 1))
-        return ops.clip(excess / target, -1.0, 1.0)
+            excess = ops.max(ops.abs(figures) - target)
+            excess = ops.reshape(excess, (1, 1))
+        return ops.clip(excess / unit, -1.0, 1.0)
+
+    def _standard_errors(self, counts, window):
+        """Standard errors of the figures that are read off running counts."""
+        # Of an exponential mean; of a plain one, as at first, half of it.
+        return self._errors_of(counts * (2.0 * window - 1.0))
 
     def warn_of(self, target: float, name: str) -> None:
         """Warns of a target that was not met, or that asked for nothing.
@@ -233,9 +257,20 @@ class TargetKeeper(keras.layers.Layer):
         """
         if not self.started:
             return
-        figure = float(ops.convert_to_numpy(self.running))
-        weight = float(ops.convert_to_numpy(self.multiplier))
-        if abs(figure) > _NOT_MET * target:
+        counts = ops.convert_to_tensor(self._counts)
+        window = _window(ops.convert_to_tensor(self._steps))
+        errors = ops.max(self._standard_errors(counts, window))
+        figure, weight, error, steps, idle = (
+            float(ops.convert_to_numpy(each))
+            for each in (
+                self.running,
+                self.multiplier,
+                errors,
+                self._steps,
+                self._idle,
+            )
+        )
+        if abs(figure) > target + _NOT_MET * error:
             warnings.warn(
                 f"The target of {name} was not met: at the end of training "
                 f"its running figure is {figure:.4g}, the target "
@@ -243,13 +278,19 @@ class TargetKeeper(keras.layers.Layer):
                 "ask for less.",
                 stacklevel=4,
             )
-        elif not weight and abs(figure) < target:
+        elif 2 * idle > steps and abs(figure) < target:
             warnings.warn(
                 f"The target of {name} asks for nothing: the running figure "
                 f"is {figure:.4g} without any penalty, the target "
                 f"{target:.4g}.",
                 stacklevel=4,
             )
+
+
+def _window(steps):
+    """Returns how many steps the running counts reach back."""
+    longest = ops.clip(_SHARE * steps, _SHORTEST, _LONGEST)
+    return ops.minimum(steps, longest)
 
 
 def _largest(values):

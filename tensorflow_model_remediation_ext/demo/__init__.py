@@ -84,12 +84,10 @@ def run_text(
     for name, some in trained.items():
         print(f"\nRemediating with counterfactual logit pairing: {name}")
         model.set_weights(before)
-        clp = training.with_pairing(model, loss_weight, some)
-        clp.fit(
-            training.pack(batches, some),
-            epochs=arguments.clp_epochs,
-            shuffle=False,
-        )
+        packed = training.pack(batches, some)
+        steps = arguments.clp_epochs * int(packed.cardinality())
+        clp = training.with_pairing(model, loss_weight, some, steps)
+        clp.fit(packed, epochs=arguments.clp_epochs, shuffle=False)
         found[name] = task.measure(model, data.test, pairs)
     model.save(output / "remediated.keras")
     for name, other in erased.models.items():

@@ -1,6 +1,7 @@
 """The model of the demo, and how it is trained and remediated."""
 
 from collections.abc import Iterable
+from typing import Any
 
 import keras
 import numpy as np
@@ -76,22 +77,30 @@ def pack(
 
 
 def with_pairing(
-    model: keras.Model, loss_weight: float | AtMost, names: Iterable[str]
+    model: keras.Model,
+    loss_weight: float | AtMost,
+    names: Iterable[str],
+    steps: int,
 ) -> CounterfactualModel:
     """Returns a compiled model that trains `model` on, in place.
 
     Args:
         model: The model.
-        loss_weight: The weight of each objective.
+        loss_weight: The weight of each objective, or a target.
         names: Names of the objectives.
+        steps: For how many steps it will be trained.
     """
     losses = {name: PairwiseMSELoss(transform="logit") for name in names}
     weights = dict.fromkeys(losses, loss_weight)
-    return compiled(CounterfactualModel(model, losses, weights))
+    rate: Any = LEARNING_RATE
+    if isinstance(loss_weight, AtMost):
+        # The last steps settle on the target.
+        rate = keras.optimizers.schedules.CosineDecay(rate, steps)
+    return compiled(CounterfactualModel(model, losses, weights), rate)
 
 
-def compiled(model: keras.Model) -> keras.Model:
-    """Compiles a model and returns it."""
-    optimizer = keras.optimizers.Adam(LEARNING_RATE)
+def compiled(model: keras.Model, rate: Any = LEARNING_RATE) -> keras.Model:
+    """Compiles a model with a learning rate or schedule, and returns it."""
+    optimizer = keras.optimizers.Adam(rate)
     model.compile(optimizer, "binary_crossentropy", metrics=["accuracy"])
     return model

@@ -53,6 +53,8 @@ def tune(
             f"{len(task.paired_terms)} terms that are paired"
         )
     baseline = model.get_weights()
+    packed = pack(batches, pairs)
+    steps = arguments.clp_epochs * int(packed.cardinality())
 
     def plain():
         model.set_weights(baseline)
@@ -60,7 +62,7 @@ def tune(
 
     def at_most(target):
         model.set_weights(baseline)
-        return with_pairing(model, AtMost(target), pairs)
+        return with_pairing(model, AtMost(target), pairs, steps)
 
     def measure_trained(_):
         found = measure(model, validation, {FLIPS: held_out})
@@ -69,9 +71,7 @@ def tune(
     sweep = evaluation.tradeoff(
         {
             "baseline": plain,
-            "at most": evaluation.TradeoffMethod(
-                at_most, TARGETS, pack(batches, pairs)
-            ),
+            "at most": evaluation.TradeoffMethod(at_most, TARGETS, packed),
         },
         measure=measure_trained,
         seeds=[arguments.seed],

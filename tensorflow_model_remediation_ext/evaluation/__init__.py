@@ -69,11 +69,13 @@ from tensorflow_model_remediation_ext.evaluation.subgroups import (
     SubgroupReport,
     SubgroupRow,
 )
-from tensorflow_model_remediation_ext.evaluation.tradeoff import (
-    Tradeoff,
+from tensorflow_model_remediation_ext.evaluation.tradeoff import tradeoff
+from tensorflow_model_remediation_ext.evaluation.tradeoff_method import (
     TradeoffMethod,
+)
+from tensorflow_model_remediation_ext.evaluation.tradeoff_table import (
+    Tradeoff,
     TradeoffRow,
-    tradeoff,
 )
 from tensorflow_model_remediation_ext.evaluation.worst import WorstRow
 

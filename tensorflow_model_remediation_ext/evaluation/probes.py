@@ -20,7 +20,6 @@ from tensorflow_model_remediation_ext.evaluation.intervals import (
     Estimate,
     normal_quantile,
 )
-from tensorflow_model_remediation_ext.evaluation.labels import read_labels
 from tensorflow_model_remediation_ext.evaluation.performance import (
     area_estimate,
     ordered_share,

@@ -2,228 +2,33 @@
 
 from __future__ import annotations
 
-import dataclasses
-import itertools
 import math
 import os
-import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, ClassVar
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 import keras
-import numpy as np
 
 from tensorflow_model_remediation_ext.common.progress import progress_bar
 from tensorflow_model_remediation_ext.evaluation.intervals import (
     Estimate,
     normal_quantile,
 )
+from tensorflow_model_remediation_ext.evaluation.over_seeds import (
+    limits_of,
+    mean_over_seeds,
+)
 from tensorflow_model_remediation_ext.evaluation.run_directory import (
     RunDirectory,
-    digest,
 )
-from tensorflow_model_remediation_ext.evaluation.tables import (
-    COLORS,
-    Row,
-    Table,
-    extra,
-    keep_within_shares,
-    new_axes,
-    tidy,
+from tensorflow_model_remediation_ext.evaluation.tradeoff_method import (
+    Point,
+    points_of,
 )
-
-
-@dataclasses.dataclass(frozen=True)
-class TradeoffMethod:
-    """One way to less unfairness, at one setting or several.
-
-    Args:
-        build: Returns a compiled `keras.Model` to train on `data`; or, without
-            `data`, anything that is ready to be measured, such as a model that
-            is trained, erased or post-processed already. It takes the setting,
-            or nothing where there are no settings.
-        settings: What to build with, one after the other: weights of a
-            penalty, targets, ranks of an eraser.
-        data: What `model.fit` takes and can be read again for each model.
-    """
-
-    build: Callable[..., Any]
-    settings: Iterable[Any] | None = None
-    data: Any = None
-
-
-@dataclasses.dataclass(frozen=True)
-class TradeoffRow(Row):
-    """The figures of one method at one setting, over all seeds.
-
-    Args:
-        name: The method and its setting; the weight alone where weights of one
-            penalty are compared.
-        method: The method.
-        setting: Its setting, or `None`.
-        seeds: Number of models.
-        quality: Mean quality.
-        unfairness: Mean unfairness.
-        quality_loss: Mean of what each seed's model loses in quality against
-            the first row's of that seed. Its interval is about seeds alone,
-            and NaN with one seed.
-        pareto: Whether no other row is as good in both means and better in
-            one.
-        chosen: Whether this row has the lowest mean unfairness of those whose
-            mean quality loss is within the limit.
-    """
-
-    name: Any
-    method: str
-    setting: Any
-    seeds: int
-    quality: Estimate
-    unfairness: Estimate
-    quality_loss: Estimate
-    pareto: bool
-    chosen: bool
-
-    @property
-    def loss_weight(self) -> Any:
-        """The setting, where it is the weight of a penalty."""
-        return self.setting
-
-    @property
-    def flip_rate(self) -> Estimate:
-        """The unfairness, where it is a flip rate."""
-        return self.unfairness
-
-
-@dataclasses.dataclass(frozen=True, repr=False)
-class Tradeoff(Table[TradeoffRow]):
-    """Quality against unfairness, a row for each model; `repr` is a table.
-
-    Args:
-        rows: One `TradeoffRow` for each method and setting; quality is lost
-            against the first.
-        confidence: Level of the intervals.
-        max_quality_loss: The limit that decided which row was chosen.
-        measure_of_unfairness: What unfairness is, for the chart.
-    """
-
-    max_quality_loss: float = 0.0
-    measure_of_unfairness: str = "flip rate"
-
-    measures: ClassVar[str] = (
-        "Quality and unfairness of models by method and setting, such as the "
-        "weight of a penalty (0 is the plain model). The chosen one is the "
-        "least unfair of those that lose no more quality than the limit "
-        "allows."
-    )
-    caveat: ClassVar[str] = (
-        "The front and the choice are those of the means, which vary with "
-        "seeds and data: read the intervals. Figures of a setting that was "
-        "chosen on these data flatter it; report it on data that chose "
-        "nothing. A small figure of one kind of unfairness says nothing of "
-        "the others, and a flip rate of zero is not equal treatment."
-    )
-    columns: ClassVar[tuple[str, ...]] = (
-        "name",
-        "seeds",
-        "quality",
-        "unfairness",
-        "quality_loss",
-        "pareto",
-        "chosen",
-    )
-    plotted: ClassVar[dict[str, str]] = {
-        "quality": "quality",
-        "unfairness": "unfairness",
-    }
-
-    @property
-    def chosen(self) -> TradeoffRow:
-        """The row that was chosen."""
-        return next(row for row in self.rows if row.chosen)
-
-    def plot(self, axes: Any = None) -> Any:
-        """Draws quality against unfairness, with intervals and the front.
-
-        Each method has its color, and a line through its settings.
-
-        Args:
-            axes: matplotlib `Axes` to draw on; a new figure's by default.
-
-        Returns:
-            The `Axes`; its figure is `axes.figure`.
-
-        Raises:
-            ImportError: If matplotlib is missing.
-        """
-        if axes is None:
-            axes = new_axes(height=4)
-        front = sorted(
-            (row.unfairness.value, row.quality.value)
-            for row in self.rows
-            if row.pareto
-        )
-        axes.plot(
-            *zip(*front, strict=True), "--", color="0.5", label="Pareto front"
-        )
-        by_method: dict[str, list[TradeoffRow]] = {}
-        for row in self.rows:
-            by_method.setdefault(row.method, []).append(row)
-        colors = itertools.cycle(COLORS)
-        for method, rows in by_method.items():
-            _draw_method(axes, method, rows, next(colors))
-        chosen = self.chosen
-        axes.plot(
-            [chosen.unfairness.value],
-            [chosen.quality.value],
-            "D",
-            markersize=11,
-            markerfacecolor="none",
-            color="0.2",
-            label="chosen",
-        )
-        limit = self.rows[0].quality.value - self.max_quality_loss
-        axes.axhline(limit, color="0.4", linestyle=":", label="limit")
-        unfairness, qualities = (
-            [end for row in self.rows for end in getattr(row, name)]
-            for name in ("unfairness", "quality")
-        )
-        keep_within_shares(axes, "x", unfairness)
-        keep_within_shares(axes, "y", [*qualities, limit])
-        axes.set_xlabel(
-            f"{self.measure_of_unfairness} "
-            f"({100 * self.confidence:g} % intervals)"
-        )
-        axes.set_ylabel("quality")
-        tidy(axes, grid="both")
-        axes.legend(frameon=False)
-        return axes
-
-
-def _draw_method(axes, method, rows, color):
-    values = [(row.unfairness.value, row.quality.value) for row in rows]
-    if len(rows) > 1:
-        axes.plot(*zip(*values, strict=True), "-", color=color, linewidth=1)
-    for k, row in enumerate(rows):
-        x, y = row.unfairness, row.quality
-        axes.errorbar(
-            [x.value],
-            [y.value],
-            xerr=[[x.value - x.low], [x.high - x.value]],
-            yerr=[[y.value - y.low], [y.high - y.value]],
-            fmt="o",
-            markersize=5,
-            capsize=3,
-            color=color,
-            clip_on=False,
-            label=None if k or not method else method.replace("$", r"\$"),
-        )
-        if row.setting is not None:
-            axes.annotate(
-                _text(row.setting),
-                (x.value, y.value),
-                xytext=(6, -12 if k % 2 else 6),
-                textcoords="offset points",
-            )
+from tensorflow_model_remediation_ext.evaluation.tradeoff_table import (
+    Tradeoff,
+    TradeoffRow,
+)
 
 
 def tradeoff(
@@ -339,7 +144,7 @@ def tradeoff(
         Fairness in Text Classification through Robustness", arXiv 1809.10610,
         section 5, compare weights.
     """
-    points = _points(methods, data, loss_weights)
+    points = points_of(methods, data, loss_weights)
     seeds = _seeds(seeds)
     normal_quantile(confidence)  # Refuses a bad level before any work.
     if not max_quality_loss >= 0:
@@ -370,87 +175,6 @@ def tradeoff(
     return Tradeoff(rows, confidence, max_quality_loss, measure_of_unfairness)
 
 
-@dataclasses.dataclass(frozen=True)
-class _Point:
-    """One row to come."""
-
-    name: Any
-    label: str
-    setting: Any
-    method: TradeoffMethod
-    file: str
-
-
-def _points(methods, data, loss_weights) -> list[_Point]:
-    if callable(methods):
-        if data is None or loss_weights is None:
-            raise ValueError(
-                "`data` and `loss_weights` must be given with one function "
-                "that takes a weight; several methods go into a dict."
-            )
-        method = TradeoffMethod(methods, _weights(loss_weights), data)
-        _check_readable(data, "data")
-        return [
-            _Point(w, "", w, method, f"loss_weight={w!r}")
-            for w in method.settings or ()
-        ]
-    if not isinstance(methods, Mapping) or not methods:
-        raise ValueError(
-            "`methods` must be a function, or a dict of `TradeoffMethod`s by "
-            f"name with at least one. Received: methods={methods!r}"
-        )
-    if data is not None or loss_weights is not None:
-        raise ValueError(
-            "`data` and `loss_weights` have no meaning with a dict of "
-            "methods: each `TradeoffMethod` has its own."
-        )
-    points = []
-    for label, method in methods.items():
-        if callable(method):
-            method = TradeoffMethod(method)
-        if not isinstance(method, TradeoffMethod):
-            raise ValueError(
-                "`methods` must hold TradeoffMethods or functions. "
-                f"Received: {method!r} for {label!r}"
-            )
-        _check_readable(method.data, f"data of {label!r}")
-        settings = [None] if method.settings is None else list(method.settings)
-        if not settings or len({*map(repr, settings)}) < len(settings):
-            raise ValueError(
-                f"`settings` of {label!r} must be different ones, and at "
-                f"least one. Received: settings={settings}"
-            )
-        for setting in settings:
-            name = label if setting is None else f"{label} {_text(setting)}"
-            file = f"{label},{setting!r}" if setting is not None else label
-            file = re.sub(r"[^\w=.,+-]+", "_", file)
-            file = f"method={file},build={digest(method.build)}"
-            points.append(_Point(name, label, setting, method, file))
-    return points
-
-
-def _text(setting: Any) -> str:
-    return f"{setting:g}" if isinstance(setting, float) else str(setting)
-
-
-def _check_readable(data: Any, name: str) -> None:
-    if isinstance(data, Iterator):
-        raise TypeError(
-            f"`{name}` must be readable again for each model, such as a "
-            f"dataset. Received: {type(data).__name__}"
-        )
-
-
-def _weights(loss_weights: Iterable[float]) -> list[float]:
-    given = [float(weight) for weight in loss_weights]
-    if not given or not all(0 <= w < math.inf for w in given):
-        raise ValueError(
-            "`loss_weights` must be finite and not negative, and at least "
-            f"one. Received: loss_weights={given}"
-        )
-    return sorted({0.0, *given})
-
-
 def _seeds(seeds: Iterable[int]) -> list[int]:
     given = list(seeds)
     if not given or len(set(given)) < len(given):
@@ -461,7 +185,7 @@ def _seeds(seeds: Iterable[int]) -> list[int]:
     return given
 
 
-def _built(point: _Point, fit_options) -> Any:
+def _built(point: Point, fit_options) -> Any:
     """Returns what a point's method builds, trained where it has data."""
     method, setting = point.method, point.setting
     model = method.build() if setting is None else method.build(setting)
@@ -504,7 +228,8 @@ def _figures(measured: Any, name: str) -> tuple[Estimate, Estimate]:
 def _summary(points, runs, confidence, limit) -> tuple[TradeoffRow, ...]:
     plain = [quality.value for quality, _ in runs[0]]
     limits = [
-        _limits(figures[k] for each in runs for figures in each) for k in (0, 1)
+        limits_of(figures[k] for each in runs for figures in each)
+        for k in (0, 1)
     ]
     widest = limits[0][1] - limits[0][0]
     columns: list[dict[str, Any]] = []
@@ -517,9 +242,9 @@ def _summary(points, runs, confidence, limit) -> tuple[TradeoffRow, ...]:
         columns.append(
             {
                 "seeds": len(figures),
-                "quality": _over_seeds(qualities, confidence, limits[0]),
-                "unfairness": _over_seeds(unfair, confidence, limits[1]),
-                "quality_loss": _over_seeds(
+                "quality": mean_over_seeds(qualities, confidence, limits[0]),
+                "unfairness": mean_over_seeds(unfair, confidence, limits[1]),
+                "quality_loss": mean_over_seeds(
                     losses, confidence, (-widest, widest)
                 ),
             }
@@ -545,35 +270,3 @@ def _summary(points, runs, confidence, limit) -> tuple[TradeoffRow, ...]:
 
 def _dominates(one: tuple[float, float], other: tuple[float, float]) -> bool:
     return one != other and one[0] <= other[0] and one[1] <= other[1]
-
-
-def _limits(estimates: Iterable[Estimate]) -> tuple[float, float]:
-    """Returns what a figure lies between: 0 and 1 if it looks like a share."""
-    share = all(0 <= estimate.value <= 1 for estimate in estimates)
-    return (0.0, 1.0) if share else (-math.inf, math.inf)
-
-
-def _over_seeds(
-    estimates: Iterable[Estimate],
-    confidence: float,
-    limits: tuple[float, float],
-) -> Estimate:
-    """Averages over seeds; joins the errors of measurement and of training."""
-    value, low, high = np.array(list(estimates)).T
-    mean, n = value.mean(), len(value)
-    below, above = (value - low).mean(), (high - value).mean()
-    if n > 1:
-        stats = extra("scipy.stats", "An interval over several seeds")
-        spread = stats.t.ppf((1 + confidence) / 2, n - 1)
-        # What differs by a rounding alone tells nothing of other seeds.
-        same = np.allclose(value, value[0], rtol=1e-9, atol=1e-12)
-        spread *= 0.0 if same else value.std(ddof=1) / math.sqrt(n)
-        # Plain numbers come without an error of measurement.
-        below, above = (
-            math.hypot(half, spread)
-            if half == half
-            else (spread if spread else math.nan)
-            for half in (below, above)
-        )
-    low, high = np.clip([mean - below, mean + above], *limits)
-    return Estimate(float(mean), float(low), float(high))

@@ -11,6 +11,7 @@ from tensorflow_model_remediation_ext.common.batching import (
     declared_batch_size,
     layout_of,
     regroup,
+    require_batches,
 )
 from tensorflow_model_remediation_ext.common.rows import keep_rows
 
@@ -80,3 +81,28 @@ def test_rows_are_counted():
     counts = Dataset.range(10).batch(4).map(lambda x: tf.size(x, tf.int64))
     assert count_rows(counts) == 10
     assert count_rows(counts.take(0)) == 0
+
+
+@pytest.mark.parametrize(
+    ("elements", "message"),
+    [
+        (lambda: Dataset.from_tensor_slices(np.ones(4)), r"shape=\(\)"),
+        (
+            lambda: Dataset.from_tensor_slices(np.ones((4, 2), "float32")),
+            r"shape=\(2,\)",
+        ),
+        (
+            lambda: Dataset.from_tensors((np.ones((4, 2)), np.ones(3))),
+            r"shape=\(4, 2\)",
+        ),
+    ],
+)
+def test_batches_are_required(elements, message):
+    message = f"`data` must be batched.*Received.*{message}"
+    with pytest.raises(ValueError, match=message):
+        require_batches(elements(), "data")
+
+
+def test_batches_pass():
+    for rows in (np.ones(4), np.ones((4, 2))):
+        require_batches(Dataset.from_tensor_slices(rows).batch(2), "data")

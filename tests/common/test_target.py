@@ -65,6 +65,28 @@ def test_growth_does_not_depend_on_how_far_off_it_is():
     np.testing.assert_allclose(a, b, rtol=1e-4)
 
 
+def test_a_figure_that_may_be_chance_is_not_said_to_be_missed():
+    # Gaps of .1 and, in the end, of about .15 over a few hundred rows.
+    keeper = TargetKeeper(RateGap(), signed=True, name="a")
+    keep(keeper, 10, 6, 5)
+    keep(keeper, 5, 7, 5)
+    assert 0.1 < float(keeper.running) < 0.2
+    keeper.warn_of(0.1, "a")
+    with pytest.warns(UserWarning, match=r"a was not met.*0\.01"):
+        keeper.warn_of(0.01, "a")
+
+
+def test_a_weight_of_late_is_no_target_that_asks_for_nothing():
+    keeper = TargetKeeper(RateGap(), signed=True, name="a")
+    keep(keeper, 60, 3, 8)
+    keep(keeper, 240, 5, 5)
+    assert float(keeper.multiplier) == 0
+    keeper.warn_of(0.1, "a")
+    keep(keeper, 400, 5, 5)
+    with pytest.warns(UserWarning, match="a asks for nothing"):
+        keeper.warn_of(0.1, "a")
+
+
 def test_counts_that_are_not_numbers_change_nothing():
     keeper = TargetKeeper(RateGap(), signed=True, name="a")
     keep(keeper, 5, 3, 8)
@@ -126,12 +148,13 @@ def test_pairs_keep_to_a_target(target, metric):
     history = model.fit(packed, epochs=30, **FIT).history
     metric.reset_state()
     metric.update_state(model(x), model(other))
-    assert 0 < float(metric.result()) <= 1.05 * target
+    assert 0.5 * target < float(metric.result()) <= target
     assert history["counterfactual_multiplier"][-1] > 0
-    assert history["counterfactual_running"][-1] <= 1.25 * target
+    assert history["counterfactual_running"][-1] <= target
 
 
-@pytest.mark.filterwarnings("ignore:The target of")
+# After three epochs of twenty steps it is not met yet.
+@pytest.mark.filterwarnings("ignore:The target of counterfactual was not met")
 def test_a_target_is_saved_and_trained_on(tmp_path):
     x, _, packed = paired()
     model = pairing(AtMost(0.05))
@@ -144,7 +167,7 @@ def test_a_target_is_saved_and_trained_on(tmp_path):
     for a, b in zip(model.get_weights(), loaded.get_weights(), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
     model.original_model.save(tmp_path / "served.keras")
-    served = keras.models.load_model(tmp_path / "served.keras", compile=False)
+    served = keras.models.load_model(tmp_path / "served.keras")
     np.testing.assert_allclose(
         served.predict(x, verbose=0), model.predict(x, verbose=0), rtol=1e-6
     )

@@ -46,9 +46,11 @@ class _PairMetric(PenaltyMetric):
 
     # What a target needs (`common/target.py`).
 
-    #: What share of a target to steer for. Flips are so rare that the running
-    #: counts hold a handful of them.
-    aim = 0.65
+    #: Differences from a target are measured in the target.
+    least_unit = 0.0
+    #: How many standard errors below a target to steer for. Flips are so rare
+    #: that the running counts hold a handful of them.
+    margin = 1.5
     #: Shape of the counts: one figure, its sum and the weights.
     counts_shape = (1, 2)
 
@@ -68,6 +70,12 @@ class _PairMetric(PenaltyMetric):
     def figures(self, counts: Any) -> Any:
         """Returns the weighted mean, `[1]`, 0 without weight."""
         return ops.divide_no_nan(counts[:, 0], counts[:, 1])
+
+    def standard_errors(self, counts: Any) -> Any:
+        """Returns the standard error of the mean, `[1]`, as if of flips."""
+        mean = self.figures(counts)
+        variance = ops.divide_no_nan(mean * (1.0 - mean), counts[:, 1])
+        return ops.sqrt(ops.maximum(variance, 0.0))
 
     def _values(self, original: Any, counterfactual: Any) -> Any:
         """Returns one value a decision: the last axis reduced."""

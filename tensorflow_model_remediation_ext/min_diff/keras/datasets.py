@@ -7,18 +7,15 @@ import tensorflow as tf
 
 from tensorflow_model_remediation_ext.common.batching import (
     Layout,
-    declared_batch_size,
     layout_of,
+    require_batches,
 )
 from tensorflow_model_remediation_ext.common.batching import (
     batch_size as rows_of_batches,
 )
 from tensorflow_model_remediation_ext.common.checks import whole
 from tensorflow_model_remediation_ext.common.data_errors import repeat_or_fail
-from tensorflow_model_remediation_ext.common.elements import (
-    check_dataset,
-    tensor_specs,
-)
+from tensorflow_model_remediation_ext.common.elements import check_dataset
 from tensorflow_model_remediation_ext.common.objectives import (
     by_objective,
     unwrap,
@@ -140,30 +137,6 @@ def build_min_diff_dataset(
     )
 
 
-def check_batched(dataset: tf.data.Dataset, name: str) -> None:
-    """Checks that elements may be batches.
-
-    Raises:
-        ValueError: If an element holds a scalar, or tensors that cannot be
-            of one batch.
-    """
-    specs = tensor_specs(dataset.element_spec)
-    rows = {
-        s.shape[0] for s in specs if s.shape.rank and s.shape[0] is not None
-    }
-    scalars = any(spec.shape.rank == 0 for spec in specs)
-    alone = (
-        len(specs) == 1
-        and declared_batch_size(dataset) is None
-        and layout_of(dataset) is Layout.EXAMPLES
-    )
-    if scalars or len(rows) > 1 or (alone and specs[0].shape.rank == 1):
-        raise ValueError(
-            f"`{name}` must be batched: call `.batch(...)` on it. "
-            f"Received: elements of {dataset.element_spec}"
-        )
-
-
 def _two_datasets(sensitive, nonsensitive, batch_size):
     pair = {
         "sensitive_group_dataset": sensitive,
@@ -193,7 +166,7 @@ def _two_datasets(sensitive, nonsensitive, batch_size):
 def _batches(dataset, size, name):
     check_dataset(dataset, name)
     if size is None:
-        check_batched(dataset, name)
+        require_batches(dataset, name)
     elif layout_of(dataset) is Layout.BATCHES:
         dataset = dataset.rebatch(size)
     else:

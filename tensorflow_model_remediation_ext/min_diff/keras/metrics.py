@@ -87,8 +87,10 @@ class RateGap(PenaltyMetric):
 
     # What a target needs (`common/target.py`).
 
-    #: What share of a target to steer for.
-    aim = 1.0
+    #: Gaps are read off a sample of rows: what they are measured in at least.
+    least_unit = 0.07
+    #: How many standard errors below a target to steer for.
+    margin = 0.0
 
     @property
     def counts_shape(self) -> tuple[int, ...]:
@@ -133,6 +135,12 @@ class RateGap(PenaltyMetric):
         both = ops.all(counts[..., 1] != 0, axis=-1)
         gaps = rates[:, 0] - rates[:, 1]
         return ops.where(both, gaps, ops.zeros_like(gaps))
+
+    def standard_errors(self, counts: Any) -> Any:
+        """Returns the standard error of each gap."""
+        rates = ops.divide_no_nan(counts[..., 0], counts[..., 1])
+        variances = ops.divide_no_nan(rates * (1.0 - rates), counts[..., 1])
+        return ops.sqrt(ops.sum(ops.maximum(variances, 0.0), axis=-1))
 
     def get_config(self) -> dict:
         """Returns the arguments of the constructor."""

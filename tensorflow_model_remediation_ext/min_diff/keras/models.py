@@ -1,5 +1,6 @@
 """The model that learns to treat groups of rows alike."""
 
+import warnings
 from collections.abc import Callable, Iterable
 from types import MappingProxyType
 from typing import Any
@@ -144,6 +145,18 @@ class MinDiffModel(RemediationModel):
             **kwargs: As in `keras.Model.compile`.
         """
         super().compile(*args, penalty_metrics=min_diff_metrics, **kwargs)
+
+    def look_back(self, history: dict[str, list]) -> None:
+        """Warns of groups that never met in a batch."""
+        for name, values in history.items():
+            if name.endswith("min_diff_loss") and not any(values):
+                warnings.warn(
+                    f"`{name}` was 0 in every epoch: no batch held rows of "
+                    "two groups, or the predictions on them were all the "
+                    "same. `build_min_diff_dataset(..., group=...)` draws "
+                    "rows of every group for each batch.",
+                    stacklevel=3,
+                )
 
     def call(
         self, inputs: Any, training: bool | None = None, mask: Any = None

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
+from tensorflow_model_remediation_ext.common.batching import require_batches
 from tensorflow_model_remediation_ext.common.cardinality import keep_cardinality
 from tensorflow_model_remediation_ext.common.data_errors import repeat_or_fail
 from tensorflow_model_remediation_ext.common.elements import (
@@ -18,7 +19,6 @@ from tensorflow_model_remediation_ext.common.objectives import (
 )
 from tensorflow_model_remediation_ext.min_diff.keras.datasets import (
     build_min_diff_dataset,
-    check_batched,
 )
 
 
@@ -85,7 +85,7 @@ def pack_min_diff_data(
         [1.0, 1.0, 0.0, 0.0]
     """
     check_dataset(original_dataset, "original_dataset")
-    check_batched(original_dataset, "original_dataset")
+    require_batches(original_dataset, "original_dataset")
     pair = sensitive_group_dataset, nonsensitive_group_dataset
     given = [each is not None for each in (*pair, min_diff_dataset)]
     if given not in ([True, True, False], [False, False, True]):

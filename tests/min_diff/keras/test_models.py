@@ -130,6 +130,7 @@ def test_weight_zero_leaves_training_as_it_was(arrays):
     }
 
 
+# So few steps meet no target.
 @pytest.mark.filterwarnings("ignore:The target of")
 def test_mixed_precision_accumulation_and_class_weights(arrays):
     policy = keras.config.dtype_policy()
@@ -150,6 +151,7 @@ def test_mixed_precision_accumulation_and_class_weights(arrays):
     assert np.isfinite(history["loss"]).all()
 
 
+# So few steps meet no target.
 @pytest.mark.filterwarnings("ignore:The target of")
 def test_evaluate_predict_and_save(arrays, tmp_path):
     packed = pack(arrays)
@@ -268,7 +270,7 @@ def test_a_target_is_met(people):
     model = MinDiffModel(linear(), losses.RateGapLoss(), AtMost(0.1))
     compiled(model, optimizer=decaying(480))
     history = model.fit(packed, epochs=40, **FIT).history
-    assert abs(rate_gap(model, x, group)) < 0.13
+    assert abs(rate_gap(model, x, group)) == pytest.approx(0.1, abs=0.01)
     assert history["min_diff_running"][-1] == pytest.approx(0.1, abs=0.025)
     assert history["min_diff_multiplier"][-1] > 0
     # The loss is smooth and without a sign, the running figure hard.
@@ -282,7 +284,24 @@ def test_a_target_for_any_loss_with_a_metric(people):
     model = MinDiffModel(linear(), losses.MMDLoss(), target)
     compiled(model, optimizer=decaying(480))
     model.fit(packed, epochs=40, **FIT)
-    assert abs(rate_gap(model, x, group)) < 0.15
+    assert abs(rate_gap(model, x, group)) == pytest.approx(0.1, abs=0.03)
+
+
+def test_groups_that_never_meet_in_a_batch_are_said_to(people):
+    x, y, group, _ = people
+    # One group after the other, as in a sorted file.
+    rows = tf.data.Dataset.from_tensor_slices((x, group.astype("float32")))
+    alone = [
+        rows.filter(lambda x, g, k=k: g == k).batch(8, drop_remainder=True)
+        for k in (0, 1)
+    ]
+    packed = pack_min_diff_data(
+        tf.data.Dataset.from_tensor_slices((x, y[:, None])).batch(50),
+        min_diff_dataset=alone[0].concatenate(alone[1]).repeat(),
+    )
+    model = compiled(MinDiffModel(linear(), losses.RateGapLoss(), 1.0))
+    with pytest.warns(UserWarning, match=r"`min_diff_loss` was 0 in every"):
+        model.fit(packed, **FIT)
 
 
 def test_targets_that_are_far_off_are_said_to_be(people):
@@ -301,6 +320,7 @@ def test_targets_that_are_far_off_are_said_to_be(people):
     assert_same_weights(model.original_model, alone.original_model)
 
 
+# So few steps meet no target.
 @pytest.mark.filterwarnings("ignore:The target of")
 def test_a_target_is_restored_to_the_bit(people, tmp_path):
     *_, packed = people
@@ -346,7 +366,7 @@ def test_more_than_two_groups(people):
     model.fit(packed, epochs=30, **FIT)
     metric = RateGap(groups=3)
     metric.update_state(ids, model(x))
-    assert abs(float(metric.result())) < 0.21
+    assert abs(float(metric.result())) < 0.19
 
 
 @keras.saving.register_keras_serializable("test_min_diff_models")
@@ -354,6 +374,7 @@ def second_output(outputs):
     return outputs["second"]
 
 
+# So few steps meet no target.
 @pytest.mark.filterwarnings("ignore:The target of")
 def test_several_outputs_and_dicts_of_text():
     lookup = keras.layers.StringLookup(

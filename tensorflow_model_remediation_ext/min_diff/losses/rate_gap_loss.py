@@ -1,0 +1,144 @@
+"""Difference between the groups' rates of decisions, smoothed."""
+
+import math
+import numbers
+from collections.abc import Callable
+from typing import Any
+
+import keras
+from keras import ops
+
+from tensorflow_model_remediation_ext.min_diff.kernels import PACKAGE
+from tensorflow_model_remediation_ext.min_diff.losses.min_diff_loss import (
+    ConfiguredLoss,
+)
+
+
+@keras.saving.register_keras_serializable(package=PACKAGE)
+class RateGapLoss(ConfiguredLoss):
+    """Difference between the groups' rates of positive decisions, smoothed.
+
+    A decision counts as `sigmoid((prediction - threshold) / temperature)`,
+    so that a gradient flows; `min_diff.keras.metrics.RateGap` counts hard
+    decisions. Over rows with label 0 the rate is the false positive rate,
+    over rows with label 1 the true positive rate: see `condition` in
+    `build_min_diff_dataset`.
+
+    Args:
+        threshold: Decision threshold, in the unit of the predictions
+            (probability or logit).
+        temperature: Width of the smoothing, in that unit, greater than 0.
+        signed: Whether the loss is the sensitive group's rate minus the
+            other's (with more groups: each group's minus that of the rest, of
+            which the largest is returned), rather than the size of the
+            difference. `None`: the size, and signed under a target
+            (`loss_weight=AtMost(...)`), which pulls the gap both ways. The
+            size is biased in small batches: it is above 0 where there is no
+            difference. A fixed weight cannot be given to a signed loss.
+        name: Name of the loss.
+        predictions_transform: See `MinDiffLoss`.
+        groups: See `MinDiffLoss`.
+
+    Raises:
+        ValueError: When called on predictions with several columns: one of
+            them must be chosen, by `predictions_transform`.
+
+    Examples:
+        >>> loss = RateGapLoss(temperature=0.01)
+        >>> float(loss([1, 1, 0, 0], [0.9, 0.1, 0.9, 0.9]))
+        0.5
+        >>> signed = RateGapLoss(temperature=0.01, signed=True)
+        >>> float(signed([1, 1, 0, 0], [0.9, 0.1, 0.9, 0.9]))
+        -0.5
+    """
+
+    _arguments = (
+        "threshold",
+        "temperature",
+        "signed",
+        "predictions_transform",
+    )
+
+    def __init__(
+        self,
+        threshold: float = 0.5,
+        temperature: float = 0.05,
+        signed: bool | None = None,
+        name: str | None = None,
+        *,
+        predictions_transform: str | Callable | None = None,
+        groups: int = 2,
+    ):
+        super().__init__(
+            predictions_transform=predictions_transform,
+            name=name,
+            groups=groups,
+        )
+        for what, value, usable in (
+            ("threshold", threshold, math.isfinite),
+            ("temperature", temperature, lambda t: 0 < t < math.inf),
+        ):
+            number = isinstance(value, numbers.Real)
+            if not number or isinstance(value, bool) or not usable(value):
+                raise ValueError(
+                    f"`{what}` must be a finite number"
+                    f"{' greater than 0' * (what == 'temperature')}. "
+                    f"Received: {what}={value!r}"
+                )
+        if signed not in (None, True, False):
+            raise ValueError(
+                "`signed` must be None, True or False. "
+                f"Received: signed={signed!r}"
+            )
+        self.threshold = float(threshold)
+        self.temperature = float(temperature)
+        self.signed = signed
+
+    def signed_gaps(
+        self, membership: Any, predictions: Any, sample_weight: Any = None
+    ) -> list:
+        """Returns the gap of each comparison with its sign.
+
+        Args:
+            membership: See `MinDiffLoss`.
+            predictions: See `MinDiffLoss`.
+            sample_weight: See `MinDiffLoss`.
+
+        Returns:
+            One scalar for two groups, otherwise one for each group.
+        """
+        return self.compare_groups(
+            self._gap, membership, predictions, sample_weight
+        )
+
+    def call(
+        self, membership: Any, predictions: Any, sample_weight: Any = None
+    ) -> Any:
+        """Returns the difference of two rates, a scalar."""
+        gap = self._gap(membership, predictions, sample_weight)
+        return gap if self.signed else ops.abs(gap)
+
+    def _gap(self, membership, predictions, weight):
+        if predictions.shape[-1] != 1:
+            raise ValueError(
+                f"{self.name} needs predictions of one column: choose one "
+                "with `predictions_transform`. Received: shape "
+                f"{tuple(predictions.shape)}"
+            )
+        decisions = ops.sigmoid(
+            (predictions - self.threshold) / self.temperature
+        )
+        rates = [
+            ops.divide_no_nan(ops.sum(group * decisions), ops.sum(group))
+            for group in (membership * weight, (1.0 - membership) * weight)
+        ]
+        return rates[0] - rates[1]
+
+    def get_config(self) -> dict:
+        """Returns the arguments of the constructor."""
+        return {
+            **super().get_config(),
+            "threshold": self.threshold,
+            "temperature": self.temperature,
+            "signed": self.signed,
+        }
