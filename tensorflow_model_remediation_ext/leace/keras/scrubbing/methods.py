@@ -119,7 +119,7 @@ class Method:
             ValueError: If the rank is too high for it.
         """
         d, k = hidden.shape[-1], self._z_dim
-        nothing = np.zeros([d, 0]), np.zeros([0, d])
+        projection = np.zeros([d, 0]), np.zeros([0, d])
         if self._name in LINEAR:
             options = {k: v for k, v in self._options.items() if k in _LAYER}
             bias = np.zeros(d) if options["affine"] else None
@@ -128,26 +128,33 @@ class Method:
                 hidden,
                 LeaceLayer,
                 z_dim=k,
-                eraser=LeaceEraser(*nothing, bias),
+                eraser=LeaceEraser(*projection, bias),
                 method=self._name,
                 **options,
             )
         if self._name == "soft_quadratic":
-            zeros = map(np.zeros, (d, (d, k), k, (k, d, d), (k, d)))
+            nothing = SoftQuadraticEraser(
+                mean_x=np.zeros(d),
+                kernel=np.zeros((d, k)),
+                bias=np.zeros(k),
+                maps=np.zeros((k, d, d)),
+                offsets=np.zeros((k, d)),
+            )
             return eraser_layer(
                 path,
                 hidden,
                 SoftQuadraticLayer,
-                eraser=SoftQuadraticEraser(*zeros),
+                eraser=nothing,
                 max_rank=self._options["max_rank"],
             )
-        require_rank(self._rank, d)
+        rank = whole("rank", self._rank)
+        require_rank(rank, d)
         return eraser_layer(
             path,
             hidden,
             LeaceLayer,
-            z_dim=self._rank + k - 1,
-            eraser=LeaceEraser(*nothing, np.zeros(d)),
+            z_dim=rank + k - 1,
+            eraser=LeaceEraser(*projection, np.zeros(d)),
         )
 
     def fitter(self, x_dim: int, spool: Callable[[], Spool]) -> LayerFitter:
@@ -177,7 +184,8 @@ class _OfClasses:
         if name == "mmd":
             self._samples = ClassSamples(z_dim, _SAMPLES)
 
-    def update(self, x, z, sample_weight=None):
+    def update(self, x, *labels, sample_weight=None):
+        (z,) = labels
         _require_ids(z)
         self._classes.update(x, z, sample_weight)
         if self._samples is not None:
@@ -198,10 +206,10 @@ class _OnDisk:
         self._spool = spool
         self._options = {name: options[name] for name in _OWN["soft_quadratic"]}
 
-    def update(self, x, z, *preserve, sample_weight=None):
-        _require_ids(z)
+    def update(self, x, *labels, sample_weight=None):
+        _require_ids(labels[0])
         weight = [] if sample_weight is None else [sample_weight]
-        if not self._spool.write(Batch([x], [z, *preserve], weight)):
+        if not self._spool.write(Batch([x], [*labels], weight)):
             raise ValueError(
                 "`cache_bytes` must have room for the outputs of a layer with "
                 "method='soft_quadratic', which reads them often."

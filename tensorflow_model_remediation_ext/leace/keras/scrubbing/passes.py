@@ -125,7 +125,9 @@ class Spool:
         handle, self._path = tempfile.mkstemp(dir=directory)
         os.close(handle)
         self._writer = tf.io.TFRecordWriter(self._path)
-        self._room, self._sizes, self._dtypes = limit, None, None
+        self._room = limit
+        self._sizes: list[int] = []
+        self._dtypes: list[tf.DType] = []
 
     def write(self, batch: Batch) -> bool:
         """Adds a batch, and says whether there was room for it."""
