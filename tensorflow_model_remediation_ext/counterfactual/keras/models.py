@@ -158,8 +158,13 @@ class CounterfactualModel(RemediationModel):
         super().compile(*args, penalty_metrics=counterfactual_metrics, **kwargs)
 
     def default_target_metric(self, loss: Any) -> FlipRate:
-        """Returns a flip rate: what pairing is for."""
-        return FlipRate()
+        """Returns a flip rate: what pairing is for.
+
+        A loss that takes the sigmoid of what the model returns is about
+        logits, whose decisions change at 0.
+        """
+        logits = getattr(loss, "transform", None) == "sigmoid"
+        return FlipRate(threshold=0.0 if logits else 0.5)
 
     def unpack(self, batch: Any) -> tuple[Any, Any] | None:
         """Splits `CounterfactualPackedInputs`."""
