@@ -117,7 +117,7 @@ _HOSTILE = (
 )
 
 # Chosen so that a small text model reaches an AUC near 0.96 while some
-# comments hang on the term alone; the tests hold both.
+# comments depend on the term alone; the tests hold both.
 _RUDE_SHARE = 0.5
 _MENTION_SHARE = 0.3
 _SECOND_TERM_SHARE = 0.2

@@ -115,7 +115,7 @@ def _apply(name, eraser, x):
 
 
 def _alike(a, b):
-    """Whether two results agree but for the rounding of float32."""
+    """Whether two results agree except for the rounding of float32."""
     scale = max(float(np.abs(b).max()), 1e-300)
     return a.shape == b.shape and bool(np.abs(a - b).max() <= 1e-3 * scale)
 

@@ -2,7 +2,7 @@
 
 Several models are fitted at once, each without one fold of the rows and the
 last one on all, so that every row has probabilities of a model that has not
-seen it. Everything is NumPy in float64 but for the products with rows.
+seen it. Everything is NumPy in float64 except for the products with rows.
 """
 
 import numpy as np

@@ -16,6 +16,9 @@ from tensorflow_model_remediation_ext.counterfactual.keras.metrics import (
     FlipCount,
     FlipRate,
 )
+from tensorflow_model_remediation_ext.counterfactual.losses import (
+    PairwiseMSELoss,
+)
 from tensorflow_model_remediation_ext.min_diff.keras.metrics import RateGap
 
 IDS = np.array([1] * 10 + [0] * 10)
@@ -151,6 +154,22 @@ def test_pairs_keep_to_a_target(target, metric):
     assert 0.5 * target < float(metric.result()) <= target
     assert history["counterfactual_multiplier"][-1] > 0
     assert history["counterfactual_running"][-1] <= target
+
+
+def test_flips_of_logits_are_decisions_at_zero():
+    x, other, packed = paired()
+    network = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
+    loss = PairwiseMSELoss(transform="sigmoid")
+    model = CounterfactualModel(network, loss, AtMost(0.05))
+    rate = keras.optimizers.schedules.CosineDecay(0.05, 600)
+    model.compile(
+        keras.optimizers.Adam(rate),
+        keras.losses.BinaryCrossentropy(from_logits=True),
+    )
+    model.fit(packed, epochs=30, **FIT)
+    flips = FlipRate(threshold=0.0)
+    flips.update_state(model(x), model(other))
+    assert 0.025 < float(flips.result()) <= 0.05
 
 
 # After three epochs of twenty steps it is not met yet.
