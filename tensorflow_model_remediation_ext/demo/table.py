@@ -65,8 +65,8 @@ def load_table(
 ) -> TableTask:
     """Reads a CSV file with a header and infers what its columns are.
 
-    A column is a number if all its values are, except for those that are missing
-    (empty or "?"); otherwise it is a category. Categories with more than 100
+    A column is a number if all its values are, missing ones (empty or "?")
+    apart; otherwise it is a category. Categories with more than 100
     values, such as names, and columns with one value are left out, and so are
     the columns that tell the group unless `keep_group`.
 
