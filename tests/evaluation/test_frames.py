@@ -39,6 +39,7 @@ def objects():
 
 def arrow_backed():
     pytest.importorskip("pyarrow")
+    pytest.importorskip("pandas", "2")  # `dtype_backend` is new in it.
     return pd.DataFrame(COLUMNS).convert_dtypes(dtype_backend="pyarrow")
 
 
