@@ -82,7 +82,7 @@ def test_activations_are_those_of_inference():
 
 def embedding_model(**options):
     inputs = keras.Input((None,), dtype="int32")
-    embed = keras.layers.Embedding(9, 4, name="embed", **options)
+    embed = keras.layers.Embedding(9, 9, name="embed", **options)
     hidden = keras.layers.GlobalAveragePooling1D()(embed(inputs))
     return keras.Model(inputs, keras.layers.Dense(1)(hidden))
 
