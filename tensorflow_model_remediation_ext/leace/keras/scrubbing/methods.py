@@ -209,14 +209,14 @@ class _OnDisk:
     def update(self, x, *labels, sample_weight=None):
         _require_ids(labels[0])
         weight = [] if sample_weight is None else [sample_weight]
-        if not self._spool.write(Batch([x], [*labels], weight)):
+        if not self._spool.write(Batch([x], [*labels], weight, [])):
             raise ValueError(
                 "`cache_bytes` must have room for the outputs of a layer with "
                 "method='soft_quadratic', which reads them often."
             )
 
     def __iter__(self) -> Iterator[tuple]:
-        for (x,), labels, weight in self._spool:
+        for (x,), labels, weight, _ in self._spool:
             z = tuple(labels) if self.preserve_dim else labels[0]
             yield (x, z, *weight)
 

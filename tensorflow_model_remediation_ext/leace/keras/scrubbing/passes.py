@@ -29,7 +29,7 @@ class Batch(NamedTuple):
         state: The inputs of the model, or what it goes on from.
         labels: The concept, and task labels if there are any.
         weight: The sample weight as a list of one, or empty.
-        padding: Which tokens are none of padding, likewise.
+        padding: Which tokens are not padding, likewise.
     """
 
     state: list[tf.Tensor]
