@@ -289,7 +289,7 @@ def test_methods_for_nonlinear_readers(method, tmp_path):
         if not soft:
             assert after[path][1] < 0.7 * leace[path][1]
     # What it moved is no Gaussian in the layer after.
-    assert after["one"][1] < 0.85 * leace["one"][1]
+    assert after["one"][1] < leace["one"][1]
     want = scrubbed.predict(x, verbose=0)
     scrubbed.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")
