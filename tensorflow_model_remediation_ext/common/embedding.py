@@ -19,6 +19,7 @@ from tensorflow_model_remediation_ext.common.mapping import (
     check_packed,
 )
 from tensorflow_model_remediation_ext.common.preprocessing import (
+    predict_preprocessed,
     preprocessed_x,
     preprocessor_of,
 )
@@ -87,9 +88,7 @@ def _embed(backbone, x):
         )
     if isinstance(backbone, keras.Model):
         x = preprocessed_x(backbone, x, "backbone")
-        # A task's own method would preprocess once more.
-        run = keras.Model if preprocessor_of(backbone) else type(backbone)
-        outputs = run.predict_on_batch(backbone, x)
+        outputs = predict_preprocessed(backbone, x)
     else:
         outputs = backbone(x)
     return tf.nest.map_structure(

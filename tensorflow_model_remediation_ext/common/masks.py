@@ -41,7 +41,7 @@ def mask_of(tensor: Any) -> Any:
 
 
 def padding_mask(inputs: Any) -> Any:
-    """Returns which tokens are none of padding, as KerasHub says it, or `None`.
+    """Returns which tokens are not padding, as KerasHub says it, or `None`.
 
     Its models have no Keras masks, but an input of this name.
 

@@ -18,6 +18,8 @@ from tensorflow_model_remediation_ext.common.data_errors import (
 from tensorflow_model_remediation_ext.common.objectives import by_objective
 from tensorflow_model_remediation_ext.common.preprocessing import (
     check_kind,
+    is_spec,
+    preprocessed_batch,
     preprocessor_of,
 )
 from tensorflow_model_remediation_ext.common.remediation_inputs import (
@@ -228,7 +230,7 @@ class PackedDataModel(keras.Model):
         x, y, _ = original
         check_batched(batch, x, y, self.original_model)
         preprocess = preprocessor_of(self.original_model)
-        if preprocess is not None and not _is_spec(batch):
+        if preprocess is not None and not is_spec(batch):
             original = preprocess(*original)
             penalty_inputs = self._preprocessed(penalty_inputs, preprocess)
         penalty_inputs = by_objective(penalty_inputs, "data")
@@ -247,9 +249,7 @@ class PackedDataModel(keras.Model):
         preprocess = preprocessor_of(self.original_model)
         if preprocess is None:
             return batch
-        if _is_spec(batch):
-            return None  # Another object: the dataset is to be converted.
-        return keras.utils.pack_x_y_sample_weight(*preprocess(*parts))
+        return preprocessed_batch(preprocess, batch)
 
     def _preprocessed(self, penalty_inputs: Any, preprocess: Callable) -> Any:
         """Returns inputs of penalties with the preprocessor applied."""
@@ -295,9 +295,3 @@ class PackedDataModel(keras.Model):
             f"packed by `{self.packed_by}`, or in `train_on_batch` one of "
             f"them. Received: {seen}"
         )
-
-
-def _is_spec(batch: Any) -> bool:
-    """Whether `batch` is the element spec of a dataset."""
-    flat = keras.tree.flatten(batch)
-    return any(isinstance(each, tf.TypeSpec) for each in flat)

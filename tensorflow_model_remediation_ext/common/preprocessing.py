@@ -66,6 +66,39 @@ def preprocessed_x(model: keras.Model, x: Any, name: str = "model") -> Any:
     return x if preprocess is None else preprocess(x)[0]
 
 
+def predict_preprocessed(model: keras.Model, x: Any) -> Any:
+    """Predicts for a batch that was preprocessed already.
+
+    The `predict_on_batch` of a task would preprocess it once more.
+    """
+    if preprocessor_of(model) is None:
+        return model.predict_on_batch(x)
+    return keras.Model.predict_on_batch(model, x)
+
+
+def is_spec(batch: Any) -> bool:
+    """Whether `batch` is the element spec of a dataset, or a part of one."""
+    flat = keras.tree.flatten(batch)
+    return any(isinstance(each, tf.TypeSpec) for each in flat)
+
+
+def preprocessed_batch(preprocess: Callable, batch: Any) -> Any:
+    """Returns a batch as Keras takes it, preprocessed.
+
+    Args:
+        preprocess: What `preprocessor_of` returned.
+        batch: `x`, `(x, y)` or `(x, y, sample_weight)`, or the spec of one.
+
+    Returns:
+        The batch; `None` for a spec: another object tells `convert_batches`
+        that the dataset is to be converted.
+    """
+    if is_spec(batch):
+        return None
+    parts = keras.utils.unpack_x_y_sample_weight(batch)
+    return keras.utils.pack_x_y_sample_weight(*preprocess(*parts))
+
+
 def preprocessed_batches(model: keras.Model, data: Any) -> Any:
     """Returns batches `(x, ...)` with a task's preprocessor applied to `x`.
 
@@ -87,7 +120,7 @@ def preprocessed_batches(model: keras.Model, data: Any) -> Any:
         preprocess = preprocessor_of(model)
         if preprocess is None:
             return batch
-        if any(isinstance(s, tf.TypeSpec) for s in keras.tree.flatten(x)):
+        if is_spec(x):
             return None  # Another object: the dataset is to be converted.
         return (preprocess(x)[0], *rest)
 

@@ -11,6 +11,7 @@ from tensorflow_model_remediation_ext.common.batches import (
     convert_batches,
 )
 from tensorflow_model_remediation_ext.common.preprocessing import (
+    preprocessed_batch,
     preprocessed_x,
     preprocessor_of,
 )
@@ -110,11 +111,7 @@ class RawDataModel(keras.Model):
             return x, y, sample_weight, batch_size
 
         def convert(batch):
-            parts = keras.utils.unpack_x_y_sample_weight(batch)
-            flat = keras.tree.flatten(parts)
-            if any(isinstance(each, tf.TypeSpec) for each in flat):
-                return None  # Another object: the dataset is to be converted.
-            return keras.utils.pack_x_y_sample_weight(*preprocess(*parts))
+            return preprocessed_batch(preprocess, batch)
 
         if not _yields_batches(x):
             x = as_dataset(x, y, sample_weight, batch_size)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from tensorflow_model_remediation_ext.evaluation.checks import finite_numbers
-from tensorflow_model_remediation_ext.evaluation.groups import read_labels
+from tensorflow_model_remediation_ext.evaluation.labels import read_labels
 
 
 def feature_rows(x: Any) -> np.ndarray:

@@ -9,8 +9,8 @@ import numpy as np
 
 from tensorflow_model_remediation_ext.common.layers import by_name
 from tensorflow_model_remediation_ext.common.preprocessing import (
+    predict_preprocessed,
     preprocessed_x,
-    preprocessor_of,
 )
 
 
@@ -30,10 +30,7 @@ def predict_batch(model: keras.Model, x: Any, rows: int) -> np.ndarray:
             for each row, or takes numbers and is given strings.
     """
     x = preprocessed_x(model, x)
-    if preprocessor_of(model) is None:
-        predictions = model.predict_on_batch(by_name(model, x))
-    else:  # The task's own method would preprocess once more.
-        predictions = keras.Model.predict_on_batch(model, by_name(model, x))
+    predictions = predict_preprocessed(model, by_name(model, x))
     if keras.tree.is_nested(predictions):
         raise ValueError(
             "`model` must have one output: make a keras.Model of the one that "

@@ -1,7 +1,7 @@
 """Quadratic concept erasure by the class predicted from `x`."""
 
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,7 @@ from tensorflow_model_remediation_ext.leace.soft_quadratic_rows import (
     PASSES,
     Passes,
     Sizes,
+    require_rereadable,
 )
 
 # Rows of an array that are worked on at once.
@@ -313,12 +314,7 @@ class SoftQuadraticFitter:
             TypeError: As from `fit_dataset`.
             ValueError: As from `fit_dataset`.
         """
-        if isinstance(dataset, Iterator):
-            raise TypeError(
-                f"`dataset` is read {PASSES} times: give a tf.data.Dataset or "
-                "another iterable that can be read again. Received: "
-                f"{type(dataset).__name__}"
-            )
+        require_rereadable("dataset", dataset)
         sizes = Sizes(self.x_dim, self.num_classes, self.preserve_dim)
         self._fitted = fit_transport(
             Passes(dataset, sizes, verbose),

@@ -20,6 +20,20 @@ from tensorflow_model_remediation_ext.leace import (
 PASSES = logistic.STEPS + 3
 
 
+def require_rereadable(name: str, data: Any) -> None:
+    """Refuses what can be read only once.
+
+    Raises:
+        TypeError: If it is an iterator.
+    """
+    if isinstance(data, Iterator):
+        raise TypeError(
+            f"`{name}` is read several times, {PASSES} in all: give a "
+            "tf.data.Dataset or another iterable that can be read again. "
+            f"Received: {name} of type {type(data).__name__}"
+        )
+
+
 @dataclasses.dataclass(frozen=True)
 class Sizes:
     """What a fit is of.

@@ -1,6 +1,5 @@
 """A Keras layer that erases a concept by the class that it predicts."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -17,6 +16,9 @@ from tensorflow_model_remediation_ext.leace.keras.erasing_layer import (
 from tensorflow_model_remediation_ext.leace.soft_quadratic import (
     SoftQuadraticEraser,
     SoftQuadraticFitter,
+)
+from tensorflow_model_remediation_ext.leace.soft_quadratic_rows import (
+    require_rereadable,
 )
 
 # Classes that there is room for where the layer is called before anything says
@@ -191,12 +193,7 @@ class SoftQuadraticLayer(ErasingLayer):
                 "`num_classes` must be given to SoftQuadraticLayer to adapt "
                 "to batches."
             )
-        if isinstance(data, Iterator):
-            raise TypeError(
-                "`data` is read several times: give a tf.data.Dataset or "
-                "another iterable that can be read again. Received: data of "
-                f"type {type(data).__name__}"
-            )
+        require_rereadable("data", data)
         batches = MaskedBatches(data)
         first = next(fitting.batches(batches, 0, "data"))
         return SoftQuadraticFitter(

@@ -91,7 +91,7 @@ class Method:
                 f"`method` must be one of {METHODS}. Received: method={name!r}"
             )
         self._name, self._z_dim = name, whole("z_dim", z_dim)
-        self._rank, self._options = rank, options
+        self._rank, self._options = 0, options
         linear = name if name in LINEAR else LINEAR[0]
         checked = LeaceOptions(linear, **options)
         if (rank is not None) != (name in AFFINE):
@@ -110,7 +110,7 @@ class Method:
                 )
         whole("z_dim", z_dim, 2)
         if rank is not None:
-            whole("rank", rank)
+            self._rank = whole("rank", rank)
 
     def layer(self, path: str, hidden: tf.Tensor) -> ErasingLayer:
         """Returns a layer for what comes out at a path, that changes nothing.
@@ -121,7 +121,7 @@ class Method:
         d, k = hidden.shape[-1], self._z_dim
         projection = np.zeros([d, 0]), np.zeros([0, d])
         if self._name in LINEAR:
-            options = {k: v for k, v in self._options.items() if k in _LAYER}
+            options = {name: self._options[name] for name in _LAYER}
             bias = np.zeros(d) if options["affine"] else None
             return eraser_layer(
                 path,
@@ -147,13 +147,12 @@ class Method:
                 eraser=nothing,
                 max_rank=self._options["max_rank"],
             )
-        rank = whole("rank", self._rank)
-        require_rank(rank, d)
+        require_rank(self._rank, d)
         return eraser_layer(
             path,
             hidden,
             LeaceLayer,
-            z_dim=rank + k - 1,
+            z_dim=self._rank + k - 1,
             eraser=LeaceEraser(*projection, np.zeros(d)),
         )
 
