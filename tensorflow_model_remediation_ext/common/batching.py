@@ -1,11 +1,15 @@
 """How a `tf.data.Dataset` is batched, and batches of another size."""
 
 import enum
+import itertools
 from typing import Any
 
 import tensorflow as tf
 
-from tensorflow_model_remediation_ext.common.elements import tensor_specs
+from tensorflow_model_remediation_ext.common.elements import (
+    tensor_specs,
+    unpack,
+)
 from tensorflow_model_remediation_ext.common.rows import row_count
 
 
@@ -41,6 +45,23 @@ def layout_of(dataset: tf.data.Dataset, weight: Any = None) -> Layout:
         or declared_batch_size(dataset) is not None
     )
     return Layout.BATCHES if batched else Layout.EXAMPLES
+
+
+def holds_examples(element_spec: Any) -> bool:
+    """Returns whether `(x, y, sample_weight)` cannot be a batch.
+
+    Args:
+        element_spec: The spec of an element. A scalar in it has no rows, and a
+            first axis that is unknown in `x` and known in `y` is not theirs.
+    """
+    x, *rest = (
+        [s.shape for s in tensor_specs(p)] for p in unpack(element_spec)
+    )
+    scalar = any(shape.rank == 0 for shape in itertools.chain(x, *rest))
+    return scalar or (
+        all(shape.rank and shape[0] is None for shape in x)
+        and any(shape.rank and shape[0] for shape in itertools.chain(*rest))
+    )
 
 
 def batch_size(dataset: tf.data.Dataset) -> int | None:

@@ -89,12 +89,13 @@ def pack_counterfactual_data(
     """
     check_dataset(original_input, "original_input")
     sources = by_objective(counterfactual_data, "counterfactual_data")
-    x_spec = unpack(original_input.element_spec)[0]
     streams = {}
     for objective, source in sources.items():
         name = "counterfactual_data"
         name = f"{name}[{objective!r}]" if objective else name
-        streams[objective] = PairStream(source, x_spec, name)
+        streams[objective] = PairStream(
+            source, original_input.element_spec, name
+        )
     layouts = {pairs.layout_of_task for pairs in streams.values()}
     if len(layouts) > 1:
         raise ValueError(

@@ -7,11 +7,15 @@ import tensorflow as tf
 from tensorflow_model_remediation_ext.common.batching import (
     Layout,
     count_rows,
+    holds_examples,
     inner_sizes_vary,
     layout_of,
 )
 from tensorflow_model_remediation_ext.common.data_errors import repeat_or_fail
-from tensorflow_model_remediation_ext.common.elements import check_dataset
+from tensorflow_model_remediation_ext.common.elements import (
+    check_dataset,
+    unpack,
+)
 from tensorflow_model_remediation_ext.common.rows import row_count
 from tensorflow_model_remediation_ext.common.structures import alike, is_alike
 from tensorflow_model_remediation_ext.counterfactual.keras.packed import (
@@ -24,7 +28,7 @@ class PairStream:
 
     Args:
         source: A dataset of pairs, with weights or without.
-        x_spec: The spec of the task's `x`.
+        task_spec: The spec of the task's elements, `(x, y, sample_weight)`.
         name: What to call the source in an error.
 
     Attributes:
@@ -37,17 +41,26 @@ class PairStream:
             those of the task.
     """
 
-    def __init__(self, source: tf.data.Dataset, x_spec: Any, name: str):
+    def __init__(self, source: tf.data.Dataset, task_spec: Any, name: str):
         check_dataset(source, name)
         check_pair(source.element_spec, name)
         original, counterfactual, *weight = source.element_spec
+        x_spec = unpack(task_spec)[0]
+        weighted = bool(weight) and isinstance(weight[0], tf.TensorSpec)
         self._name = name
         self._layout = layout_of(source, *weight)
         for half in (original, counterfactual):
             _check_dtypes(half, x_spec, name)
-        self.layout_of_task = _layout_of_task(
-            x_spec, alike(original, x_spec, name, "x"), self._layout, name
-        )
+        specs = x_spec, alike(original, x_spec, name, "x")
+        self.layout_of_task = _layout_of_task(*specs, self._layout, name)
+        if (
+            self.layout_of_task is Layout.BATCHES
+            and holds_examples(task_spec)
+            and not weighted
+        ):
+            # Images of unknown size, for example, look like batches of rows.
+            self._layout = Layout.EXAMPLES
+            self.layout_of_task = _layout_of_task(*specs, self._layout, name)
         if self._layout is Layout.BATCHES:
             # Batches of no rows would repeat without end, and give none.
             source = source.filter(lambda *pairs: row_count(pairs) > 0)

@@ -255,9 +255,8 @@ def test_images():
 def test_images_of_different_sizes_name_the_call_that_helps():
     sizes = tf.data.Dataset.from_tensor_slices([10, 12, 10, 12])
     data = sizes.map(lambda n: (tf.ones((n, n, 3)), 0))
-    # The weight tells that images of unknown size are not batches of rows.
     pairs = build_counterfactual_data(
-        data, custom_counterfactual_function=lambda e: (e[0], 0.5 * e[0], 1.0)
+        data, custom_counterfactual_function=lambda e: (e[0], 0.5 * e[0])
     )
     packed = pack_counterfactual_data(data, pairs)
     model = wrap(image_task())

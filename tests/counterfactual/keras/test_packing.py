@@ -164,6 +164,19 @@ def test_pack_pairs_without_weights_and_static_shapes():
     assert rows_of(packed.map(lambda e: e.counterfactual_data), 2) == [1.0] * 6
 
 
+@pytest.mark.parametrize("label", [0.0, [0.0, 1.0]])
+def test_pack_single_images_of_unknown_size_without_weights(label):
+    sizes = Dataset.from_tensor_slices([2, 3, 2])
+    images = sizes.map(lambda n: (tf.ones((n, n, 1)), tf.constant(label)))
+    pairs = images.map(lambda x, _: (x, 2 * x))
+    packed = pack_counterfactual_data(images, pairs)
+    assert packed.element_spec.counterfactual_data[2].shape == []
+    for size, element in zip([2, 3, 2], packed, strict=True):
+        original, counterfactual, weight = element.counterfactual_data
+        assert original.shape == counterfactual.shape == (size, size, 1)
+        assert weight == 1
+
+
 @pytest.mark.parametrize("known", [True, False])
 def test_pack_pads_pairs_of_varying_sizes(known):
     tokens = [[1, 2], [3], [1, 5, 6, 7], [1], [8, 1, 9]]
