@@ -148,7 +148,7 @@ def mmd_eraser_of(
             widths = tf.constant(
                 np.square(_WIDTHS) * max(median, 1e-12), tf.float32
             )
-        optimizer.apply(_gradient(batch, basis, widths))
+        optimizer.apply(_gradient(batch, basis.value(), widths))
         bar.add(1)
     basis = np.linalg.qr(basis.numpy().astype(np.float64))[0]
     return after.eraser(basis, basis.T)
@@ -167,12 +167,14 @@ def _distances(rows):
     return tf.maximum(squares[:, None] + squares - 2 * products, 0.0)
 
 
-@tf.function(autograph=False, reduce_retracing=True)
+# The gradient of a QR decomposition needs known shapes: one trace for each.
+@tf.function(autograph=False)
 def _gradient(batch, basis, widths):
     """Of the mean discrepancy between two classes, unbiased."""
     classes, each, size = tf.unstack(tf.shape(batch))
     k, n = tf.cast(classes, batch.dtype), tf.cast(each, batch.dtype)
     with tf.GradientTape() as tape:
+        tape.watch(basis)
         rows = tf.reshape(_project(batch, basis), [-1, size])
         distances = _distances(rows)
         kernel = tf.add_n(

@@ -53,6 +53,15 @@ def test_spreads_of_classes_come_closer_than_after_leace(make):
     assert after < 0.2 * difference(LeaceEraser.fit(x, z)(x))
 
 
+@both
+def test_fits_of_other_sizes_after_one_another(make):
+    rng = np.random.default_rng(0)
+    for x_dim, rank, k in [(8, 3, 2), (8, 1, 2), (4, 3, 3), (8, 2, 2)]:
+        x, z = rng.normal(size=(60, x_dim)), rng.integers(k, size=60)
+        eraser = make(x, z, rank)
+        assert rank <= eraser.proj_left.shape[1] <= rank + k - 1
+
+
 def test_a_kernel_finds_what_covariances_do_not():
     # In two features one class is at the corners of a square, of the same
     # covariance as the other.
