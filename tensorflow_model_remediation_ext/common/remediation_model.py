@@ -183,6 +183,11 @@ class RemediationModel(WrappingModel):
         keeper = self._targets.by_objective[objective]
         if training:
             keeper.update(penalty.updates, weight.target)
+            figures = keeper.multiplier, keeper.running
+            for tracker, figure in zip(
+                self._ledger.targets[objective], figures, strict=True
+            ):
+                tracker.update_state(figure)
         return keeper.weigh(penalty.value, penalty.signed)
 
     def default_target_metric(self, loss: Any) -> Any:
@@ -271,9 +276,9 @@ class RemediationModel(WrappingModel):
         self._targets.check_objectives(objectives)
         if keras.backend.backend() == "tensorflow":
             with self.distribute_strategy.scope():
-                self._ledger.open(objectives)
+                self._ledger.open(objectives, self._targets.by_objective)
         else:
-            self._ledger.open(objectives)
+            self._ledger.open(objectives, self._targets.by_objective)
 
     def compute_loss(
         self,
@@ -326,16 +331,21 @@ class RemediationModel(WrappingModel):
     def compute_metrics(
         self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None
     ) -> dict[str, Any]:
-        """Returns all results but those of penalties without data in `x`."""
+        """Returns all results but those of penalties without data in `x`.
+
+        Those of targets come with training alone.
+        """
         results = super().compute_metrics(x, y, y_pred, sample_weight)
         self._ledger.check_names(self.metrics)
         present = x.penalty_inputs if isinstance(x, RemediationInputs) else ()
         absent = set(self._ledger.losses) - set(present)
-        for tracker in self._ledger.trackers(absent):
+        hidden = self._ledger.trackers(absent)
+        if not self._in_training:
+            for objective in present:
+                hidden += self._ledger.targets[objective]
+        for tracker in hidden:
             for name in logged_names(tracker):
                 del results[name]
-        if self._in_training:
-            results |= self._targets.logs(present)
         return results
 
     def fit(self, *args: Any, **kwargs: Any) -> Any:

@@ -92,17 +92,6 @@ class Targets:
                     f"{prefixed(objective, 'loss_weight')}={new!r}, was {old!r}"
                 )
 
-    def logs(self, objectives: Iterable[str]) -> dict[str, Any]:
-        """Returns multipliers and running figures, as they are logged."""
-        logs = {}
-        for objective in objectives:
-            keeper = self.by_objective.get(objective)
-            if keeper is not None:
-                name = prefixed(objective, self._penalty_name)
-                logs[f"{name}_multiplier"] = keeper.multiplier
-                logs[f"{name}_running"] = keeper.running
-        return logs
-
     def warn(self, weight: Any) -> None:
         """Warns of targets that were not met, or that ask for nothing."""
         weights = align(weight, self._weights, "loss_weight")

@@ -1,7 +1,7 @@
 """The trackers of a remediation model: losses and metrics by objective."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from typing import Any
 
 import keras
@@ -17,11 +17,30 @@ from tensorflow_model_remediation_ext.common.penalty_metric import (
 )
 
 
+class Latest(keras.metrics.Mean):
+    """The value of the last step, as a metric.
+
+    Keras' JAX trainer lets logs read variables of metrics, and no others.
+    """
+
+    def update_state(self, value: Any) -> None:
+        """Takes the value, a scalar, in place of the one before."""
+        self.reset_state()
+        super().update_state(value)
+
+
 class PenaltyLedger:
     """Trackers of one compiled model.
 
     A plain object, which Keras neither saves nor loads: weights files do not
     depend on what was logged.
+
+    Attributes:
+        original_loss: The loss of the task alone.
+        losses: Of penalties, by objective.
+        metrics: Of the user, by objective.
+        targets: The weight that a target has found and the figure it is
+            about, by objective; nothing for those without a target.
     """
 
     def __init__(self, penalty_name: str, metrics: Any):
@@ -32,6 +51,7 @@ class PenaltyLedger:
         self.original_loss = keras.metrics.Mean(name="original_loss")
         self.losses: dict[str, keras.metrics.Mean] = {}
         self.metrics: dict[str, list[keras.metrics.Metric]] = {}
+        self.targets: dict[str, list[Latest]] = {}
 
     def _listed(self, metrics: Any) -> Any:
         """A list of metrics, or a dict of lists by objective."""
@@ -54,8 +74,14 @@ class PenaltyLedger:
                 )
         return list(metrics)
 
-    def open(self, objectives: Iterable[str]) -> None:
+    def open(
+        self, objectives: Iterable[str], with_target: Container[str]
+    ) -> None:
         """Creates the trackers of objectives that are new.
+
+        Args:
+            objectives: All objectives.
+            with_target: Those that have a target.
 
         Raises:
             ValueError: If metrics were given for other objectives.
@@ -73,9 +99,13 @@ class PenaltyLedger:
             self.metrics[objective] = [
                 _named(metric, objective) for metric in given.get(objective, [])
             ]
-            self.losses[objective] = keras.metrics.Mean(
-                name=prefixed(objective, f"{self._penalty_name}_loss")
-            )
+            name = prefixed(objective, self._penalty_name)
+            self.losses[objective] = keras.metrics.Mean(name=f"{name}_loss")
+            self.targets[objective] = [
+                Latest(name=f"{name}_{figure}")
+                for figure in ("multiplier", "running")
+                if objective in with_target
+            ]
 
     def check_names(self, metrics: Iterable[keras.Metric]) -> None:
         """Checks, once, that no figure hides another in the logs.
@@ -105,7 +135,13 @@ class PenaltyLedger:
         """Returns the trackers of `objectives`, losses first."""
         objectives = list(objectives)
         losses = [self.losses[objective] for objective in objectives]
-        return losses + [m for o in objectives for m in self.metrics[o]]
+        others = [
+            tracker
+            for kind in (self.metrics, self.targets)
+            for objective in objectives
+            for tracker in kind[objective]
+        ]
+        return losses + others
 
 
 def _named(metric: keras.Metric, objective: str) -> keras.Metric:
