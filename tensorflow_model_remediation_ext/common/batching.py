@@ -64,6 +64,19 @@ def holds_examples(element_spec: Any) -> bool:
     )
 
 
+def holds_batches(element_spec: Any) -> bool:
+    """Returns whether `(x, y, sample_weight)` looks like a batch of fixed size.
+
+    Args:
+        element_spec: The spec of an element. All tensors of a batch have one
+            first axis, above 1. Of `x` alone that would say nothing.
+    """
+    x, *rest = map(tensor_specs, unpack(element_spec))
+    specs = [*x, *itertools.chain(*rest)]
+    rows = {spec.shape[0] if spec.shape.rank else None for spec in specs}
+    return any(rest) and len(rows) == 1 and rows.pop() not in (None, 1)
+
+
 def batch_size(dataset: tf.data.Dataset) -> int | None:
     """Returns the number of rows of each batch but the last, if known."""
     shape = tf.nest.flatten(dataset.element_spec)[0].shape

@@ -129,6 +129,8 @@ def find(model: keras.Model, layer: str | keras.layers.Layer) -> str:
         ValueError: If no layer is meant, or several are.
     """
     found = sublayers(model)
+    if isinstance(layer, str) and layer in found:
+        return layer
     paths = _matches(layer, found, "layer")
     if len(paths) > 1:
         raise ValueError(

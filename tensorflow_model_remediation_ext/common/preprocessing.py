@@ -178,7 +178,7 @@ def check_kind(
                 "strings. Pass those; or, for data that are tokens already, "
                 f"a dict of {names}. Received: x={_described(x)}"
             )
-    elif wanted and _has_text(x) and not _has_text(wanted):
+    elif wanted and _has_text(_taken(task, x)) and not _has_text(wanted):
         raise ValueError(
             f"`{name}`, a {kind}, takes numbers, and has no preprocessor to "
             "make them of text. Give it one, as by `TextClassifier(..., "
@@ -197,6 +197,14 @@ def _fits(task, x):
         and isinstance(x, dict)
         and set(x) == set(wanted)
     )
+
+
+def _taken(task, x):
+    """The features that the model takes: Keras leaves others out."""
+    wanted = getattr(task, "input", None)
+    if isinstance(wanted, dict) and isinstance(x, dict):
+        return {name: each for name, each in x.items() if name in wanted}
+    return x
 
 
 @tf.autograph.experimental.do_not_convert

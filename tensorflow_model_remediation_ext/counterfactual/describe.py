@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 import tensorflow as tf
 
+from tensorflow_model_remediation_ext.common.elements import unpack
 from tensorflow_model_remediation_ext.counterfactual.keras.pairs import (
     build_counterfactual_data,
 )
@@ -201,7 +202,10 @@ def describe_pairs(
             case_sensitive=case_sensitive,
             whole_words=whole_words,
         )
-        rows = sum(_count(element) for element in dataset)
+        rows = sum(
+            int(tf.size(_text(unpack(element)[0], text_key)))
+            for element in dataset
+        )
     texts = [
         pair
         for element in pairs
@@ -315,12 +319,8 @@ def _article(following):
     return "a"
 
 
-def _count(element):
-    flat = tf.nest.flatten(element)
-    return int(flat[0].shape[0]) if flat[0].shape.rank else 1
-
-
-def _texts(x, text_key):
+def _text(x, text_key):
+    """The text feature, flat."""
     if isinstance(x, Mapping | tuple):
         if text_key is None:
             features = x.values() if isinstance(x, Mapping) else x
@@ -328,7 +328,11 @@ def _texts(x, text_key):
         else:
             x = x[text_key]
     values = x.flat_values if isinstance(x, tf.RaggedTensor) else x
+    return tf.reshape(values, [-1])
+
+
+def _texts(x, text_key):
     return [
         text.decode("utf-8", "replace")
-        for text in tf.reshape(values, [-1]).numpy().tolist()
+        for text in _text(x, text_key).numpy().tolist()
     ]

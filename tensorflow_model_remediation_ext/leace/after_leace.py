@@ -1,9 +1,12 @@
 """What LEACE leaves of classes, in units of the features' spread."""
 
+import warnings
+
 import numpy as np
 
 from tensorflow_model_remediation_ext.common.checks import whole
 from tensorflow_model_remediation_ext.leace.leace import LeaceEraser
+from tensorflow_model_remediation_ext.leace.leftovers import most_erased
 from tensorflow_model_remediation_ext.leace.projections import (
     shrunk_projections,
 )
@@ -21,6 +24,14 @@ def require_rank(rank: int, x_dim: int) -> None:
         raise ValueError(
             f"`rank` must be below x_dim={x_dim}. Received: rank={rank!r}"
         )
+
+
+def warned(eraser: LeaceEraser) -> LeaceEraser:
+    """Returns an eraser, and warns of one that takes most dimensions."""
+    x_dim, rank = eraser.proj_left.shape
+    for leftover in most_erased(min(rank, x_dim), x_dim):
+        warnings.warn(leftover.text, stacklevel=3)
+    return eraser
 
 
 class AfterLeace:

@@ -4,7 +4,10 @@ from typing import Any
 
 import numpy as np
 
-from tensorflow_model_remediation_ext.leace.after_leace import AfterLeace
+from tensorflow_model_remediation_ext.leace.after_leace import (
+    AfterLeace,
+    warned,
+)
 from tensorflow_model_remediation_ext.leace.leace import LeaceEraser
 from tensorflow_model_remediation_ext.leace.quadratic import QuadraticFitter
 
@@ -61,7 +64,7 @@ def covariance_eraser(
         the Karhunen-Loève expansion to feature selection and ordering".
     """
     classes = QuadraticFitter.fit(x, z, sample_weight)
-    return covariance_eraser_of(classes, rank, shrinkage=shrinkage)
+    return warned(covariance_eraser_of(classes, rank, shrinkage=shrinkage))
 
 
 def covariance_eraser_of(

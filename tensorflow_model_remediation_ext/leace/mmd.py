@@ -8,7 +8,10 @@ import tensorflow as tf
 from tensorflow_model_remediation_ext.common.checks import whole
 from tensorflow_model_remediation_ext.common.progress import progress_bar
 from tensorflow_model_remediation_ext.leace import arrays, labels
-from tensorflow_model_remediation_ext.leace.after_leace import AfterLeace
+from tensorflow_model_remediation_ext.leace.after_leace import (
+    AfterLeace,
+    warned,
+)
 from tensorflow_model_remediation_ext.leace.class_samples import ClassSamples
 from tensorflow_model_remediation_ext.leace.leace import LeaceEraser
 from tensorflow_model_remediation_ext.leace.quadratic import QuadraticFitter
@@ -85,15 +88,17 @@ def mmd_eraser(
         weight = labels.weights(sample_weight, x.shape[:-1], tf.float64)
     ids = tf.reshape(tf.cast(labels.labels("z", z), tf.int64), [-1])
     samples.add(tf.reshape(x, [-1, classes.x_dim]), ids, weight)
-    return mmd_eraser_of(
-        classes,
-        samples,
-        rank,
-        steps=steps,
-        batch_size=batch_size,
-        learning_rate=learning_rate,
-        seed=seed,
-        verbose=verbose,
+    return warned(
+        mmd_eraser_of(
+            classes,
+            samples,
+            rank,
+            steps=steps,
+            batch_size=batch_size,
+            learning_rate=learning_rate,
+            seed=seed,
+            verbose=verbose,
+        )
     )
 
 

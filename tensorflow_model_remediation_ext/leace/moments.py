@@ -88,7 +88,7 @@ class Moments(CenteredSums):
     @property
     def squares_z(self) -> np.ndarray:
         """`[z_dim]`: the diagonal of `scatter_zz`."""
-        return self._varying(self.scatter_zz.diagonal(), self.mean_z)
+        return self.scatter_zz.diagonal()
 
     def _varying(self, squares, mean):
         """Sums of squares, zero where they are those of a constant."""
@@ -99,13 +99,16 @@ class Moments(CenteredSums):
     def scatter_xz(self) -> np.ndarray:
         """`[x_dim, z_dim]`: the sum of `w (x - mean_x) (z - mean_z)^T`."""
         mean_z = self._z.numpy() / max(self.n, TINY)
-        return self._xz.numpy() - outer(self._x.numpy(), mean_z)
+        scatter = self._xz.numpy() - outer(self._x.numpy(), mean_z)
+        return scatter * outer(self.squares_x > 0, self.squares_z > 0)
 
     @property
     def scatter_zz(self) -> np.ndarray:
         """`[z_dim, z_dim]`: the sum of `w (z - mean_z) (z - mean_z)^T`."""
         z = self._z.numpy()
-        return self._zz.numpy() - outer(z, z / max(self.n, TINY))
+        scatter = self._zz.numpy() - outer(z, z / max(self.n, TINY))
+        varying = self._varying(scatter.diagonal(), self.mean_z) > 0
+        return scatter * outer(varying, varying)
 
     # Writing.
 

@@ -78,6 +78,7 @@ def fit_transport(
     inverse = np.divide(1.0, scale, where=scale > 0, out=np.zeros_like(scale))
     sigma, cross_z, cross_y = _standard(total, inverse, k)
     first, shared = _remove(sigma, cross_z, cross_y, n)
+    rank = round(sizes.x_dim - np.trace(first))
 
     models = logistic.LogisticModels(
         mean, scale, total.scatter_xx / n, n, k, regularization
@@ -120,7 +121,10 @@ def fit_transport(
         scale,
         means,
         _shrink(sigmas, shares, shrinkage),
-        leftovers.task_lost(shared),
+        [
+            *leftovers.task_lost(shared),
+            *leftovers.most_erased(rank, sizes.x_dim),
+        ],
     )
 
 
@@ -140,7 +144,11 @@ class _Erasing:
 def _linear_moments(batches, sizes, function) -> Moments:
     """Moments of `function(x)` with all classes but the last, and the task."""
     k = sizes.num_classes
-    moments = Moments(sizes.x_dim, k - 1 + sizes.preserve_dim)
+    moments = Moments(
+        sizes.x_dim,
+        k - 1 + sizes.preserve_dim,
+        z_names=("z", "preserve") if sizes.preserve_dim else ("z",),
+    )
     for rows, _ in batches:
         # All columns together would have a direction of rounding errors.
         columns = np.eye(k)[rows.z][:, :-1]

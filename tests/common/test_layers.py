@@ -100,6 +100,19 @@ def test_chooses_by_names_paths_their_ends_and_layers():
         model_layers.find(model, "nowhere")
 
 
+def test_a_path_means_its_layer_even_if_others_have_that_name():
+    inner = keras.Sequential(
+        [keras.Input((3,)), layers.LayerNormalization(name="norm")],
+        name="block",
+    )
+    inputs = keras.Input((3,))
+    outputs = layers.LayerNormalization(name="norm")(inner(inputs))
+    model = keras.Model(inputs, outputs)
+    assert model_layers.find(model, "norm") == "norm"
+    assert model_layers.find(model, "block/norm") == "block/norm"
+    assert set(model_layers.select(model, "norm")[0]) == {"norm", "block/norm"}
+
+
 def test_twins_are_found_in_order():
     model, _ = make()
     other, _ = make()

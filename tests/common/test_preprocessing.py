@@ -14,6 +14,11 @@ from tensorflow_model_remediation_ext.counterfactual.keras import (
     build_counterfactual_data,
 )
 from tensorflow_model_remediation_ext.counterfactual.terms import TermEditor
+from tensorflow_model_remediation_ext.min_diff.keras import (
+    MinDiffModel,
+    build_min_diff_dataset,
+    pack_min_diff_data,
+)
 
 WORDS = ["the", "gay", "old", "man", "woman", "was", "here", "rude", "kind"]
 RNG = np.random.default_rng(0)
@@ -134,3 +139,24 @@ def test_strings_for_a_model_of_numbers(make_task):
         evaluation.probe_model(
             task, "pooled_dense", rows(TEXTS, MENTIONS), verbose=0
         )
+
+
+# Keras tells that there is another feature than the model takes.
+@pytest.mark.filterwarnings("ignore:Exception encountered when calling")
+def test_text_that_the_model_does_not_take_is_left_out():
+    inputs = {name: keras.Input((1,), name=name) for name in "ab"}
+    joined = keras.layers.Concatenate()(list(inputs.values()))
+    model = keras.Model(inputs, keras.layers.Dense(1, "sigmoid")(joined))
+    column = np.linspace(-1, 1, 32, dtype="float32")[:, None]
+    x = {"sex": np.array(["f", "m"] * 16), "a": column, "b": -column}
+    data = rows(x, (column > 0).astype("float32")).unbatch().batch(8)
+    groups = build_min_diff_dataset(data, group="sex", batch_size=8)
+    fair = MinDiffModel(model, "mmd_loss")
+    fair.compile("sgd", "binary_crossentropy")
+    packed = pack_min_diff_data(data, min_diff_dataset=groups)
+    logs = fair.fit(packed, shuffle=False, verbose=0).history
+    assert logs["min_diff_loss"]
+    np.testing.assert_array_equal(
+        fair.predict(data, verbose=0),
+        model.predict({name: x[name] for name in "ab"}, verbose=0),
+    )

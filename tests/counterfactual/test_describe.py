@@ -137,3 +137,11 @@ def test_both_are_sections_of_a_report(tmp_path):
     json_figures = report.to_dict()["results"]
     assert json_figures["Pairs"]["data"]["figures"]["all pairs"]["pairs"] == 5
     assert json_figures["Labels"]["data"]["figures"]["man"]["rate"] == 1
+
+
+def test_examples_without_are_counted_by_their_text():
+    features = {"a": np.zeros((4, 3)), "text": ["gay man", "b", "c", "gay"]}
+    data = tf.data.Dataset.from_tensor_slices((features, np.zeros(4)))
+    for each in (data, data.batch(3)):
+        found = describe_pairs(each, ["gay"])
+        assert (found.pairs, found.without) == (2, 2)

@@ -30,6 +30,7 @@ def classes(k=2, n=600):
 
 
 @both
+@pytest.mark.filterwarnings("ignore:The eraser removes 5 of the 7")
 @pytest.mark.parametrize("k", [2, 4])
 def test_class_means_agree_and_the_mean_stays(make, k):
     x, z = classes(k)
@@ -54,9 +55,16 @@ def test_spreads_of_classes_come_closer_than_after_leace(make):
 
 
 @both
+def test_erasing_more_than_half_of_the_dimensions_warns(make):
+    x, z = classes()
+    with pytest.warns(UserWarning, match=f"removes 4 of the {D} dimensions"):
+        make(x, z, 3)
+
+
+@both
 def test_fits_of_other_sizes_after_one_another(make):
     rng = np.random.default_rng(0)
-    for x_dim, rank, k in [(8, 3, 2), (8, 1, 2), (4, 3, 3), (8, 2, 2)]:
+    for x_dim, rank, k in [(8, 3, 2), (8, 1, 2), (12, 3, 3), (8, 2, 2)]:
         x, z = rng.normal(size=(60, x_dim)), rng.integers(k, size=60)
         eraser = make(x, z, rank)
         assert rank <= eraser.proj_left.shape[1] <= rank + k - 1

@@ -204,3 +204,17 @@ def test_bad_arguments():
         fitter.merge(x)
     with pytest.raises(ValueError, match="`coef` must be of shape"):
         OracleEraser(np.ones((2, 3)), np.ones(2))
+
+
+@pytest.mark.parametrize("constant", [0.3, 1 / 3, 1e6 + 0.1])
+def test_a_constant_that_floats_do_not_hold_is_none_of_the_concept(constant):
+    x, z = data(1, "real")
+    never = np.full(N, constant)
+    with pytest.warns(UserWarning, match="does not vary"):
+        eraser = OracleEraser.fit(x, never)
+    np.testing.assert_array_equal(eraser(x, never + 0.1), x)
+    beside = OracleEraser.fit(x, np.stack([never, z[:, 0]], axis=1))
+    assert not beside.coef.numpy()[:, 0].any()
+    np.testing.assert_allclose(
+        beside.coef[:, 1:], OracleEraser.fit(x, z).coef, rtol=1e-9
+    )

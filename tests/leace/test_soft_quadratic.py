@@ -254,3 +254,9 @@ def test_refuses_shapes_that_do_not_match():
         SoftQuadraticEraser(
             np.ones(3), np.ones((3, 2)), np.ones(2), np.ones((2, 3, 3)), [1.0]
         )
+
+
+def test_erasing_more_than_half_of_the_dimensions_warns():
+    x, z = classes(4, d=3)
+    with pytest.warns(UserWarning, match="removes 3 of the 3 dimensions"):
+        SoftQuadraticFitter.fit(x, z)

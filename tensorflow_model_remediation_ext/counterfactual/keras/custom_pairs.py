@@ -9,6 +9,7 @@ from tensorflow_model_remediation_ext.common.batching import (
     Layout,
     batch_size,
     declared_batch_size,
+    holds_batches,
     layout_of,
     regroup,
 )
@@ -152,7 +153,10 @@ def _layout_of_pairs(dataset, text, pair_spec):
             ranked and _are_batches(dataset, features)
         )
     else:
-        layout = by_weight if ranked else Layout.EXAMPLES
+        batches = by_weight is Layout.BATCHES or holds_batches(
+            dataset.element_spec
+        )
+        layout = Layout.BATCHES if batches and ranked else Layout.EXAMPLES
         wrong = False
     if wrong or (layout is Layout.BATCHES and not ranked):
         raise ValueError(

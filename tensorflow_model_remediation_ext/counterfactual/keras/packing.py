@@ -71,7 +71,8 @@ def pack_counterfactual_data(
     Returns:
         A dataset of `CounterfactualPackedInputs`, of the cardinality of
         `original_input`. If counterfactual data turn out to hold no pair, its
-        first element raises `tf.errors.InvalidArgumentError`.
+        first element raises `tf.errors.InvalidArgumentError`. Endless data
+        are searched without end: build pairs before `repeat()`.
 
     Raises:
         TypeError: An argument is not a dataset.

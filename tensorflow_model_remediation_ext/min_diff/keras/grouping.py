@@ -169,7 +169,9 @@ class Grouping:
         )
         if not isinstance(tensor, tf.Tensor) or not usable:
             raise ValueError(
-                f"{what} must hold one value a row. Received: {tensor}"
+                f"{what} must hold one value a row, of elements that are "
+                f"{'batches' if rank else 'single examples'} here. "
+                f"Received: {tensor}"
             )
         return tf.reshape(tensor, [-1] * rank)
 

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from tensorflow_model_remediation_ext.common.batching import (
     Layout,
+    holds_batches,
     inner_sizes_vary,
     layout_of,
 )
@@ -90,11 +91,8 @@ def stratified_rows(
 
 
 def _elements_are_batches(dataset):
-    if layout_of(dataset) is Layout.BATCHES:
-        return True
-    specs = tensor_specs(dataset.element_spec)
-    rows = {spec.shape[0] if spec.shape.rank else None for spec in specs}
-    return len(rows) == 1 and len(specs) > 1 and rows.pop() not in (None, 1)
+    layout = layout_of(dataset)
+    return layout is Layout.BATCHES or holds_batches(dataset.element_spec)
 
 
 def _groups_of(source, grouping, groups):

@@ -222,3 +222,19 @@ def test_halves_of_other_names_are_refused():
             data,
             custom_counterfactual_function=lambda x: (x, {"text": x["text"]}),
         )
+
+
+def test_batches_of_a_size_that_a_map_hides_lose_unchanged_rows():
+    x = np.arange(16, dtype="float32").reshape(8, 2)
+    data = Dataset.from_tensor_slices((x, np.zeros(8)))
+    data = data.batch(4, drop_remainder=True).map(lambda x, y: (x, y))
+    pairs = build_counterfactual_data(
+        data,
+        custom_counterfactual_function=lambda e: (
+            e[0],
+            tf.where(e[0] > 11, e[0] + 1, e[0]),
+        ),
+    )
+    np.testing.assert_array_equal(
+        np.concatenate([original for original, _ in pairs]), x[6:]
+    )

@@ -30,7 +30,10 @@ from tensorflow_model_remediation_ext.leace.leace import (
     LeaceEraser,
     LeaceFitter,
 )
-from tensorflow_model_remediation_ext.leace.leftovers import Leftover
+from tensorflow_model_remediation_ext.leace.leftovers import (
+    Leftover,
+    most_erased,
+)
 from tensorflow_model_remediation_ext.leace.mmd import mmd_eraser_of
 from tensorflow_model_remediation_ext.leace.options import (
     METHODS as LINEAR,
@@ -192,8 +195,11 @@ class _OfClasses:
 
     def eraser_and_leftovers(self):
         if self._samples is None:
-            return covariance_eraser_of(self._classes, self._rank), []
-        return mmd_eraser_of(self._classes, self._samples, self._rank), []
+            eraser = covariance_eraser_of(self._classes, self._rank)
+        else:
+            eraser = mmd_eraser_of(self._classes, self._samples, self._rank)
+        rank = min(eraser.proj_left.shape[1], self.x_dim)
+        return eraser, most_erased(rank, self.x_dim)
 
 
 class _OnDisk:
