@@ -149,7 +149,8 @@ def test_text_that_the_model_does_not_take_is_left_out():
     model = keras.Model(inputs, keras.layers.Dense(1, "sigmoid")(joined))
     column = np.linspace(-1, 1, 32, dtype="float32")[:, None]
     x = {"sex": np.array(["f", "m"] * 16), "a": column, "b": -column}
-    data = rows(x, (column > 0).astype("float32")).unbatch().batch(8)
+    y = (column > 0).astype("float32")
+    data = tf.data.Dataset.from_tensor_slices((x, y)).batch(8)
     groups = build_min_diff_dataset(data, group="sex", batch_size=8)
     fair = MinDiffModel(model, "mmd_loss")
     fair.compile("sgd", "binary_crossentropy")
