@@ -194,7 +194,7 @@ def test_evaluate_predict_and_save(arrays, tmp_path):
     found = loaded.evaluate(both, return_dict=True, verbose=0)
     assert found.keys() == expected.keys()
     for name, value in expected.items():
-        assert found[name] == pytest.approx(value, rel=1e-5), name
+        assert float(found[name]) == pytest.approx(float(value), rel=1e-5)
     assert repr(loaded.loss_weight["b"]) == "AtMost(0.02)"
     for old, new in zip(before, loaded.non_trainable_variables, strict=True):
         np.testing.assert_array_equal(old, new)
