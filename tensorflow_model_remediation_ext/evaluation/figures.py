@@ -206,6 +206,10 @@ class Share(NamedTuple):
     rows: np.ndarray
 
 
+# Standard errors below this share of the largest value are rounding errors.
+_ROUNDING = 1e-9
+
+
 def mean_figure(
     values: np.ndarray,
     weights: np.ndarray,
@@ -246,6 +250,9 @@ def mean_figure(
     # Of a single value nothing is known.
     more = np.sqrt(_ratio(size, np.maximum(size - 1, 0)))
     covariance = np.nan_to_num(covariance * np.outer(more, more))
+    # Values that only rounding tells apart are constant: nothing is known.
+    varies = np.diag(covariance) > (_ROUNDING * np.abs(values).max()) ** 2
+    covariance *= np.outer(varies, varies)
     variance = np.diag(covariance)
 
     def limits(confidence):

@@ -362,7 +362,7 @@ def show(value: Any) -> str:
     """Returns a figure as text, with its interval if it has one."""
     if isinstance(value, Estimate):
         if value.value != value.value:
-            return "-"
+            return "[none]"
         if value.low != value.low:
             return f"{value.value:,.4f} [no interval]"
         return "{:,.4f} [{:,.4f}, {:,.4f}]".format(*value)

@@ -336,3 +336,13 @@ def test_rate_gaps_in_training_are_these_differences(label, weights):
     name = {None: "selection", 0: "false_positive", 1: "true_positive"}[label]
     difference = report.disparity(f"{name}_rate").difference.value
     assert abs(float(metric.result())) == pytest.approx(difference, abs=1e-6)
+
+
+def test_errors_that_only_rounding_tells_apart_have_no_certain_difference():
+    true = np.arange(1, 17.0)
+    report = group_metrics(
+        true, true + 0.1, list("ab" * 8), task="regression", **FEW
+    )
+    difference = report.disparity("mean_error").difference
+    assert abs(difference.value) < 1e-12
+    assert np.isnan([difference.low, difference.high]).all()
