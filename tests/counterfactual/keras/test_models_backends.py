@@ -10,6 +10,7 @@ import pathlib
 
 import keras
 import numpy as np
+import pytest
 import tensorflow as tf
 
 from tensorflow_model_remediation_ext.counterfactual.keras import (
@@ -118,6 +119,8 @@ def test_noise():
     y = RNG.integers(0, 2, (ROWS, 1)).astype("float32")
 
     def train(make, data):
+        # Keras 3.10 goes on with its own generator whatever seed is set.
+        keras.utils.clear_session()
         keras.utils.set_random_seed(1)
         model = make(noisy_model())
         model.compile(
@@ -137,6 +140,10 @@ def test_noise():
     assert np.ptp(plain["loss"]) > 1e-3
 
 
+@pytest.mark.skipif(
+    tuple(map(int, keras.__version__.split(".")[:2])) < (3, 15),
+    reason="Keras does not read what a later Keras has written",
+)
 def test_version_0_1_0():
     """A model, its weights and its optimizer's state, saved by 0.1.0."""
     expected = json.loads((OLD / "counterfactual_model.json").read_text())

@@ -120,7 +120,9 @@ def test_compile_compiles_the_wrapped_model_too():
     plain = wrapped.evaluate(X, Y, return_dict=True, verbose=0)
     logs = model.evaluate(X, Y, return_dict=True, verbose=0)
     assert set(plain) == {"loss", "mse"}
-    assert plain["loss"] == pytest.approx(logs["original_loss"], rel=1e-6)
+    assert float(plain["loss"]) == pytest.approx(
+        float(logs["original_loss"]), rel=1e-6
+    )
     assert plain["mse"] == pytest.approx(logs["mse"], rel=1e-6)
     # Another time with other metrics; but what the user compiled stays.
     model.compile("sgd", "binary_crossentropy", metrics=["mae"])

@@ -179,6 +179,8 @@ def check_masks():
 
 
 def check_version_0_1_0(folder):
+    if tuple(map(int, keras.__version__.split(".")[:2])) < (3, 15):
+        return  # Keras does not read what a later Keras has written.
     arrays = np.load(folder / "predictions.npz")
     for name in ("functional", "sequential", "scrubbed"):
         model = keras.models.load_model(folder / f"{name}.keras")
