@@ -123,7 +123,7 @@ def test_compile_compiles_the_wrapped_model_too():
     assert float(plain["loss"]) == pytest.approx(
         float(logs["original_loss"]), rel=1e-6
     )
-    assert plain["mse"] == pytest.approx(logs["mse"], rel=1e-6)
+    assert float(plain["mse"]) == pytest.approx(float(logs["mse"]), rel=1e-6)
     # Another time with other metrics; but what the user compiled stays.
     model.compile("sgd", "binary_crossentropy", metrics=["mae"])
     assert "mae" in wrapped.evaluate(X, Y, return_dict=True, verbose=0)
