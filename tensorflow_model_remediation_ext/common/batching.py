@@ -69,12 +69,11 @@ def holds_batches(element_spec: Any) -> bool:
 
     Args:
         element_spec: The spec of an element. All tensors of a batch have one
-            first axis, above 1. Of `x` alone that would say nothing.
+            first axis, above 1. Of a single tensor that would say nothing.
     """
-    x, *rest = map(tensor_specs, unpack(element_spec))
-    specs = [*x, *itertools.chain(*rest)]
+    specs = tensor_specs(element_spec)
     rows = {spec.shape[0] if spec.shape.rank else None for spec in specs}
-    return any(rest) and len(rows) == 1 and rows.pop() not in (None, 1)
+    return len(specs) > 1 and len(rows) == 1 and rows.pop() not in (None, 1)
 
 
 def batch_size(dataset: tf.data.Dataset) -> int | None:

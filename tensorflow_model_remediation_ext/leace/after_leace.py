@@ -6,7 +6,10 @@ import numpy as np
 
 from tensorflow_model_remediation_ext.common.checks import whole
 from tensorflow_model_remediation_ext.leace.leace import LeaceEraser
-from tensorflow_model_remediation_ext.leace.leftovers import most_erased
+from tensorflow_model_remediation_ext.leace.leftovers import (
+    Leftover,
+    most_erased,
+)
 from tensorflow_model_remediation_ext.leace.projections import (
     shrunk_projections,
 )
@@ -26,10 +29,15 @@ def require_rank(rank: int, x_dim: int) -> None:
         )
 
 
-def warned(eraser: LeaceEraser) -> LeaceEraser:
-    """Returns an eraser, and warns of one that takes most dimensions."""
+def lost(eraser: LeaceEraser) -> list[Leftover]:
+    """Returns what to know of an eraser that goes on after LEACE."""
     x_dim, rank = eraser.proj_left.shape
-    for leftover in most_erased(min(rank, x_dim), x_dim):
+    return most_erased(min(rank, x_dim), x_dim)
+
+
+def warned(eraser: LeaceEraser) -> LeaceEraser:
+    """Returns an eraser, and warns of what it loses."""
+    for leftover in lost(eraser):
         warnings.warn(leftover.text, stacklevel=3)
     return eraser
 

@@ -153,8 +153,10 @@ def _layout_of_pairs(dataset, text, pair_spec):
             ranked and _are_batches(dataset, features)
         )
     else:
-        batches = by_weight is Layout.BATCHES or holds_batches(
-            dataset.element_spec
+        # Features alone may be as long as one another in one example, too.
+        labeled = bool(tensor_specs(unpack(dataset.element_spec)[1:]))
+        batches = by_weight is Layout.BATCHES or (
+            labeled and holds_batches(dataset.element_spec)
         )
         layout = Layout.BATCHES if batches and ranked else Layout.EXAMPLES
         wrong = False

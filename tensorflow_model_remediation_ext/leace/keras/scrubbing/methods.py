@@ -7,7 +7,10 @@ import numpy as np
 import tensorflow as tf
 
 from tensorflow_model_remediation_ext.common.checks import whole
-from tensorflow_model_remediation_ext.leace.after_leace import require_rank
+from tensorflow_model_remediation_ext.leace.after_leace import (
+    lost,
+    require_rank,
+)
 from tensorflow_model_remediation_ext.leace.class_samples import ClassSamples
 from tensorflow_model_remediation_ext.leace.covariance import (
     covariance_eraser_of,
@@ -30,10 +33,7 @@ from tensorflow_model_remediation_ext.leace.leace import (
     LeaceEraser,
     LeaceFitter,
 )
-from tensorflow_model_remediation_ext.leace.leftovers import (
-    Leftover,
-    most_erased,
-)
+from tensorflow_model_remediation_ext.leace.leftovers import Leftover
 from tensorflow_model_remediation_ext.leace.mmd import mmd_eraser_of
 from tensorflow_model_remediation_ext.leace.options import (
     METHODS as LINEAR,
@@ -198,8 +198,7 @@ class _OfClasses:
             eraser = covariance_eraser_of(self._classes, self._rank)
         else:
             eraser = mmd_eraser_of(self._classes, self._samples, self._rank)
-        rank = min(eraser.proj_left.shape[1], self.x_dim)
-        return eraser, most_erased(rank, self.x_dim)
+        return eraser, lost(eraser)
 
 
 class _OnDisk:
