@@ -32,7 +32,9 @@ def require_rank(rank: int, x_dim: int) -> None:
 def lost(eraser: LeaceEraser) -> list[Leftover]:
     """Returns what to know of an eraser that goes on after LEACE."""
     x_dim, rank = eraser.proj_left.shape
-    return most_erased(min(rank, x_dim), x_dim)
+    return most_erased(
+        min(rank, x_dim), x_dim, "With a lower `rank` more of them stay."
+    )
 
 
 def warned(eraser: LeaceEraser) -> LeaceEraser:

@@ -85,13 +85,17 @@ def task_lost(shared: int) -> list[Leftover]:
     return [Leftover("shared", text)]
 
 
-def most_erased(rank: int, x_dim: int) -> list[Leftover]:
+def most_erased(
+    rank: int,
+    x_dim: int,
+    way_out: str = "If `z` is a number, such as an age, and not a class, give "
+    "it as one column of floats.",
+) -> list[Leftover]:
     """Returns a warning if more than half of all dimensions are erased."""
     if 2 * rank <= x_dim:
         return []
     text = (
         f"The eraser removes {rank} of the {x_dim} dimensions of `x`, more "
-        "than half. If `z` is a number, such as an age, and not a class, give "
-        "it as one column of floats."
+        f"than half. {way_out}"
     )
     return [Leftover("most", text)]

@@ -175,9 +175,12 @@ def shared():
 
 
 def same_names():
-    block = keras.Sequential([keras.layers.Dense(4, name="a")], name="block")
+    def block(name):
+        layer = keras.layers.Dense(4, name="a")
+        return keras.Sequential([layer], name=name)
+
     inputs = keras.Input((4,))
-    return keras.Model(inputs, block(keras.layers.Dense(4, name="a")(inputs)))
+    return keras.Model(inputs, block("two")(block("one")(inputs)))
 
 
 @pytest.mark.parametrize(
@@ -187,7 +190,7 @@ def same_names():
         (functional, "zzz", (X, Z), r"Received: 'zzz'. There are: .*'block'"),
         (functional, keras.layers.ReLU(), (X, Z), "must be a layer of"),
         (shared, "twice", (X, Z), "'twice'.*runs it 2 times"),
-        (same_names, "a", (X, Z), "2 layers named 'a'.*block/a"),
+        (same_names, "a", (X, Z), "2 layers named 'a'.*one/a.*two/a"),
         (functional, "first", (X,), "must yield"),
         (functional, "first", (X, Z, 0 * Z), "every row has weight zero"),
         (functional, "first", (X, X), "`z` must have shape"),

@@ -176,10 +176,10 @@ def test_bad_arguments_are_named(data, eraser):
     with pytest.raises(RuntimeError, match="does not know yet what"):
         SoftQuadraticLayer()(x)
     roomy = SoftQuadraticLayer()
-    roomy.build((None, 2))
+    roomy.build((None, 50))
     with pytest.raises(ValueError, match="has room for 20 classes"):
         roomy.adapt(
-            np.random.default_rng(0).normal(size=(63, 2)), np.arange(63) % 21
+            np.random.default_rng(0).normal(size=(63, 50)), np.arange(63) % 21
         )
     with pytest.raises(ValueError, match="is not built"):
         layer.set_eraser(eraser)

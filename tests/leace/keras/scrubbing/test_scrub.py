@@ -273,7 +273,7 @@ def test_methods_for_nonlinear_readers(method, tmp_path):
     model = keras.Model(inputs, layers.Dense(1)(hidden))
     options = {"z_dim": K, "layers": ["one", "two"], "verbose": 0}
     data = batches(x, z)
-    more = {} if method == "soft_quadratic" else {"rank": 3}
+    more = {} if method == "soft_quadratic" else {"rank": 2}
     scrubbed = scrub(model, data, method=method, **more, **options)
     linear = scrub(model, data, svd_tol=1e-6, **options)
     kinds = {type(v).__name__ for v in scrubbed.erasers.values()}
