@@ -4,6 +4,8 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 OUTPUT ?= demo_output
+# Or else each of the many processes of tests compiles TensorFlow's sources again.
+export UV_COMPILE_BYTECODE := 1
 # Tests of a file share what is slow to set up.
 IN_PARALLEL := --numprocesses 2 --dist loadfile
 

@@ -117,6 +117,16 @@ def weights(value: Any, leading: tf.TensorShape, dtype: tf.DType) -> tf.Tensor:
     return tf.reshape(tf.cast(value, dtype), [-1])
 
 
+def weights_fault(weight: tf.Tensor | None) -> str:
+    """Returns what to say of weights that are no weights."""
+    message = "`sample_weight` must be finite and not negative."
+    if tf.executing_eagerly() and weight is not None:
+        fine = (weight >= 0) & tf.math.is_finite(weight)
+        for value in tf.boolean_mask(weight, ~fine)[:1].numpy():
+            message += f" Received: a weight of {value:g}"
+    return message
+
+
 def columns_or_ids(
     name: str,
     value: Any,

@@ -155,12 +155,12 @@ class Moments(CenteredSums):
             weight = labels.weights(weight, leading, self.dtype)
         return x, z, weight
 
-    def _messages(self, z) -> Checks:
+    def _messages(self, z, weight) -> Checks:
         """What to say where a check fails."""
         bound = "or values whose squares overflow"
         ids = z if z.dtype == tf.int64 else tf.zeros([0], tf.int64)
         return Checks(
-            weights="`sample_weight` must be finite and not negative.",
+            weights=labels.weights_fault(weight),
             class_ids=labels.in_range("z", ids, self.z_dim)[1],
             x=f"`x` holds NaN, infinity {bound}.",
             z=f"{self._z_names} holds NaN, infinity {bound}.",
@@ -201,7 +201,8 @@ class Moments(CenteredSums):
             sums = with_gram(sums, np.asarray(centered), self.dtype)
             fine = fine._replace(x=fine.x and np.isfinite(sums.squares).all())
         if not all(fine):
-            raise ValueError(fine.first_failing(self._messages(z)))
+            messages = self._messages(z, weight)
+            raise ValueError(fine.first_failing(messages))
         self._add(sums, None if n > 0 else centers)
         if n + sums.n.numpy() >= 2 * self._n_at_center.numpy():
             self._recenter()
@@ -232,7 +233,8 @@ class Moments(CenteredSums):
             flat = reduce_sum(tf.nest.flatten((sums, faults)))
             sums, faults = tf.nest.pack_sequence_as((sums, faults), flat)
         fine = checks_of(sums, faults)
-        with arrays.require(*zip(fine, self._messages(z), strict=True)):
+        messages = self._messages(z, weight)
+        with arrays.require(*zip(fine, messages, strict=True)):
             self._add(sums, centers)
         if replica is None:
             tf.cond(

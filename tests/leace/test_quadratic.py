@@ -261,7 +261,7 @@ def bad_updates():
         "x_huge": ((huge, z), "`x` holds NaN, infinity"),
         "w_text": ((x, z, ["a"] * 20), "`sample_weight` must hold real numb"),
         "w_shape": ((x, z, z[1:]), "`sample_weight` must be of shape"),
-        "w_sign": ((x, z, -1.0 - z), "`sample_weight` must be finite"),
+        "w_sign": ((x, z, -1.0 - z), "`sample_weight` must.*: a weight of -"),
         "w_nan": ((x, z, z * np.nan), "`sample_weight` must be finite"),
     }
 

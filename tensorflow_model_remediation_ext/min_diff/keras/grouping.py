@@ -9,6 +9,8 @@ import tensorflow as tf
 
 _MOST_GROUPS = 64
 _SEPARATOR = "\x1f"
+# Below this every whole number is a float of its own.
+_EXACT = 2.0**53
 
 
 class Grouping:
@@ -65,11 +67,7 @@ class Grouping:
 
     def keys(self, values: tuple[tf.Tensor, ...]) -> tf.Tensor:
         """Returns one string for each row, equal for rows of one group."""
-        text = [
-            v if v.dtype == tf.string else tf.strings.as_string(v)
-            for v in values
-        ]
-        return tf.strings.join(text, separator=_SEPARATOR)
+        return tf.strings.join(list(map(_text, values)), separator=_SEPARATOR)
 
     def counts(self, element: Any) -> tf.Tensor:
         """Returns which rows the condition keeps, as booleans."""
@@ -174,6 +172,20 @@ class Grouping:
                 f"Received: {tensor}"
             )
         return tf.reshape(tensor, [-1] * rank)
+
+
+def _text(values: tf.Tensor) -> tf.Tensor:
+    """Equal text for equal values, of whatever dtype: 1, 1.0 and True."""
+    if values.dtype == tf.string:
+        return values
+    if values.dtype.is_floating:
+        wide = tf.cast(values, tf.float64)
+        whole = (tf.round(wide) == wide) & (tf.abs(wide) < _EXACT)
+        number = tf.cast(tf.where(whole, wide, 0.0), tf.int64)
+        return tf.where(
+            whole, tf.strings.as_string(number), tf.strings.as_string(values)
+        )
+    return tf.strings.as_string(tf.cast(values, tf.int64))
 
 
 def _plain(value: Any) -> Any:

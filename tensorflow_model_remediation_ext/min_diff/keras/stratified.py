@@ -45,9 +45,19 @@ def stratified_rows(
             "dataset without end"
         )
     batched = _elements_are_batches(dataset)
-    source = as_one_argument(dataset)
+    ragged = any(
+        isinstance(spec, tf.RaggedTensorSpec)
+        for spec in tensor_specs(dataset.element_spec)
+    )
+    vary = inner_sizes_vary(
+        dataset.element_spec, Layout.BATCHES if batched else Layout.EXAMPLES
+    )
+    by_chunk = not (ragged or vary)
+    by_name = not (callable(group) or callable(condition))
+    if by_chunk and by_name and not batched:
+        dataset, batched = dataset.batch(_CHUNK_ROWS), True
     grouping = Grouping(group, condition, dataset.element_spec, batched)
-    values, shares = _groups_of(source, grouping, groups)
+    values, shares = _groups_of(as_one_argument(dataset), grouping, groups)
     if batch_size < len(values):
         raise ValueError(
             f"`batch_size` must be at least {len(values)}, a row of each "
@@ -59,22 +69,22 @@ def stratified_rows(
             for k in range(len(values[0]))
         )
     )
-    ragged = any(
-        isinstance(spec, tf.RaggedTensorSpec)
-        for spec in tensor_specs(dataset.element_spec)
+    if not batched:
+        # On its own a ragged row would become dense.
+        dataset = dataset.batch(1)
+    parts = as_one_argument(dataset).map(
+        lambda element: _parts(element, grouping, batched, keep_group),
+        num_parallel_calls=tf.data.AUTOTUNE,
+        deterministic=True,
     )
-    vary = inner_sizes_vary(
-        dataset.element_spec, Layout.BATCHES if batched else Layout.EXAMPLES
-    )
-    if batched and not ragged and not vary:
-        # Fewer, larger steps.
-        source = as_one_argument(dataset.rebatch(_CHUNK_ROWS))
+    if by_chunk:
+        # Row by row, what follows would cost the most of all.
+        parts = parts.rebatch(_CHUNK_ROWS)
     streams = []
     for index, value in enumerate(values):
-        rows = _rows_of_group(
-            source, grouping, known[index], batched, ragged, keep_group
-        )
-        rows = rows.map(_completed(index, shares[index], ragged))
+        rows = parts.map(_rows_of_group(index, shares[index], known[index]))
+        rows = rows.filter(lambda x, *_: row_count(x) > 0)
+        rows = rows.rebatch(1) if ragged else rows.unbatch()
         rows = rows.shuffle(
             shuffle_buffer, seed=None if seed is None else seed + index
         )
@@ -144,50 +154,50 @@ def _all_ids(counts):
     return {(k,): counts.get((k,), 0) for k in range(max(ids, default=-1) + 1)}
 
 
-def _rows_of_group(source, grouping, key, batched, ragged, keep_group):
-    """Returns `(x, weight)`, one by one; batches of one where ragged."""
+def _parts(element, grouping, batched, keep_group):
+    """Returns `(x, weight)`, the groups of the rows, and which rows count.
 
-    def belongs(element):
-        same = grouping.keys(grouping.values(element)) == key
-        return tf.logical_and(same, grouping.counts(element))
-
-    def parts(element):
-        x, _, weight = keras.utils.unpack_x_y_sample_weight(element)
-        if isinstance(x, Mapping) and not keep_group:
-            kept = [(k, x[k]) for k in x if k not in grouping.names]
-            ordered = isinstance(x, collections.OrderedDict)
-            x = collections.OrderedDict(kept) if ordered else dict(kept)
-        if weight is None:
-            weight = tf.ones([row_count(x)] if batched or ragged else [])
-        return x, tf.cast(weight, tf.float32)
-
-    if not batched:
-        rows = source.filter(belongs)
-        # On its own a ragged row would become dense.
-        return (rows.batch(1) if ragged else rows).map(parts)
-    chunks = source.map(
-        lambda element: keep_rows(parts(element), belongs(element)),
-        num_parallel_calls=tf.data.AUTOTUNE,
-        deterministic=True,
-    )
-    chunks = chunks.filter(lambda x, weight: row_count(x) > 0)
-    return chunks.rebatch(1) if ragged else chunks.unbatch()
+    Args:
+        element: A batch, which holds a single row unless `batched`.
+        grouping: Takes a batch where `batched`, or else a row.
+        batched: See there.
+        keep_group: Whether features that tell the group stay in `x`.
+    """
+    seen = element if batched else tf.nest.map_structure(_only, element)
+    marks = grouping.keys(grouping.values(seen)), grouping.counts(seen)
+    x, _, weight = keras.utils.unpack_x_y_sample_weight(element)
+    if isinstance(x, Mapping) and not keep_group:
+        kept = [(k, x[k]) for k in x if k not in grouping.names]
+        ordered = isinstance(x, collections.OrderedDict)
+        x = collections.OrderedDict(kept) if ordered else dict(kept)
+    if weight is None:
+        weight = tf.ones([row_count(x)])
+    if weight.shape[1:].num_elements() != 1:
+        raise ValueError(
+            "`sensitive_group_dataset` must hold weights of shape [batch] "
+            f"or [batch, 1]. Received, for one batch: {weight}"
+        )
+    weight = tf.reshape(tf.cast(weight, tf.float32), [-1, 1])
+    return (x, weight), *(tf.reshape(each, [-1]) for each in marks)
 
 
-def _completed(membership, share, batches_of_one):
-    shape = [1, 1] if batches_of_one else [1]
+def _rows_of_group(membership, share, key):
+    """Returns a function to batches of `(x, membership, weight)`."""
 
-    def complete(x, weight):
-        inner = weight.shape[1:] if batches_of_one else weight.shape
-        if inner.num_elements() != 1:
-            raise ValueError(
-                "`sensitive_group_dataset` must hold weights of shape [batch] "
-                f"or [batch, 1]. Received, for one row: {weight}"
-            )
-        weight = tf.reshape(weight, shape) * share
-        return x, tf.fill(shape, float(membership)), weight
+    def rows(part, keys, counts):
+        x, weight = keep_rows(part, tf.logical_and(keys == key, counts))
+        return x, tf.fill(tf.shape(weight), float(membership)), weight * share
 
-    return complete
+    return rows
+
+
+def _only(batch_of_one):
+    """Returns the row in a tensor."""
+    if batch_of_one is None:
+        return None
+    if isinstance(batch_of_one, tf.SparseTensor):
+        return tf.sparse.reshape(batch_of_one, batch_of_one.dense_shape[1:])
+    return batch_of_one[0]
 
 
 def _merged(*batches_of_one):

@@ -142,6 +142,21 @@ def test_groups_are_stratified_shuffled_and_endless(batched):
         assert again[0]["age"].tolist() == x["age"].tolist()
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int32", "bool"])
+@pytest.mark.parametrize("groups", [[0, 1], [0.0, 1.0], [False, True]])
+def test_groups_are_equal_values_of_any_dtype(dtype, groups):
+    x = {"age": AGE, "sex": (SEX == "f").astype(dtype)}
+    built = build_min_diff_dataset(
+        tf.data.Dataset.from_tensor_slices((x, AGE)),
+        group="sex",
+        groups=groups,
+        batch_size=4,
+    )
+    x, membership, _ = first(built, 3)
+    expected = SEX[x["age"].astype(int)] == "f"
+    np.testing.assert_array_equal(membership[:, 0] == 1, expected)
+
+
 @pytest.mark.parametrize(
     ("group", "expected"),
     [
