@@ -3,6 +3,7 @@
 import tensorflow as tf
 
 
+@tf.autograph.experimental.do_not_convert
 def row_count(structure):
     """Returns the number of rows of a structure of batched tensors."""
     first = next(t for t in tf.nest.flatten(structure) if t is not None)
@@ -13,6 +14,7 @@ def row_count(structure):
     return tf.shape(first, out_type=tf.int64)[0]
 
 
+@tf.autograph.experimental.do_not_convert
 def keep_rows(structure, mask):
     """Returns the rows of a structure of batched tensors where `mask` is set.
 
@@ -43,6 +45,7 @@ def keep_rows(structure, mask):
     return tf.nest.map_structure(keep, structure)
 
 
+@tf.autograph.experimental.do_not_convert
 def take_rows(structure, count):
     """Returns the first `count` rows of a structure of batched tensors."""
     count, total = tf.cast(count, tf.int64), row_count(structure)
@@ -57,6 +60,7 @@ def take_rows(structure, count):
     )
 
 
+@tf.autograph.experimental.do_not_convert
 def changed_rows(before, after):
     """Returns the mask `[rows]` of the rows that differ in any tensor.
 
@@ -83,6 +87,7 @@ def changed_rows(before, after):
     return changed
 
 
+@tf.autograph.experimental.do_not_convert
 def changed_pairs(original, counterfactual, *weight):
     """Returns the rows of batched pairs whose halves differ."""
     return keep_rows(
@@ -91,6 +96,7 @@ def changed_pairs(original, counterfactual, *weight):
     )
 
 
+@tf.autograph.experimental.do_not_convert
 def differs(original, counterfactual, *_):
     """Returns whether the halves of a single pair differ."""
 

@@ -118,6 +118,7 @@ class TermEditor:
         else:
             self._replace = replacements.remove
 
+    @tf.autograph.experimental.do_not_convert
     def __call__(self, text: tf.Tensor | tf.RaggedTensor):
         """Edits `text`.
 

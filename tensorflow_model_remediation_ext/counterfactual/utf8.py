@@ -40,11 +40,13 @@ def word_before(data: tf.Tensor, place: tf.Tensor) -> tf.Tensor:
     """
 
     def wide(place):
-        word = tf.zeros(tf.shape(place), tf.int32)
-        for size in range(2, LONGEST + 1):
-            word_then, length = _wide(data, place - size)
-            word = tf.where(length == size, word_then, word)
-        return word
+        sizes = tf.range(2, LONGEST + 1, dtype=tf.int64)[:, None]
+        first = tf.reshape(place - sizes, [-1])
+        word, length = (
+            tf.reshape(each, [LONGEST - 1, -1]) for each in _wide(data, first)
+        )
+        ends = length == tf.cast(sizes, tf.int32)
+        return tf.reduce_max(tf.where(ends, word, 0), axis=0)
 
     byte = tf.gather(data, place - 1)
     return _with_others(tf.gather(_ASCII, byte), byte, place, wide)
