@@ -22,6 +22,7 @@ demo: $(READY)
 	$(BIN)/python -m tensorflow_model_remediation_ext.demo \
 		--output-dir $(OUTPUT) $(ARGS)
 
+# With ARGS=--slow all of them, as CI runs them.
 test: $(READY)
 	$(BIN)/python -m pytest $(IN_PARALLEL) $(ARGS)
 

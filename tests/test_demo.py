@@ -111,6 +111,7 @@ def test_the_concept_is_erased(ran, figures):
         assert model.predict(texts, verbose=0).shape == (2, 1)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:The target of")
 def test_embedded_comments_have_groups_and_choose_a_target(
     tmp_path, capsys, monkeypatch
@@ -171,6 +172,7 @@ def on_table(people, *options):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:The target of")
 def test_a_table_of_people(people, capsys):
     options = ["--epochs=8", "--mindiff-epochs=25", "--target=0.05"]
@@ -195,6 +197,7 @@ def test_a_table_of_people(people, capsys):
     assert model.predict(rows, verbose=0).shape == (2, 1)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:The target of")
 def test_a_table_chooses_a_target_for_errors(people, monkeypatch):
     monkeypatch.setattr(table_job, "TARGETS", (0.05,))

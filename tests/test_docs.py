@@ -23,6 +23,8 @@ import tensorflow_model_remediation_ext
 
 ROOT = pathlib.Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+# What a reader sees first runs with the quick tests, too.
+FIRST = {ROOT / "README.md", ROOT / "docs" / "ten-minutes.md"}
 SAMPLE = re.compile(
     r"(?:<!-- needs: (?P<needs>\S+) -->\n+)?"
     r"^ *```python[^\n]*\n(?P<code>.*?)^ *```$",
@@ -55,7 +57,11 @@ def samples(page):
 
 @pytest.mark.parametrize(
     "page",
-    [page for page in PAGES if any(samples(page))],
+    [
+        page if page in FIRST else pytest.param(page, marks=pytest.mark.slow)
+        for page in PAGES
+        if any(samples(page))
+    ],
     ids=lambda page: str(page.relative_to(ROOT)),
 )
 def test_samples_run(page, tmp_path, monkeypatch):

@@ -171,6 +171,7 @@ def free_address():
         return f"127.0.0.1:{found.getsockname()[1]}"
 
 
+@pytest.mark.slow
 def test_two_processes_or_devices_have_the_figures_of_one(tmp_path):
     if importlib.util.find_spec("jax") is None:
         # CI installs it and sets this, so that a skip cannot hide there.

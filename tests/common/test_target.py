@@ -46,6 +46,7 @@ def test_below_the_target_the_weight_stays_zero():
     assert float(keeper.running) == 0
 
 
+@pytest.mark.slow
 def test_above_it_the_weight_grows_and_pulls_the_gap_back():
     keeper = TargetKeeper(RateGap(), signed=True, name="a")
     found = keep(keeper, 60, 3, 8)
@@ -79,6 +80,7 @@ def test_a_figure_that_may_be_chance_is_not_said_to_be_missed():
         keeper.warn_of(0.01, "a")
 
 
+@pytest.mark.slow
 def test_a_weight_of_late_is_no_target_that_asks_for_nothing():
     keeper = TargetKeeper(RateGap(), signed=True, name="a")
     keep(keeper, 60, 3, 8)

@@ -101,6 +101,7 @@ def assert_equal(path, want):
     np.testing.assert_allclose(got.bias, want.bias, rtol=1e-10)
 
 
+@pytest.mark.slow
 def test_two_processes_fit_what_one_fits(data):
     folder, want = data
     assert started(folder, "processes", "live").wait(600) == 0
@@ -125,6 +126,7 @@ def killing_a_worker(folder, runner, name):
         process.wait()
 
 
+@pytest.mark.slow
 def test_a_killed_worker_gives_no_partial_sum(data):
     folder, _ = data
     with killing_a_worker(folder, "processes", "killed") as process:
@@ -135,6 +137,7 @@ def test_a_killed_worker_gives_no_partial_sum(data):
         assert not (folder / "eraser.npz").exists()
 
 
+@pytest.mark.slow
 def test_dask_makes_up_for_a_killed_worker(data):
     if importlib.util.find_spec("distributed") is None:
         pytest.skip("dask is not installed: pip install dask distributed")

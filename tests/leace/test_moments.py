@@ -366,6 +366,7 @@ def test_a_strategy_of_one_replica():
         np.testing.assert_allclose(moments.scatter_xz, plain.scatter_xz)
 
 
+@pytest.mark.slow
 def test_two_replicas_see_what_one_sees():
     # In a process of its own: after an error in one replica TensorFlow refuses
     # every further reduction until the program is restarted.

@@ -9,6 +9,7 @@ import sys
 import textwrap
 
 import numpy as np
+import pytest
 
 from tensorflow_model_remediation_ext.leace.keras import (
     LeaceFitter,
@@ -66,6 +67,7 @@ def free_ports(count):
     return ports
 
 
+@pytest.mark.slow
 def test_multi_worker_mirrored_strategy(tmp_path):
     rng = np.random.default_rng(0)
     z = np.arange(N) % K

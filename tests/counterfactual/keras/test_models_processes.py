@@ -172,10 +172,12 @@ def run(script, *arguments, **environment):
     assert result.returncode == 0, result.stderr[-4000:]
 
 
+@pytest.mark.slow
 def test_two_replicas_equal_one():
     run(TWO_REPLICAS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["jax", "torch"])
 def test_other_backends(backend, tmp_path):
     if importlib.util.find_spec(backend) is None:

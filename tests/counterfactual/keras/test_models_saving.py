@@ -132,6 +132,7 @@ def test_callables_that_are_not_registered_are_not_saved(tmp_path):
         model.save(tmp_path / "model.keras")
 
 
+@pytest.mark.slow
 def test_fresh_process_loads_model_and_export(tmp_path):
     """With no import but the package, and in safe mode."""
     model = make_model()

@@ -44,6 +44,7 @@ def saved(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["tensorflow", "jax", "torch"])
 def test_erases_saves_loads_and_trains(saved, backend):
     if importlib.util.find_spec(backend) is None:

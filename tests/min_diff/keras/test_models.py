@@ -262,6 +262,7 @@ def people():
     return x, y, group, pack_min_diff_data(task, min_diff_dataset=rows)
 
 
+@pytest.mark.slow
 def test_a_target_is_met(people):
     x, _, group, packed = people
     plain = compiled(MinDiffModel(linear(), "mmd", 0.0))
@@ -277,6 +278,7 @@ def test_a_target_is_met(people):
     assert history["min_diff_loss"][-1] > 0
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:The target of")
 def test_a_target_for_any_loss_with_a_metric(people):
     x, _, group, packed = people
@@ -348,6 +350,7 @@ def test_a_target_is_restored_to_the_bit(people, tmp_path):
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:The target of")
 def test_more_than_two_groups(people):
     x, y, _, _ = people

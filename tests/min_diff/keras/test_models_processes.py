@@ -145,10 +145,12 @@ def run(script, *arguments, **environment):
     return result.stdout
 
 
+@pytest.mark.slow
 def test_two_replicas_equal_one():
     run(TWO_REPLICAS)
 
 
+@pytest.mark.slow
 def test_backends_agree(tmp_path):
     found = {}
     for backend in ("tensorflow", "jax", "torch"):
