@@ -12,6 +12,11 @@ from tensorflow_model_remediation_ext.common.elements import (
 )
 from tensorflow_model_remediation_ext.common.rows import row_count
 
+_CHUNK_ROWS = 1024
+_CHUNK_BYTES = 16 * 2**20
+_STRING_BYTES = 256  # Guesses; these sizes are not known beforehand.
+_SPARSE_BYTES = 4096
+
 
 class Layout(enum.Enum):
     """Whether the elements of a dataset are examples or batches of them."""
@@ -135,6 +140,32 @@ def inner_sizes_vary(
         for spec in tensor_specs(element_spec)
         if isinstance(spec, tf.TensorSpec)
     )
+
+
+def chunk_rows(element_spec: Any, layout: Layout) -> int | None:
+    """Returns how many rows to take at once, so that memory holds them.
+
+    Args:
+        element_spec: The spec of an element.
+        layout: Whether that is an example or a batch.
+
+    Returns:
+        Their number, or `None` where rows may differ in shape.
+    """
+    size = 0
+    for spec in tensor_specs(element_spec):
+        shape = spec.shape[layout.axes :]
+        if isinstance(spec, tf.RaggedTensorSpec):
+            size += _SPARSE_BYTES
+        elif not shape.is_fully_defined():
+            return None
+        elif isinstance(spec, tf.SparseTensorSpec):
+            size += _SPARSE_BYTES
+        else:
+            string = spec.dtype == tf.string
+            item = _STRING_BYTES if string else spec.dtype.size
+            size += item * shape.num_elements()
+    return min(_CHUNK_ROWS, max(1, _CHUNK_BYTES // max(1, size)))
 
 
 def regroup(sized_rows: tf.data.Dataset, size: int | None) -> tf.data.Dataset:

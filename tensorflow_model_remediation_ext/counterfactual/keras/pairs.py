@@ -8,12 +8,12 @@ import tensorflow as tf
 from tensorflow_model_remediation_ext.common.batching import (
     Layout,
     batch_size,
+    chunk_rows,
     regroup,
 )
 from tensorflow_model_remediation_ext.common.elements import (
     as_one_argument,
     check_dataset,
-    tensor_specs,
     unpack,
 )
 from tensorflow_model_remediation_ext.common.rows import (
@@ -29,10 +29,6 @@ from tensorflow_model_remediation_ext.counterfactual.keras.text_feature import (
 )
 from tensorflow_model_remediation_ext.counterfactual.terms import TermEditor
 
-_CHUNK_ROWS = 1024
-_CHUNK_BYTES = 16 * 2**20
-_STRING_BYTES = 256  # Guesses; these sizes are not known beforehand.
-_SPARSE_BYTES = 4096
 _PARALLEL = {"num_parallel_calls": tf.data.AUTOTUNE, "deterministic": True}
 
 
@@ -177,25 +173,8 @@ def _pairs_by_terms(dataset, text):
     if text.layout is Layout.BATCHES:
         batches = examples.map(pair_batch, **_PARALLEL)
         return regroup(batches, batch_size(dataset))
-    rows = _chunk_rows(dataset.element_spec)
+    rows = chunk_rows(dataset.element_spec, Layout.EXAMPLES)
     if rows is None:
         return examples.map(pair, **_PARALLEL).filter(differs)
     chunks = as_one_argument(dataset.batch(rows))
     return chunks.map(pair_rows, **_PARALLEL).unbatch()
-
-
-def _chunk_rows(spec):
-    """Returns how many examples to edit at once, or `None` for one by one."""
-    size = 0
-    for tensor in tensor_specs(spec):
-        if isinstance(tensor, tf.RaggedTensorSpec):
-            size += _SPARSE_BYTES
-        elif not tensor.shape.is_fully_defined():
-            return None
-        elif isinstance(tensor, tf.SparseTensorSpec):
-            size += _SPARSE_BYTES
-        else:
-            string = tensor.dtype == tf.string
-            item = _STRING_BYTES if string else tensor.dtype.size
-            size += item * tensor.shape.num_elements()
-    return min(_CHUNK_ROWS, max(1, _CHUNK_BYTES // size))

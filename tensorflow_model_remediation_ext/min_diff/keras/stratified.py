@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from tensorflow_model_remediation_ext.common.batching import (
     Layout,
+    chunk_rows,
     holds_batches,
     inner_sizes_vary,
     layout_of,
@@ -23,8 +24,6 @@ from tensorflow_model_remediation_ext.common.rows import (
     row_count,
 )
 from tensorflow_model_remediation_ext.min_diff.keras.grouping import Grouping
-
-_CHUNK_ROWS = 1024
 
 
 def stratified_rows(
@@ -49,13 +48,12 @@ def stratified_rows(
         isinstance(spec, tf.RaggedTensorSpec)
         for spec in tensor_specs(dataset.element_spec)
     )
-    vary = inner_sizes_vary(
-        dataset.element_spec, Layout.BATCHES if batched else Layout.EXAMPLES
-    )
-    by_chunk = not (ragged or vary)
+    layout = Layout.BATCHES if batched else Layout.EXAMPLES
+    vary = inner_sizes_vary(dataset.element_spec, layout)
+    rows = None if ragged else chunk_rows(dataset.element_spec, layout)
     by_name = not (callable(group) or callable(condition))
-    if by_chunk and by_name and not batched:
-        dataset, batched = dataset.batch(_CHUNK_ROWS), True
+    if rows and by_name and not batched:
+        dataset, batched = dataset.batch(rows), True
     grouping = Grouping(group, condition, dataset.element_spec, batched)
     values, shares = _groups_of(as_one_argument(dataset), grouping, groups)
     if batch_size < len(values):
@@ -77,18 +75,18 @@ def stratified_rows(
         num_parallel_calls=tf.data.AUTOTUNE,
         deterministic=True,
     )
-    if by_chunk:
+    if rows:
         # Row by row, what follows would cost the most of all.
-        parts = parts.rebatch(_CHUNK_ROWS)
+        parts = parts.rebatch(rows)
     streams = []
     for index, value in enumerate(values):
-        rows = parts.map(_rows_of_group(index, shares[index], known[index]))
-        rows = rows.filter(lambda x, *_: row_count(x) > 0)
-        rows = rows.rebatch(1) if ragged else rows.unbatch()
-        rows = rows.shuffle(
+        found = parts.map(_rows_of_group(index, shares[index], known[index]))
+        found = found.filter(lambda x, *_: row_count(x) > 0)
+        found = found.rebatch(1) if ragged else found.unbatch()
+        found = found.shuffle(
             shuffle_buffer, seed=None if seed is None else seed + index
         )
-        streams.append(repeat_or_fail(rows, _no_rows(grouping, value)))
+        streams.append(repeat_or_fail(found, _no_rows(grouping, value)))
     turns = tf.data.Dataset.range(len(streams)).repeat()
     mixed = tf.data.Dataset.choose_from_datasets(streams, turns)
     if ragged:
