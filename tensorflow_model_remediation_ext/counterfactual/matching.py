@@ -126,9 +126,10 @@ class Matcher:
         spans = Spans(row, start, end)
         if not self._all_anywhere:
             data, begin = _bytes(text)
+            word_begins, word_ends = utf8.words(data)
             begin = tf.gather(begin, row)
-            within = utf8.word_before(data, start + begin)
-            within += utf8.word_at(data, end + begin)
+            within = tf.gather(word_ends, start + begin)
+            within += tf.gather(word_begins, end + begin)
             unsure |= (
                 tf.math.unsorted_segment_sum(within, row, tf.size(text)) > 0
             )
@@ -137,8 +138,9 @@ class Matcher:
     def _walked(self, text):
         """Returns what the trie finds."""
         data, begin_of_row = _bytes(text)
-        begin, after_word = self._begins(data)
-        end = self._walk(data, begin, after_word)
+        word_begins, word_ends = utf8.words(data)
+        begin, after_word = self._begins(data, word_ends)
+        end = self._walk(data, word_begins, begin, after_word)
         found = tf.where(end > 0)[:, 0]
         start, end = tf.gather(begin, found), tf.gather(end, found)
         chosen = _leftmost(start, end)
@@ -149,16 +151,16 @@ class Matcher:
         first = tf.gather(begin_of_row, row - 1)
         return Spans(row - 1, start - first, end - first)
 
-    def _begins(self, data):
+    def _begins(self, data, word_ends):
         """Returns where terms may begin, and whether a word ends there."""
         kind = tf.gather(self._trie.begins, data)
         place = tf.where(kind)[:, 0]
         kind = tf.gather(kind, place)
-        after_word = utf8.word_before(data, place)
+        after_word = tf.gather(word_ends, place)
         allowed = tf.where(kind > after_word)[:, 0]
         return tf.gather(place, allowed), tf.gather(after_word, allowed)
 
-    def _walk(self, data, begin, after_word):
+    def _walk(self, data, word_begins, begin, after_word):
         """Returns the end of the longest match from each begin, or 0."""
         trie = self._trie
 
@@ -174,7 +176,8 @@ class Matcher:
             kind = tf.gather(trie.kind, state)
             ended = tf.where(kind > tf.gather(after_word, k))[:, 0]
             last, kind = tf.gather(place, ended), tf.gather(kind, ended)
-            ended = tf.boolean_mask(ended, kind > utf8.word_at(data, last))
+            inside = tf.gather(word_begins, last)
+            ended = tf.gather(ended, tf.where(kind > inside)[:, 0])
             end = tf.tensor_scatter_nd_update(
                 end, tf.gather(k, ended)[:, None], tf.gather(place, ended)
             )
@@ -208,28 +211,21 @@ def _bytes(text):
 
 def _leftmost(start, end):
     """Returns which matches remain where none may overlap an earlier one."""
+    # The first match remains, then the first that begins after its end, and so
+    # on: paths that double their length each time.
+    size = tf.size(start, tf.int64)
+    following = tf.searchsorted(start, end, out_type=tf.int64)
+    following = tf.concat([following, [size]], 0)
+    reached = tf.one_hot(0, tf.cast(size, tf.int32) + 1, True, False)
 
-    def follow():
-        # The first match remains, then the first that begins after its end,
-        # and so on: paths that double their length each time.
-        size = tf.size(start, tf.int64)
-        following = tf.searchsorted(start, end, out_type=tf.int64)
-        following = tf.concat([following, [size]], 0)
-        reached = tf.one_hot(0, tf.cast(size, tf.int32) + 1, True, False)
-
-        def double(reached, following):
-            found = tf.boolean_mask(following, reached)
-            reached = tf.tensor_scatter_nd_update(
-                reached, found[:, None], tf.ones_like(found, tf.bool)
-            )
-            return reached, tf.gather(following, following)
-
-        reached, _ = tf.while_loop(
-            lambda _, following: following[0] < size,
-            double,
-            (reached, following),
+    def double(reached, following):
+        found = tf.boolean_mask(following, reached)
+        reached = tf.tensor_scatter_nd_update(
+            reached, found[:, None], tf.ones_like(found, tf.bool)
         )
-        return tf.where(reached[:-1])[:, 0]
+        return reached, tf.gather(following, following)
 
-    apart = tf.reduce_all(start[1:] >= end[:-1])
-    return tf.cond(apart, lambda: tf.range(tf.size(start, tf.int64)), follow)
+    reached, _ = tf.while_loop(
+        lambda _, following: following[0] < size, double, (reached, following)
+    )
+    return tf.where(reached[:-1])[:, 0]

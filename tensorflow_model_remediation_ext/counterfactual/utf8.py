@@ -18,49 +18,27 @@ _MODULUS = np.array([1, 128, 32, 16, 8], np.int32)
 _LEAST = np.array([0, 0, 0x80, 0x800, 0x10000], np.int32)
 
 
-def word_at(data: tf.Tensor, place: tf.Tensor) -> tf.Tensor:
-    """Returns 1 where a character that belongs to a word begins, else 0.
+def words(data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns where characters that belong to words begin and end.
 
     Args:
-        data: Bytes as int32 `[size]`, with `LONGEST` of padding at the end.
-        place: Indices of first bytes, int64 `[places]`.
+        data: Bytes as int32 `[size]`, with `LONGEST` of zeros at both ends.
+
+    Returns:
+        Two int32 tensors `[size]`, 1 at the first byte of such a character,
+        and 1 at the byte after its last one, else 0.
     """
-    byte = tf.gather(data, place)
-    return _with_others(
-        tf.gather(_ASCII, byte), byte, place, lambda p: _wide(data, p)[0]
-    )
-
-
-def word_before(data: tf.Tensor, place: tf.Tensor) -> tf.Tensor:
-    """Returns 1 where a character that belongs to a word ends, else 0.
-
-    Args:
-        data: Bytes as int32 `[size]`, with `LONGEST` of padding at the start.
-        place: Indices of the bytes that follow, int64 `[places]`.
-    """
-
-    def wide(place):
-        sizes = tf.range(2, LONGEST + 1, dtype=tf.int64)[:, None]
-        first = tf.reshape(place - sizes, [-1])
-        word, length = (
-            tf.reshape(each, [LONGEST - 1, -1]) for each in _wide(data, first)
-        )
-        ends = length == tf.cast(sizes, tf.int32)
-        return tf.reduce_max(tf.where(ends, word, 0), axis=0)
-
-    byte = tf.gather(data, place - 1)
-    return _with_others(tf.gather(_ASCII, byte), byte, place, wide)
-
-
-def _with_others(word, byte, place, wide):
-    """Returns `word` with the values that are not ASCII filled in."""
-    others = tf.where(byte > 127)
-    return tf.cond(
-        tf.size(others) > 0,
-        lambda: tf.tensor_scatter_nd_update(
-            word, others, wide(tf.gather_nd(place, others))
-        ),
-        lambda: word,
+    begins = tf.gather(_ASCII, data)
+    ends = tf.concat([[0], begins[:-1]], axis=0)
+    others = tf.where(data > 127)[:, 0]
+    word, length = _wide(data, others)
+    held = tf.where(word > 0)[:, 0]
+    first, length = tf.gather(others, held), tf.gather(length, held)
+    after = first + tf.cast(length, tf.int64)
+    ones = tf.ones_like(length)
+    return (
+        tf.tensor_scatter_nd_update(begins, first[:, None], ones),
+        tf.tensor_scatter_nd_update(ends, after[:, None], ones),
     )
 
 
