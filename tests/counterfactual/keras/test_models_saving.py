@@ -205,6 +205,7 @@ class Interrupt(keras.callbacks.Callback):
             raise KeyboardInterrupt
 
 
+@pytest.mark.slow
 def test_interrupted_run_resumes_to_the_same_weights(tmp_path):
     whole = make_model()
     whole.fit(packed(), epochs=4, **FIT)

@@ -109,6 +109,7 @@ def trained(model, data):
     return wrapped.fit(data, epochs=3, verbose=0, shuffle=False).history
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("share", [1.0, 0.5])
 @pytest.mark.parametrize("on_disk", [False, True])
 @pytest.mark.filterwarnings("ignore:Encoding a StructuredValue")

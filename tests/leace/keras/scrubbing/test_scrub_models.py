@@ -45,6 +45,7 @@ def gap(model, path, x, z):
     return max(np.abs(means[0] - m).max() for m in means)
 
 
+@pytest.mark.slow
 def test_a_model_on_a_scrubbed_one_is_a_model_like_others(tmp_path):
     x, z = make_data()
     scrubbed = scrub(plain(), batches(x, z), **OPTIONS)
