@@ -122,7 +122,8 @@ def weights_fault(weight: tf.Tensor | None) -> str:
     message = "`sample_weight` must be finite and not negative."
     if tf.executing_eagerly() and weight is not None:
         fine = (weight >= 0) & tf.math.is_finite(weight)
-        for value in tf.boolean_mask(weight, ~fine)[:1].numpy():
+        if not tf.reduce_all(fine):
+            value = tf.boolean_mask(weight, ~fine)[0].numpy()
             message += f" Received: a weight of {value:g}"
     return message
 

@@ -220,7 +220,7 @@ class QuadraticFitter(Fitter):
         leading = x.shape[:-1]
         ids, check = labels.class_ids("z", z, leading, self.num_classes)
         x = tf.reshape(tf.cast(x, tf.float64), [-1, self.x_dim])
-        weight = tf.ones([1], tf.float64)
+        weight = tf.ones([], tf.float64)
         if sample_weight is not None:
             weight = labels.weights(sample_weight, leading, tf.float64)
             # A row of weight zero is left out even if it holds NaN.
@@ -237,7 +237,7 @@ class QuadraticFitter(Fitter):
             ),
             (
                 tf.reduce_all((weight >= 0) & (weight < LARGEST)),
-                labels.weights_fault(weight),
+                labels.weights_fault(weight if weight.shape.rank else None),
             ),
         )
         if sample_weight is None:

@@ -75,6 +75,22 @@ def test_finds_layers_inside_of_layers_by_name_path_and_object():
         assert report["linear"].auc == pytest.approx(expected, rel=1e-2)
 
 
+def test_a_path_means_its_layer_where_others_have_that_name():
+    first = keras.layers.Dense(4, name="a")
+    second = keras.layers.Dense(4, name="a")
+    inputs = keras.Input((X.shape[1],))
+    block = keras.Sequential([second], name="block")
+    model = keras.Model(inputs, block(first(inputs)))
+    found = [
+        probe_model(model, path, batches(X, Z), verbose=0)["linear"].auc
+        for path in ("a", "block/a")
+    ]
+    expected = linear_probe(first(X), Z)["linear"].auc
+    assert found[0] == pytest.approx(expected, rel=1e-2)
+    expected = linear_probe(second(first(X)), Z)["linear"].auc
+    assert found[1] == pytest.approx(expected, rel=1e-2)
+
+
 def test_activations_are_those_of_inference():
     report = probe_model(Subclassed(), "drop", batches(X, Z), verbose=0)
     assert report["linear"].auc.low > 0.6
