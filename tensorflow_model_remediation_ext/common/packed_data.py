@@ -17,6 +17,7 @@ from tensorflow_model_remediation_ext.common.data_errors import (
 )
 from tensorflow_model_remediation_ext.common.objectives import by_objective
 from tensorflow_model_remediation_ext.common.preprocessing import (
+    alone,
     check_kind,
     is_spec,
     preprocessed_batch,
@@ -232,7 +233,9 @@ class PackedDataModel(keras.Model):
         preprocess = preprocessor_of(self.original_model)
         if preprocess is not None and not is_spec(batch):
             original = preprocess(*original)
-            penalty_inputs = self._preprocessed(penalty_inputs, preprocess)
+            penalty_inputs = self._preprocessed(
+                penalty_inputs, alone(preprocess)
+            )
         penalty_inputs = by_objective(penalty_inputs, "data")
         self.open_objectives(penalty_inputs)
         x, y, sample_weight = original
@@ -260,7 +263,7 @@ class PackedDataModel(keras.Model):
             }
         run = self.parts_to_run
         return (
-            *(preprocess(part)[0] for part in penalty_inputs[:run]),
+            *(preprocess(part) for part in penalty_inputs[:run]),
             *penalty_inputs[run:],
         )
 

@@ -182,8 +182,7 @@ class RemediationModel(WrappingModel):
             return weigh(weight, penalty.value)
         keeper = self._targets.by_objective[objective]
         if training:
-            keeper.update(penalty.updates, weight.target)
-            figures = keeper.multiplier, keeper.running
+            figures = keeper.update(penalty.updates, weight.target)
             for tracker, figure in zip(
                 self._ledger.targets[objective], figures, strict=True
             ):

@@ -30,6 +30,7 @@ import warnings
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 from tensorflow_model_remediation_ext.common import replicas
@@ -141,11 +142,14 @@ class TargetKeeper(keras.layers.Layer):
         self._errors_of = metric.standard_errors
         self._margin, self._least_unit = metric.margin, metric.least_unit
         figures = metric.counts_shape[0] if signed else 1
+        # A column of weights that pull down, and one of those that pull up.
+        signs = [[1.0], [-1.0]] if signed else [[1.0]]
+        self._signs = np.array(signs, "float32")
         self._steps = self._variable((), "steps")
         # Steps since there was a weight.
         self._idle = self._variable((), "idle")
         self._counts = self._variable(metric.counts_shape, "counts")
-        self._z = self._variable((2 if signed else 1, figures), "exponents")
+        self._z = self._variable((len(signs), figures), "exponents")
         self._weights = self._variable((figures,), "weights")
         self.built = True
 
@@ -170,16 +174,14 @@ class TargetKeeper(keras.layers.Layer):
         Raises:
             ValueError: If those are missing.
         """
-        weights = ops.convert_to_tensor(self._weights)
-        if not self.signed:
-            return weights[0] * ops.cast(value, "float32")
-        if signed is None:
+        if self.signed and signed is None:
             raise ValueError(
                 "A target for a gap must be about one output: name it with "
                 "`outputs`, choose it with `predictions_transform`, or use "
                 "`signed=False`."
             )
-        return ops.sum(weights * ops.cast(signed, "float32"))
+        values = ops.cast(signed if self.signed else value, "float32")
+        return ops.sum(ops.convert_to_tensor(self._weights) * values)
 
     @property
     def multiplier(self) -> Any:
@@ -196,7 +198,7 @@ class TargetKeeper(keras.layers.Layer):
         """Whether a step of training has been seen."""
         return float(ops.convert_to_numpy(self._steps)) > 0
 
-    def update(self, updates: list[tuple], target: float) -> None:
+    def update(self, updates: list[tuple], target: float) -> tuple[Any, Any]:
         """Takes a step of training into account.
 
         A batch whose counts are not finite, as for predictions that are not
@@ -205,20 +207,25 @@ class TargetKeeper(keras.layers.Layer):
         Args:
             updates: Arguments of the metric's `counts`, for each output.
             target: The target.
+
+        Returns:
+            `multiplier` and `running`, as they are now.
         """
         batch = sum(ops.cast(self._count(*each), "float32") for each in updates)
         batch = replicas.total(ops.stop_gradient(batch))
         usable = ops.all(ops.isfinite(batch))
-        batch = ops.where(usable, batch, ops.zeros_like(batch))
-        steps = self._steps + 1.0
+        batch = ops.where(usable, batch, 0.0)
+        step = ops.cast(usable, "float32")
+        steps = self._steps + step
         window = _window(steps)
-        counts = self._counts + (batch - self._counts) / window
-        u = self._excess(counts, window, target)
-        rate = ops.maximum(_RATE / (steps + _DELAY), _LEAST_RATE)
+        counts = self._counts + step / window * (batch - self._counts)
+        figures = self._figures_of(counts)
+        u = self._excess(figures, counts, window, target)
+        rate = step * ops.maximum(_RATE / (steps + _DELAY), _LEAST_RATE)
         z = ops.clip(self._z + rate * u, 0.0, _MOST)
-        each = _SCALE * ops.expm1(ops.clip(z + u, 0.0, _MOST))
-        weights = each[0] - each[1] if self.signed else each[0]
-        idle = ops.where(ops.any(weights != 0), 0.0, self._idle + 1.0)
+        each = ops.expm1(ops.clip(z + u, 0.0, _MOST))
+        weights = ops.sum(ops.multiply(_SCALE * self._signs, each), axis=0)
+        idle = ops.where(ops.any(weights != 0), 0.0, self._idle + step)
         for variable, value in (
             (self._steps, steps),
             (self._idle, idle),
@@ -226,21 +233,19 @@ class TargetKeeper(keras.layers.Layer):
             (self._z, z),
             (self._weights, weights),
         ):
-            old = ops.convert_to_tensor(variable)
-            variable.assign(ops.where(usable, value, old))
+            variable.assign(value)
+        return _largest(weights), _largest(figures)
 
-    def _excess(self, counts, window, target):
+    def _excess(self, figures, counts, window, target):
         """How far figures are above the target, for each `z`."""
-        figures = self._figures_of(counts)
         unit = max(target, self._least_unit)
         if self._margin:
             errors = self._standard_errors(counts, window)
             target = target - ops.minimum(self._margin * errors, target / 2)
-        if self.signed:
-            excess = ops.stack([figures - target, -figures - target])
-        else:
-            excess = ops.max(ops.abs(figures) - target)
-            excess = ops.reshape(excess, (1, 1))
+        if not self.signed:
+            figures = ops.max(ops.abs(figures), keepdims=True)
+            target = ops.min(target)
+        excess = ops.multiply(self._signs, figures) - target
         return ops.clip(excess / unit, -1.0, 1.0)
 
     def _standard_errors(self, counts, window):
@@ -288,11 +293,12 @@ class TargetKeeper(keras.layers.Layer):
 
 
 def _window(steps):
-    """Returns how many steps the running counts reach back."""
+    """Returns how many steps the running counts reach back, at least one."""
     longest = ops.clip(_SHARE * steps, _SHORTEST, _LONGEST)
-    return ops.minimum(steps, longest)
+    return ops.clip(steps, 1.0, longest)
 
 
 def _largest(values):
-    values = ops.reshape(values, (-1,))
+    if values.shape[0] == 1:
+        return values[0]
     return ops.take(values, ops.argmax(ops.abs(values)))

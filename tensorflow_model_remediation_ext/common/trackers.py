@@ -5,6 +5,7 @@ from collections.abc import Container, Iterable
 from typing import Any
 
 import keras
+from keras import ops
 
 from tensorflow_model_remediation_ext.common.objectives import (
     SINGLE,
@@ -17,16 +18,25 @@ from tensorflow_model_remediation_ext.common.penalty_metric import (
 )
 
 
-class Latest(keras.metrics.Mean):
+class Latest(keras.metrics.Metric):
     """The value of the last step, as a metric.
 
     Keras' JAX trainer lets logs read variables of metrics, and no others.
     """
 
+    def __init__(self, name: str):
+        super().__init__(name=name, dtype="float32")
+        self._value = self.add_weight(
+            shape=(), initializer="zeros", name="value"
+        )
+
     def update_state(self, value: Any) -> None:
         """Takes the value, a scalar, in place of the one before."""
-        self.reset_state()
-        super().update_state(value)
+        self._value.assign(value)
+
+    def result(self) -> Any:
+        """Returns the value, a scalar."""
+        return ops.convert_to_tensor(self._value)
 
 
 class PenaltyLedger:

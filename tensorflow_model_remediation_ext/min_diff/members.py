@@ -100,13 +100,13 @@ def check_ids(ids: np.ndarray, groups: int, owner: str) -> None:
 
 
 def _checked_ids(membership, predictions, groups, owner):
-    """Returns the group of each row, `[batch]`."""
+    """Returns the group of each row, `[batch, 1]`."""
     membership = ops.convert_to_tensor(membership)
     shape, rows = tuple(membership.shape), predictions.shape[0]
-    if len(shape) == 2 and shape[1] == 1:
-        membership = ops.squeeze(membership, axis=1)
-    if len(membership.shape) != 1 or not (
-        None in (shape[0], rows) or shape[0] == rows
+    if (
+        not shape
+        or shape[1:] not in ((), (1,))
+        or not (None in (shape[0], rows) or shape[0] == rows)
     ):
         raise ValueError(
             f"{owner}: `membership` must be of shape ({rows},) or ({rows}, 1), "
@@ -115,7 +115,7 @@ def _checked_ids(membership, predictions, groups, owner):
     seen = values_of(membership)
     if seen is not None:
         check_ids(seen.astype("float64"), groups, owner)
-    return membership
+    return membership if shape[1:] else ops.expand_dims(membership, axis=1)
 
 
 def _checked_weight(weight, owner):
@@ -128,8 +128,7 @@ def _checked_weight(weight, owner):
                 f"{owner}: `sample_weight` must be finite, zero or greater. "
                 f"Received: {wrong[:5].tolist()}"
             )
-    nan = ops.full_like(weight, float("nan"))
-    return ops.where(weight >= 0, weight, nan)
+    return ops.where(weight >= 0, weight, float("nan"))
 
 
 def values_of(tensor: Any) -> np.ndarray | None:
@@ -142,16 +141,11 @@ def values_of(tensor: Any) -> np.ndarray | None:
 
 def _one_against_rest(membership, groups):
     """Returns a column for each comparison, NaN for ids of no group."""
-    ids = [1.0] if groups == 2 else range(groups)
-    column = ops.expand_dims(membership, axis=-1)
-    members = ops.concatenate(
-        [ops.cast(column == k, membership.dtype) for k in ids], axis=-1
-    )
-    known = ops.logical_and(
-        ops.logical_and(column >= 0, column <= groups - 1),
-        column == ops.floor(column),
-    )
-    return ops.where(known, members, ops.full_like(members, float("nan")))
+    dtype = keras.backend.standardize_dtype(membership.dtype)
+    belongs = ops.equal(membership, np.arange(groups, dtype=dtype))
+    known = ops.any(belongs, axis=-1, keepdims=True)
+    compared = belongs[:, 1:] if groups == 2 else belongs
+    return ops.where(known, ops.cast(compared, dtype), float("nan"))
 
 
 def _wide(tensor):

@@ -131,15 +131,15 @@ class RateGap(PenaltyMetric):
 
     def figures(self, counts: Any) -> Any:
         """Returns the gap of each comparison, 0 where a side is empty."""
-        rates = ops.divide_no_nan(counts[..., 0], counts[..., 1])
-        both = ops.all(counts[..., 1] != 0, axis=-1)
-        gaps = rates[:, 0] - rates[:, 1]
-        return ops.where(both, gaps, ops.zeros_like(gaps))
+        hits, weights = ops.unstack(counts, axis=-1)
+        one, other = ops.unstack(ops.divide_no_nan(hits, weights), axis=-1)
+        return ops.where(ops.all(weights != 0, axis=-1), one - other, 0.0)
 
     def standard_errors(self, counts: Any) -> Any:
         """Returns the standard error of each gap."""
-        rates = ops.divide_no_nan(counts[..., 0], counts[..., 1])
-        variances = ops.divide_no_nan(rates * (1.0 - rates), counts[..., 1])
+        hits, weights = ops.unstack(counts, axis=-1)
+        rates = ops.divide_no_nan(hits, weights)
+        variances = ops.divide_no_nan(rates * (1.0 - rates), weights)
         return ops.sqrt(ops.sum(ops.maximum(variances, 0.0), axis=-1))
 
     def get_config(self) -> dict:

@@ -60,7 +60,17 @@ def features(rows):
 
 
 def pairs():
-    return build_counterfactual_data(labeled(), TERMS)
+    """What `build_counterfactual_data` makes of the texts."""
+    rows = Dataset.from_tensor_slices((BEFORE, AFTER, [1.0] * len(BEFORE)))
+    # It does not know how many there are, either.
+    return rows.filter(lambda *_: True)
+
+
+def test_pairs_are_those_of_terms():
+    built = build_counterfactual_data(labeled(), TERMS)
+    assert list(built.as_numpy_iterator()) == list(pairs().as_numpy_iterator())
+    assert built.element_spec == pairs().element_spec
+    assert built.cardinality() == pairs().cardinality()
 
 
 @pytest.mark.parametrize("pair_size", [None, 3])
