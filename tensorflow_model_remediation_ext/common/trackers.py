@@ -26,8 +26,9 @@ class Latest(keras.metrics.Metric):
 
     def __init__(self, name: str):
         super().__init__(name=name, dtype="float32")
-        self._value = self.add_weight(
-            shape=(), initializer="zeros", name="value"
+        # All replicas compute the same.
+        self._value = self.add_variable(
+            (), "zeros", aggregation="only_first_replica", name="value"
         )
 
     def update_state(self, value: Any) -> None:

@@ -80,7 +80,7 @@ class RateGap(PenaltyMetric):
 
     def result(self) -> Any:
         """Returns the gap, 0 where there were no two groups."""
-        figures = self.figures(self.sums)
+        figures = self.figures(ops.convert_to_tensor(self.sums))
         if self.groups == 2:
             return figures[0]
         return ops.take(figures, ops.argmax(ops.abs(figures)))
