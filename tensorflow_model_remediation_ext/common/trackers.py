@@ -37,7 +37,7 @@ class Latest(keras.metrics.Metric):
 
     def result(self) -> Any:
         """Returns the value, a scalar."""
-        return ops.convert_to_tensor(self._value)
+        return ops.cast(self._value, self.dtype)
 
 
 class PenaltyLedger:
