@@ -77,35 +77,28 @@ class MMDLoss(ConfiguredLoss):
     def _discrepancy(self, membership, predictions, weight):
         """Returns the discrepancy, and each group's variance of the mean."""
         similar = self.predictions_kernel(predictions)
-        inside, outside = membership * weight, (1.0 - membership) * weight
-        means, variances, enough = [], [], True
-        for group in (inside, outside):
-            total, squares = ops.sum(group), ops.sum(ops.square(group))
-            itself = ops.sum(group[:, 0] * ops.diagonal(similar))
-            pairs = ops.sum(group * ops.matmul(similar, group))
-            count = ops.square(total)
-            if self.unbiased:
-                alone = ops.sum(ops.square(group[:, 0]) * ops.diagonal(similar))
-                pairs = pairs - alone
-                # Rounding leaves a trace of a single row's weight.
-                count = count - squares
-                some = count > 1e-6 * ops.square(total)
-                count = ops.where(some, count, 0.0)
-                enough = ops.logical_and(some, enough)
-            mean = ops.divide_no_nan(pairs, count)
-            spread = ops.divide_no_nan(itself, total) - mean
-            means.append(mean)
-            variances.append(
-                ops.divide_no_nan(spread * squares, ops.square(total))
-            )
-        across = ops.divide_no_nan(
-            ops.sum(inside * ops.matmul(similar, outside)),
-            ops.sum(inside) * ops.sum(outside),
-        )
-        figure = means[0] + means[1] - 2.0 * across
+        # A column of weights for each of the two groups.
+        groups = ops.concatenate([membership, 1.0 - membership], axis=1)
+        groups = groups * weight
+        totals, squared = ops.sum(groups, axis=0), ops.square(groups)
+        squares = ops.sum(squared, axis=0)
+        itself = ops.expand_dims(ops.diagonal(similar), axis=1)
+        pairs = ops.matmul(ops.transpose(groups), ops.matmul(similar, groups))
+        counts, same = ops.outer(totals, totals), ops.eye(2, dtype=totals.dtype)
         if self.unbiased:
-            figure = ops.where(enough, figure, ops.zeros_like(figure))
-        return figure, variances[0] + variances[1]
+            pairs = pairs - same * ops.sum(squared * itself, axis=0)
+            # Rounding leaves a trace of a single row's weight.
+            enough = ops.square(totals) - squares > 1e-6 * ops.square(totals)
+            counts = ops.where(enough, counts - same * squares, 0.0)
+        means = ops.divide_no_nan(pairs, counts)
+        figure = ops.sum(means * (2.0 * same - 1.0))
+        if self.unbiased:
+            figure = ops.where(ops.all(enough), figure, 0.0)
+        spreads = ops.divide_no_nan(
+            ops.sum(groups * itself, axis=0), totals
+        ) - ops.diagonal(means)
+        variances = ops.divide_no_nan(spreads * squares, ops.square(totals))
+        return figure, ops.sum(variances)
 
     def get_config(self) -> dict:
         """Returns the arguments of the constructor."""
