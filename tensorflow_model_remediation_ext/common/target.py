@@ -242,10 +242,10 @@ class TargetKeeper(keras.layers.Layer):
         if self._margin:
             errors = self._standard_errors(counts, window)
             target = target - ops.minimum(self._margin * errors, target / 2)
-        if not self.signed:
-            figures = ops.max(ops.abs(figures), keepdims=True)
-            target = ops.min(target)
-        excess = ops.multiply(self._signs, figures) - target
+        if self.signed:
+            excess = ops.multiply(self._signs, figures) - target
+        else:
+            excess = ops.max(ops.abs(figures) - target, keepdims=True)
         return ops.clip(excess / unit, -1.0, 1.0)
 
     def _standard_errors(self, counts, window):
