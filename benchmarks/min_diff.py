@@ -10,6 +10,7 @@ the flip rate. With `--cache DIR` an interrupted run is taken up again.
 
 import contextlib
 import csv
+import functools
 import json
 import os
 import re
@@ -104,7 +105,8 @@ wrapped = min_diff.keras.MinDiffModel(
 steps = job["epochs"] * (len(y) // batch)
 rate = tf.keras.optimizers.schedules.CosineDecay(job["rate"], steps)
 wrapped.compile(tf.keras.optimizers.Adam(rate), "binary_crossentropy",
-                steps_per_execution=job["steps_at_once"])
+                steps_per_execution=job["steps_at_once"],
+                jit_compile=job["compiled"])
 if job["time_steps"]:
     fixed = packed.take(64).cache().repeat()
     times = []
@@ -277,7 +279,16 @@ def post_process(people, scores):
     return {**judge(people, decided), "auc": float("nan")}
 
 
-def train_peer(people, rate, weight, epochs, python, folder, time_steps=False):
+def train_peer(
+    people,
+    rate,
+    weight,
+    epochs,
+    python,
+    folder,
+    time_steps=False,
+    compiled=False,
+):
     rows = folder / f"rows-{people.seed}.npz"
     if not rows.exists():
         np.savez(rows, **people.train, test_x=people.test["x"])
@@ -293,10 +304,11 @@ def train_peer(people, rate, weight, epochs, python, folder, time_steps=False):
         rate=RATE,
         steps_at_once=STEPS_AT_ONCE,
         time_steps=time_steps,
+        compiled=compiled,
     )
 
 
-def seconds_a_step(people):
+def seconds_a_step(people, compiled=False):
     """Our step on the very rows and sizes of the peer's."""
     keras.utils.set_random_seed(0)
     model = network(people.train["x"].shape[1])
@@ -305,6 +317,7 @@ def seconds_a_step(people):
         keras.optimizers.Adam(RATE),
         "binary_crossentropy",
         steps_per_execution=STEPS_AT_ONCE,
+        jit_compile=compiled,
     )
     fixed = packed_rows(people, None).take(64).cache().repeat()
     times = []
@@ -313,6 +326,14 @@ def seconds_a_step(people):
         wrapped.fit(fixed, steps_per_epoch=64 * 8, verbose=0, shuffle=False)
         times.append((time.perf_counter() - start) / (64 * 8))
     return min(times[1:])
+
+
+def peer_seconds(people, options, folder, compiled):
+    """A step of the peer's."""
+    python = options.peer_python
+    return train_peer(
+        people, "selection", 1.5, 1, python, folder, True, compiled
+    )["seconds"]
 
 
 def flips(model, original, counterfactual):
@@ -548,19 +569,18 @@ def main():
         times = {}
         if not options.quick:
             people = People(read(options.csv), 0)
-            times["ours"] = kept("time ours", lambda: seconds_a_step(people))
-            times["peer"] = kept(
-                "time peer",
-                lambda: train_peer(
-                    people,
-                    "selection",
-                    1.5,
-                    1,
-                    options.peer_python,
-                    folder,
-                    True,
-                )["seconds"],
-            )
+            for compiled in (False, True):
+                how = ", `jit_compile=True`" if compiled else ""
+                times[f"ours{how}"] = kept(
+                    f"time ours{how}",
+                    functools.partial(seconds_a_step, people, compiled),
+                )
+                times[f"the peer's{how}"] = kept(
+                    f"time peer{how}",
+                    functools.partial(
+                        peer_seconds, people, options, folder, compiled
+                    ),
+                )
     figures = {" ".join(map(str, k)): v for k, v in found.items()}
     figures |= {"texts": texts, "seconds a step": times}
     lines = [table_of(found), ""]
@@ -586,7 +606,7 @@ def main():
     header = ["texts", "plain", "train flips", "test flips", "AUC lost"]
     lines += ["", common.markdown([*header, "multiplier"], rows)]
     for name, seconds in times.items():
-        lines.append(f"\nA step of {name}: {1e3 * seconds:.2f} ms")
+        lines.append(f"\nA step, {name}: {1e3 * seconds:.2f} ms")
     common.report(
         f"MinDiff and targets, {options.seeds} seeds",
         "\n".join(lines),
