@@ -153,8 +153,8 @@ def recovered(texts):
 def inverse(texts):
     """Returns how many swapped tweets come back when swapped again.
 
-    Only those count whose terms are lower, Capitalized or UPPER and each the
-    one partner of its partner. Those with "her", "his", "him" or "hers" count
+    Only those count whose terms are lower, Capitalized or UPPER, each the one
+    partner of its partner, and whose articles agreed. Those with "her", "his", "him" or "hers" count
     apart: two of these share a partner, which rules tell apart.
     """
     loaded = swaps.load("gender_en")
@@ -165,15 +165,19 @@ def inverse(texts):
     }
     known = {c(t) for t in loaded for c in (str.lower, str.upper, str.title)}
     known |= {t.capitalize() for t in loaded}
-    words = re.compile(
-        rf"(?<!\w)(?:{'|'.join(map(re.escape, sorted(loaded, key=len)[::-1]))})"
-        r"(?!\w)",
+    term = "|".join(map(re.escape, sorted(loaded, key=len)[::-1]))
+    words = re.compile(rf"(?<!\w)(?:{term})(?!\w)", re.IGNORECASE)
+    # No term is an exception to the letters but those with a silent h.
+    disagreeing = re.compile(
+        rf"(?<!\w)(?:a (?=[aeiou])|an (?![aeiouh]))(?:{term})(?!\w)",
         re.IGNORECASE,
     )
     kept = {False: [], True: []}
     for text in texts:
         found = words.findall(text)
         terms = {term.lower() for term in found}
+        if disagreeing.search(text):
+            continue
         if found and not terms & one_way and set(found) <= known:
             kept[bool(terms & shared)].append(text)
     figures = {}
