@@ -26,6 +26,8 @@ from tensorflow_model_remediation_ext.leace.sums import (
 # A feature that varies by less than this share of its mean is constant: what
 # varies is the rounding of sums.
 _CONSTANT = 1e-9
+# Smaller squares are lost in float32.
+_SMALLEST = float(np.finfo(np.float32).tiny)
 
 
 class Moments(CenteredSums):
@@ -100,7 +102,12 @@ class Moments(CenteredSums):
         """`[x_dim, z_dim]`: the sum of `w (x - mean_x) (z - mean_z)^T`."""
         mean_z = self._z.numpy() / max(self.n, TINY)
         scatter = self._xz.numpy() - outer(self._x.numpy(), mean_z)
-        return scatter * outer(self.squares_x > 0, self.squares_z > 0)
+        # Squares that float32 is too coarse for tell of no constant: some
+        # layers have units that are scaled to nearly nothing.
+        unseen = np.abs(self._squares.numpy()) <= self.n * _SMALLEST
+        return scatter * outer(
+            unseen | (self.squares_x > 0), self.squares_z > 0
+        )
 
     @property
     def scatter_zz(self) -> np.ndarray:

@@ -176,6 +176,24 @@ def test_features_of_any_scale_are_erased(ends):
     )
 
 
+@pytest.mark.parametrize("method", ["leace", "orth"])
+@pytest.mark.parametrize("scale", [1e-20, 1e-22, 1e-33])
+def test_units_of_nearly_nothing_are_erased_in_float32(scale, method):
+    # As in MiniLM: their squares are zero in float32, their means are not.
+    x, ids, _ = make_data(2)
+    x[:, :2] *= scale
+    x[:, 2] = 0.1
+    x = x.astype("float32")
+    fitter = LeaceFitter(D, 2, method=method)
+    for rows in np.array_split(np.arange(N), 7):
+        fitter.update(x[rows], ids[rows])
+    for eraser in (fitter.eraser, LeaceEraser.fit(x, ids, method=method)):
+        erased = np.asarray(eraser(x), np.float64)
+        gap = erased[ids == 1].mean(0) - erased[ids == 0].mean(0)
+        assert (np.abs(gap) <= 1e-5 * erased.std(0)).all()
+        np.testing.assert_array_equal(erased[:, 2], x[:, 2])
+
+
 @pytest.mark.parametrize("scale", [(1e5, 1e-4, 1), (1e8, 1, 1), (1, 1, 1e-9)])
 def test_dependent_features_of_any_scale_are_erased(scale):
     rng = np.random.default_rng(0)
