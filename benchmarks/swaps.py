@@ -154,8 +154,9 @@ def inverse(texts):
     """Returns how many swapped tweets come back when swapped again.
 
     Only those count whose terms are lower, Capitalized or UPPER, each the one
-    partner of its partner, and whose articles agreed. Those with "her", "his", "him" or "hers" count
-    apart: two of these share a partner, which rules tell apart.
+    partner of its partner, and whose articles agreed. Those with "her", "his",
+    "him" or "hers" count apart: two of these share a partner, which rules tell
+    apart.
     """
     loaded = swaps.load("gender_en")
     editor = TermEditor(terms_to_replace=loaded)
