@@ -166,20 +166,19 @@ def inverse(texts):
     }
     known = {c(t) for t in loaded for c in (str.lower, str.upper, str.title)}
     known |= {t.capitalize() for t in loaded}
-    term = "|".join(map(re.escape, sorted(loaded, key=len)[::-1]))
-    words = re.compile(rf"(?<!\w)(?:{term})(?!\w)", re.IGNORECASE)
+    any_term = "|".join(map(re.escape, sorted(loaded, key=len)[::-1]))
+    words = re.compile(rf"(?<!\w)(?:{any_term})(?!\w)", re.IGNORECASE)
     # No term is an exception to the letters but those with a silent h.
     disagreeing = re.compile(
-        rf"(?<!\w)(?:a (?=[aeiou])|an (?![aeiouh]))(?:{term})(?!\w)",
+        rf"(?<!\w)(?:a (?=[aeiou])|an (?![aeiouh]))(?:{any_term})(?!\w)",
         re.IGNORECASE,
     )
     kept = {False: [], True: []}
     for text in texts:
         found = words.findall(text)
         terms = {term.lower() for term in found}
-        if disagreeing.search(text):
-            continue
-        if found and not terms & one_way and set(found) <= known:
+        plain = not terms & one_way and set(found) <= known
+        if found and plain and not disagreeing.search(text):
             kept[bool(terms & shared)].append(text)
     figures = {}
     for of_pronouns, some in kept.items():
