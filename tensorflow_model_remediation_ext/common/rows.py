@@ -11,6 +11,8 @@ def row_count(structure):
         return first.nrows(out_type=tf.int64)
     if isinstance(first, tf.SparseTensor):
         return first.dense_shape[0]
+    if first.shape.rank == 1:
+        return tf.size(first, tf.int64)  # The least operations.
     return tf.shape(first, out_type=tf.int64)[0]
 
 
@@ -25,7 +27,7 @@ def keep_rows(structure, mask):
     Returns:
         The same structure with fewer rows.
     """
-    rows = tf.where(mask)[:, 0]
+    rows = tf.squeeze(tf.where(mask), 1)
     targets = tf.cumsum(tf.cast(mask, tf.int64), exclusive=True)
 
     def keep(tensor):

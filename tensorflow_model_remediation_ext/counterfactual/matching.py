@@ -8,7 +8,11 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from tensorflow_model_remediation_ext.counterfactual import patterns, utf8
+from tensorflow_model_remediation_ext.counterfactual import (
+    indices,
+    patterns,
+    utf8,
+)
 from tensorflow_model_remediation_ext.counterfactual.trie import Trie
 
 _MARK = "\x03"  # Stands before and after each term that was found.
@@ -89,11 +93,11 @@ class Matcher:
         if self._marker is None:
             return self._walked(text)
         spans, unsure = self._marked(text)
-        rows = tf.where(unsure)[:, 0]
+        rows = indices.where(unsure)
 
         def walked_too():
             row, start, end = self._walked(tf.gather(text, rows))
-            kept = tf.where(~tf.gather(unsure, spans.row))[:, 0]
+            kept = indices.where(~tf.gather(unsure, spans.row))
             both = [
                 tf.concat([tf.gather(a, kept), b], 0)
                 for a, b in zip(
@@ -118,7 +122,7 @@ class Matcher:
         ends = tf.cumsum(size)
         first = tf.gather(pieces.row_starts(), row)
         at = tf.range(tf.size(row, tf.int64))
-        match = tf.where((at - first) % 2 == 1)[:, 0]
+        match = indices.where((at - first) % 2 == 1)
         row, first, end = (tf.gather(v, match) for v in (row, first, ends))
         offset = tf.gather(ends, first) - tf.gather(size, first)
         start = end - tf.gather(size, match) - offset
@@ -141,23 +145,21 @@ class Matcher:
         word_begins, word_ends = utf8.words(data)
         begin, after_word = self._begins(data, word_ends)
         end = self._walk(data, word_begins, begin, after_word)
-        found = tf.where(end > 0)[:, 0]
+        found = indices.where(end > 0)
         start, end = tf.gather(begin, found), tf.gather(end, found)
         chosen = _leftmost(start, end)
         start, end = tf.gather(start, chosen), tf.gather(end, chosen)
-        row = tf.searchsorted(
-            begin_of_row, start, side="right", out_type=tf.int64
-        )
-        first = tf.gather(begin_of_row, row - 1)
-        return Spans(row - 1, start - first, end - first)
+        row = indices.upper_bound(begin_of_row, start) - 1
+        first = tf.gather(begin_of_row, row)
+        return Spans(row, start - first, end - first)
 
     def _begins(self, data, word_ends):
         """Returns where terms may begin, and whether a word ends there."""
         kind = tf.gather(self._trie.begins, data)
-        place = tf.where(kind)[:, 0]
+        place = indices.where(kind)
         kind = tf.gather(kind, place)
         after_word = tf.gather(word_ends, place)
-        allowed = tf.where(kind > after_word)[:, 0]
+        allowed = indices.where(kind > after_word)
         return tf.gather(place, allowed), tf.gather(after_word, allowed)
 
     def _walk(self, data, word_begins, begin, after_word):
@@ -167,19 +169,21 @@ class Matcher:
         def step(k, state, place, end):
             byte = tf.cast(tf.gather(data, place), tf.int64)
             key = state * 256 + byte
-            edge = tf.searchsorted(trie.edges, key, out_type=tf.int64)
+            edge = indices.lower_bound(trie.edges, key)
             edge = tf.minimum(edge, len(trie.edges) - 1)
-            alive = tf.where(tf.gather(trie.edges, edge) == key)[:, 0]
+            alive = indices.where(tf.gather(trie.edges, edge) == key)
             k, place = tf.gather(k, alive), tf.gather(place, alive) + 1
             state = tf.gather(trie.targets, tf.gather(edge, alive))
             # What matches as a word has none before it and none after it.
             kind = tf.gather(trie.kind, state)
-            ended = tf.where(kind > tf.gather(after_word, k))[:, 0]
+            ended = indices.where(kind > tf.gather(after_word, k))
             last, kind = tf.gather(place, ended), tf.gather(kind, ended)
             inside = tf.gather(word_begins, last)
-            ended = tf.gather(ended, tf.where(kind > inside)[:, 0])
+            ended = tf.gather(ended, indices.where(kind > inside))
             end = tf.tensor_scatter_nd_update(
-                end, tf.gather(k, ended)[:, None], tf.gather(place, ended)
+                end,
+                tf.gather(tf.expand_dims(k, 1), ended),
+                tf.gather(place, ended),
             )
             return k, state, place, end
 
@@ -214,18 +218,20 @@ def _leftmost(start, end):
     # The first match remains, then the first that begins after its end, and so
     # on: paths that double their length each time.
     size = tf.size(start, tf.int64)
-    following = tf.searchsorted(start, end, out_type=tf.int64)
+    following = indices.lower_bound(start, end)
     following = tf.concat([following, [size]], 0)
     reached = tf.one_hot(0, tf.cast(size, tf.int32) + 1, True, False)
 
     def double(reached, following):
-        found = tf.boolean_mask(following, reached)
+        found = tf.gather(following, indices.where(reached))
         reached = tf.tensor_scatter_nd_update(
-            reached, found[:, None], tf.ones_like(found, tf.bool)
+            reached,
+            tf.expand_dims(found, 1),
+            tf.ones_like(found, tf.bool),
         )
         return reached, tf.gather(following, following)
 
     reached, _ = tf.while_loop(
         lambda _, following: following[0] < size, double, (reached, following)
     )
-    return tf.where(reached[:-1])[:, 0]
+    return indices.where(reached[:-1])

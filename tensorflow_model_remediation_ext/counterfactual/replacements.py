@@ -7,7 +7,10 @@ from collections.abc import Mapping
 
 import tensorflow as tf
 
-from tensorflow_model_remediation_ext.counterfactual import characters
+from tensorflow_model_remediation_ext.counterfactual import (
+    characters,
+    indices,
+)
 from tensorflow_model_remediation_ext.counterfactual.matching import Spans
 
 
@@ -114,7 +117,8 @@ def with_spaces(text: tf.Tensor, spans: Spans) -> Spans:
     adjoins = after[:-1] & (end[:-1] + 1 == start[1:]) & (row[:-1] == row[1:])
     adjoins = tf.concat([tf.zeros_like(row[:1], tf.bool), adjoins], 0)
     group = tf.cumsum(tf.cast(~adjoins, tf.int32)) - 1
-    before = tf.gather(tf.boolean_mask(before, ~adjoins), group)
+    first = tf.gather(indices.where(~adjoins), group)
+    before = tf.gather(before, first)
     after &= ~before
     start -= tf.cast(before, tf.int64)
     end += tf.cast(after, tf.int64)
@@ -153,7 +157,7 @@ def gaps(
     first = tf.concat([tf.ones_like(row[:1], tf.bool), row[1:] != row[:-1]], 0)
     previous = tf.concat([tf.zeros_like(end[:1]), end[:-1]], 0)
     previous = tf.where(first, tf.zeros_like(previous), previous)
-    last = tf.math.unsorted_segment_max(end, row, tf.shape(text)[0])
+    last = tf.math.unsorted_segment_max(end, row, tf.size(text))
     last = tf.maximum(last, 0)
     rest = tf.cast(tf.strings.length(text), last.dtype) - last
     return cut(text, row, previous, start), tf.strings.substr(text, last, rest)
@@ -191,7 +195,7 @@ def join(
         rest: What follows the last one in each text, `[rows]`.
     """
     pieces = tf.strings.join([before, values])
-    begun = tf.strings.unsorted_segment_join(pieces, row, tf.shape(rest)[0])
+    begun = tf.strings.unsorted_segment_join(pieces, row, tf.size(rest))
     return tf.strings.join([begun, rest])
 
 
@@ -220,7 +224,7 @@ class Table:
             keys: Strings `[keys]`.
         """
         hashes = tf.strings.to_hash_bucket_fast(keys, self._BUCKETS)
-        index = tf.searchsorted(self._hashes, hashes)
+        index = indices.lower_bound(self._hashes, hashes)
         index = tf.minimum(index, len(self._keys) - 1)
         known = tf.gather(self._keys, index) == keys
         return known, tf.gather(self._values, index)

@@ -5,7 +5,10 @@ from __future__ import annotations
 import numpy as np
 import tensorflow as tf
 
-from tensorflow_model_remediation_ext.counterfactual import characters
+from tensorflow_model_remediation_ext.counterfactual import (
+    characters,
+    indices,
+)
 
 LONGEST = 4  # Bytes of a character, at most.
 _ASCII = np.array([characters.is_word(chr(c)) for c in range(128)] + 128 * [0])
@@ -30,15 +33,15 @@ def words(data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """
     begins = tf.gather(_ASCII, data)
     ends = tf.concat([[0], begins[:-1]], axis=0)
-    others = tf.where(data > 127)[:, 0]
+    others = indices.where(data > 127)
     word, length = _wide(data, others)
-    held = tf.where(word > 0)[:, 0]
+    held = indices.where(word > 0)
     first, length = tf.gather(others, held), tf.gather(length, held)
     after = first + tf.cast(length, tf.int64)
     ones = tf.ones_like(length)
     return (
-        tf.tensor_scatter_nd_update(begins, first[:, None], ones),
-        tf.tensor_scatter_nd_update(ends, after[:, None], ones),
+        tf.tensor_scatter_nd_update(begins, tf.expand_dims(first, 1), ones),
+        tf.tensor_scatter_nd_update(ends, tf.expand_dims(after, 1), ones),
     )
 
 
@@ -56,6 +59,6 @@ def _wide(data, place):
     valid &= (code >= tf.gather(_LEAST, length)) & (code < 0x110000)
     valid &= ~((code >= 0xD800) & (code < 0xE000))
     ranges = characters.word_ranges()
-    word = tf.searchsorted(ranges, code, side="right") % 2
+    word = tf.cast(indices.upper_bound(ranges, code) % 2, tf.int32)
     zero = tf.zeros_like(word)
     return tf.where(valid, word, zero), tf.where(valid, length, zero)

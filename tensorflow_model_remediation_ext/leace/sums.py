@@ -1,6 +1,7 @@
 """Sums of products of one batch: the arithmetic under `Moments`."""
 
 import functools
+import importlib
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,8 +10,8 @@ import tensorflow as tf
 # Rows of a strip of the symmetric product: strips skip nearly half of it, and
 # narrower ones would lose more to small products than they skip.
 STRIP = 256
-# Columns of a square product in NumPy. Its BLAS computes one half and copies
-# it to the other, which in larger squares misses the cache.
+# Columns of a square product in NumPy. Its BLAS computes one half, and NumPy
+# copies it to the other, which in larger squares misses the cache.
 SQUARE = 1024
 
 
@@ -101,8 +102,7 @@ def with_gram(sums: Sums, rows: Any, dtype: tf.DType) -> Sums:
         dtype: Of the sums.
     """
     if isinstance(rows, np.ndarray):
-        wide = dtype.as_numpy_dtype
-        xx = [strip.astype(wide) for strip in _gram_in_numpy(rows)]
+        xx = _gram_in_numpy(rows)
         squares = np.concatenate([np.diagonal(strip) for strip in xx])
     else:
         xx = _gram(rows, dtype)
@@ -124,12 +124,22 @@ def _gram(rows, dtype):
 
 
 def _gram_in_numpy(rows):
-    """The strips of `rows^T rows` for an array.
+    """The strips of `rows^T rows` for an array, views of one or more products.
 
-    For a product of a matrix with its own transpose NumPy calls the routine of
-    its BLAS that takes half of the time.
+    BLAS has a routine for the product of a matrix with its own transpose that
+    takes half of the time. SciPy hands out the half that it computes; NumPy
+    copies it to the other half first.
     """
-    size, strips = rows.shape[1], []
+    size = rows.shape[1]
+    blas = _scipy_blas()
+    if blas is not None:
+        syrk = blas.ssyrk if rows.dtype == np.float32 else blas.dsyrk
+        product = syrk(1.0, rows.T, lower=1).T
+        for i, j in spans(size):
+            square = product[i:j, i:j]
+            square += np.triu(square, 1).T
+        return [product[i:j, i:] for i, j in spans(size)]
+    strips = []
     for a, b in spans(size, SQUARE):
         part = rows[:, a:b]
         product = np.empty((b - a, size - a), rows.dtype)
@@ -138,6 +148,15 @@ def _gram_in_numpy(rows):
             np.matmul(part.T, rows[:, b:], out=product[:, b - a :])
         strips += [product[i:j, i:] for i, j in spans(b - a)]
     return strips
+
+
+@functools.cache
+def _scipy_blas():
+    """Returns SciPy's module of BLAS routines, or `None` without SciPy."""
+    try:
+        return importlib.import_module("scipy.linalg.blas")
+    except ImportError:
+        return None
 
 
 def outer(a, b):

@@ -12,7 +12,10 @@ from collections.abc import Mapping
 
 import tensorflow as tf
 
-from tensorflow_model_remediation_ext.counterfactual import replacements
+from tensorflow_model_remediation_ext.counterfactual import (
+    indices,
+    replacements,
+)
 from tensorflow_model_remediation_ext.counterfactual.matching import Spans
 from tensorflow_model_remediation_ext.counterfactual.swaps import english_rules
 from tensorflow_model_remediation_ext.counterfactual.swaps.tagger import (
@@ -64,16 +67,18 @@ class English:
         if self._ambiguous is None:
             return tf.zeros([0], tf.int64)
         found = replacements.cut(text, *spans)
-        some = tf.where(tf.strings.regex_full_match(found, self._ambiguous))
-        row, start, end = (tf.gather_nd(values, some) for values in spans)
+        some = indices.where(
+            tf.strings.regex_full_match(found, self._ambiguous)
+        )
+        row, start, end = (tf.gather(values, some) for values in spans)
         if self._tagger is not None:
             apart = self._tagger(tf.gather(text, row), start)
-            return tf.boolean_mask(some[:, 0], apart)
+            return tf.gather(some, indices.where(apart))
         size = tf.cast(tf.strings.length(tf.gather(text, row)), tf.int64)
         before = tf.maximum(start - english_rules.BEHIND, 0)
         after = tf.minimum(end + english_rules.AHEAD, size)
         # "her" is also what "him" is: more can follow it than "his".
-        term = tf.strings.lower(tf.gather_nd(found, some))
+        term = tf.strings.lower(tf.gather(found, some))
         following = tf.strings.regex_replace(
             replacements.cut(text, row, end, after),
             english_rules.FUNCTION_WORDS,
@@ -93,7 +98,7 @@ class English:
         )
         apart = tf.strings.regex_full_match(context, _CONTEXT)
         apart &= ~tf.strings.regex_full_match(context, _COORDINATED)
-        return tf.boolean_mask(some[:, 0], apart)
+        return tf.gather(some, indices.where(apart))
 
     def put(
         self, text: tf.Tensor, spans: Spans, values: tf.Tensor

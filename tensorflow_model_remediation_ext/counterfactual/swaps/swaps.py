@@ -238,7 +238,9 @@ class Swaps(Mapping[str, str]):
             values = plain.values(found)
             other = grammar.otherwise(text, spans)
             forms = others.values(tf.gather(found, other))
-            values = tf.tensor_scatter_nd_update(values, other[:, None], forms)
+            values = tf.tensor_scatter_nd_update(
+                values, tf.expand_dims(other, 1), forms
+            )
             return grammar.put(text, spans, values)
 
         return replace
