@@ -163,11 +163,13 @@ class SoftQuadraticFitter:
         x_dim: Size of the last axis of `x`.
         num_classes: Number of classes, at least two.
         shrinkage: Share by which the covariance of each class is moved to the
-            mean of all.
+            mean of all. By default `0.4 / num_classes`: many classes differ
+            more from their mean than two do.
         regularization: Of the regression, in rows: the factor of half the
             squared coefficients of standardized features. By default
-            `x_dim / 4`: the more features, the more a regression takes chance
-            for signal.
+            `x_dim / (2 * num_classes)`: the more features, the more a
+            regression takes chance for signal; the more classes, the fewer
+            rows are of each.
         max_rank: Most directions in which classes are transported, those in
             which their covariances differ most; `None` for all. LEACE is not
             limited by it.
@@ -192,7 +194,7 @@ class SoftQuadraticFitter:
         x_dim: int,
         num_classes: int,
         *,
-        shrinkage: float = 0.2,
+        shrinkage: float | None = None,
         regularization: float | None = None,
         max_rank: int | None = None,
         preserve_dim: int = 0,
@@ -202,13 +204,15 @@ class SoftQuadraticFitter:
         self.preserve_dim = whole("preserve_dim", preserve_dim, 0)
         if max_rank is not None:
             whole("max_rank", max_rank, 0)
+        if shrinkage is None:
+            shrinkage = 0.4 / num_classes
         if not 0 <= shrinkage <= 1:
             raise ValueError(
                 "`shrinkage` must be between 0 and 1. Received: "
                 f"shrinkage={shrinkage!r}"
             )
         if regularization is None:
-            regularization = x_dim / 4
+            regularization = x_dim / (2 * num_classes)
         if not 0 < regularization < float("inf"):
             raise ValueError(
                 "`regularization` must be positive. Received: "
