@@ -414,3 +414,16 @@ def test_two_replicas_see_what_one_sees():
         check=True,
         cwd=pathlib.Path(__file__).parents[3],
     )
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_products_are_the_same_with_and_without_scipy(rng, monkeypatch, dtype):
+    # More columns than a strip, and than a square of NumPy.
+    rows = rng.integers(-8, 8, (5, sums.SQUARE + sums.STRIP + 3))
+    rows = rows.astype(dtype)
+    want = rows.T @ rows  # Of small integers, without any rounding.
+    found = [sums.assemble(sums._gram_in_numpy(rows))]
+    monkeypatch.setattr(sums, "_scipy_blas", lambda: None)
+    found.append(sums.assemble(sums._gram_in_numpy(rows)))
+    for each in found:
+        np.testing.assert_array_equal(each, want)
