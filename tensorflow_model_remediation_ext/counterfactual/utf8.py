@@ -16,8 +16,29 @@ _ASCII = _ASCII.astype(np.int32)
 # Bytes of a character by its first byte, 0 for bytes that begin none.
 _LENGTH = np.array(128 * [1] + 66 * [0] + 30 * [2] + 16 * [3] + 5 * [4])
 _LENGTH = np.pad(_LENGTH, (0, 256 - len(_LENGTH))).astype(np.int32)
-# What is left of a first byte's value without the mark of the length.
-_MODULUS = np.array([1, 128, 32, 16, 8], np.int32)
+# By length, of each byte of a character: the modulus that leaves its part of
+# the value (1: it has none), the weight of that part, whether it is free.
+_MODULI = np.array(
+    [
+        [1, 1, 1, 1],
+        [128, 1, 1, 1],
+        [32, 64, 1, 1],
+        [16, 64, 64, 1],
+        [8, 64, 64, 64],
+    ],
+    np.int32,
+)
+_WEIGHTS = np.array(
+    [
+        [0, 0, 0, 0],
+        [1, 0, 0, 0],
+        [64, 1, 0, 0],
+        [64**2, 64, 1, 0],
+        [64**3, 64**2, 64, 1],
+    ],
+    np.int32,
+)
+_FREE = _MODULI != 64
 _LEAST = np.array([0, 0, 0x80, 0x800, 0x10000], np.int32)
 
 
@@ -47,17 +68,14 @@ def words(data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
 
 def _wide(data, place):
     """Returns whether words hold the characters, and lengths (0: invalid)."""
-    first = tf.gather(data, place)
-    length = tf.gather(_LENGTH, first)
-    code = first % tf.gather(_MODULUS, length)
+    length = tf.gather(_LENGTH, tf.gather(data, place))
+    byte = tf.gather(data, tf.expand_dims(place, 1) + np.arange(LONGEST))
+    parts = byte % tf.gather(_MODULI, length) * tf.gather(_WEIGHTS, length)
+    code = tf.reduce_sum(parts, 1)
     valid = length > 0
-    for k in range(1, LONGEST):
-        byte = tf.gather(data, place + k)
-        inside = k < length
-        valid &= ~inside | (byte // 64 == 2)
-        code = tf.where(inside, 64 * code + byte % 64, code)
+    valid &= tf.reduce_all((byte // 64 == 2) | tf.gather(_FREE, length), 1)
     valid &= (code >= tf.gather(_LEAST, length)) & (code < 0x110000)
-    valid &= ~((code >= 0xD800) & (code < 0xE000))
+    valid &= code // 0x800 != 0xD800 // 0x800  # No surrogates.
     ranges = characters.word_ranges()
     word = tf.cast(indices.upper_bound(ranges, code) % 2, tf.int32)
     zero = tf.zeros_like(word)
