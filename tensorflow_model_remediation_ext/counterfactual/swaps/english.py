@@ -54,19 +54,21 @@ class English:
         self._tagger = tagger
         self._ambiguous = rf"(?i)(?:{'|'.join(forms)})" if forms else None
 
-    def otherwise(self, text: tf.Tensor, spans: Spans) -> tf.Tensor:
+    def apart_from_noun(
+        self, text: tf.Tensor, spans: Spans, found: tf.Tensor
+    ) -> tf.Tensor:
         """Returns which matches take the form that stands without a noun.
 
         Args:
             text: Strings `[rows]`.
             spans: Where terms are in them.
+            found: The terms, `[matches]`.
 
         Returns:
             Indices of matches, int64 `[found]`.
         """
         if self._ambiguous is None:
             return tf.zeros([0], tf.int64)
-        found = replacements.cut(text, *spans)
         some = indices.where(
             tf.strings.regex_full_match(found, self._ambiguous)
         )

@@ -23,6 +23,7 @@ from tensorflow_model_remediation_ext.counterfactual.swaps.english import (
 )
 from tensorflow_model_remediation_ext.counterfactual.swaps.tagger import Tagger
 
+_APART = "\x06"  # Before a term that stands without a noun.
 _DATA = "tensorflow_model_remediation_ext.counterfactual.swaps.data"
 _KEYS = {
     "name",
@@ -224,24 +225,25 @@ class Swaps(Mapping[str, str]):
             variants: A dict from each character of the terms to its cases.
             case_sensitive: Whether only the spellings given can match.
         """
-        plain = Replacements(self._terms, variants, case_sensitive)
         if self.language != "en":
-            return plain
+            return Replacements(self._terms, variants, case_sensitive)
         grammar = English(self._before_noun, self._tagger)
-        others = plain
-        if self._before_noun:
-            forms = {k: other for k, (_, other) in self._before_noun.items()}
-            others = Replacements(forms, variants, case_sensitive)
+        # One table for both forms: a second lookup would be as many operations.
+        others = {_APART + k: v for k, (_, v) in self._before_noun.items()}
+        replacements = Replacements(
+            {**self._terms, **others},
+            {**variants, _APART: _APART},
+            case_sensitive,
+        )
 
         def replace(text, spans):
             found = cut(text, *spans)
-            values = plain.values(found)
-            other = grammar.otherwise(text, spans)
-            forms = others.values(tf.gather(found, other))
-            values = tf.tensor_scatter_nd_update(
-                values, tf.expand_dims(other, 1), forms
+            apart = grammar.apart_from_noun(text, spans, found)
+            marked = tf.strings.join([_APART, tf.gather(found, apart)])
+            found = tf.tensor_scatter_nd_update(
+                found, tf.expand_dims(apart, 1), marked
             )
-            return grammar.put(text, spans, values)
+            return grammar.put(text, spans, replacements.values(found))
 
         return replace
 
