@@ -86,7 +86,7 @@ class SoftQuadraticLayer(ErasingLayer):
         num_classes: int | None = None,
         *,
         eraser: SoftQuadraticEraser | None = None,
-        shrinkage: float = 0.2,
+        shrinkage: float | None = None,
         regularization: float | None = None,
         max_rank: int | None = None,
         **kwargs: Any,
