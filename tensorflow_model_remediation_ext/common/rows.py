@@ -2,6 +2,8 @@
 
 import tensorflow as tf
 
+from tensorflow_model_remediation_ext.common import indices
+
 
 @tf.autograph.experimental.do_not_convert
 def row_count(structure):
@@ -27,7 +29,7 @@ def keep_rows(structure, mask):
     Returns:
         The same structure with fewer rows.
     """
-    rows = tf.squeeze(tf.where(mask), 1)
+    rows = indices.where(mask)
     targets = tf.cumsum(tf.cast(mask, tf.int64), exclusive=True)
 
     def keep(tensor):

@@ -8,11 +8,8 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from tensorflow_model_remediation_ext.counterfactual import (
-    indices,
-    patterns,
-    utf8,
-)
+from tensorflow_model_remediation_ext.common import indices
+from tensorflow_model_remediation_ext.counterfactual import patterns, utf8
 from tensorflow_model_remediation_ext.counterfactual.trie import Trie
 
 _MARK = "\x03"  # Stands before and after each term that was found.
@@ -149,7 +146,7 @@ class Matcher:
         start, end = tf.gather(begin, found), tf.gather(end, found)
         chosen = _leftmost(start, end)
         start, end = tf.gather(start, chosen), tf.gather(end, chosen)
-        row = indices.upper_bound(begin_of_row, start) - 1
+        row = indices.searchsorted(begin_of_row, start, "right") - 1
         first = tf.gather(begin_of_row, row)
         return Spans(row, start - first, end - first)
 
@@ -169,7 +166,7 @@ class Matcher:
         def step(k, state, place, end):
             byte = tf.cast(tf.gather(data, place), tf.int64)
             key = state * 256 + byte
-            edge = indices.lower_bound(trie.edges, key)
+            edge = indices.searchsorted(trie.edges, key)
             edge = tf.minimum(edge, len(trie.edges) - 1)
             alive = indices.where(tf.gather(trie.edges, edge) == key)
             k, place = tf.gather(k, alive), tf.gather(place, alive) + 1
@@ -218,7 +215,7 @@ def _leftmost(start, end):
     # The first match remains, then the first that begins after its end, and so
     # on: paths that double their length each time.
     size = tf.size(start, tf.int64)
-    following = indices.lower_bound(start, end)
+    following = indices.searchsorted(start, end)
     following = tf.concat([following, [size]], 0)
     reached = tf.one_hot(0, tf.cast(size, tf.int32) + 1, True, False)
 

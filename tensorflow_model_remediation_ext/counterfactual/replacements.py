@@ -7,11 +7,12 @@ from collections.abc import Mapping
 
 import tensorflow as tf
 
-from tensorflow_model_remediation_ext.counterfactual import (
-    characters,
-    indices,
-)
+from tensorflow_model_remediation_ext.common import indices
+from tensorflow_model_remediation_ext.counterfactual import characters
 from tensorflow_model_remediation_ext.counterfactual.matching import Spans
+
+# Before a term that stands without a noun, which has a form of its own.
+APART = "\x06"
 
 
 class Replacements:
@@ -46,7 +47,8 @@ class Replacements:
                         "`terms_to_replace` gives two replacements for terms "
                         "that differ only in case. Make them agree, or set "
                         "`case_sensitive=True`. Received: "
-                        f"{term!r} to {replacement!r} and to {other!r}"
+                        f"{term.removeprefix(APART)!r} to {replacement!r} "
+                        f"and to {other!r}"
                     )
             self._folds = [
                 (
@@ -224,7 +226,7 @@ class Table:
             keys: Strings `[keys]`.
         """
         hashes = tf.strings.to_hash_bucket_fast(keys, self._BUCKETS)
-        index = indices.lower_bound(self._hashes, hashes)
+        index = indices.searchsorted(self._hashes, hashes)
         index = tf.minimum(index, len(self._keys) - 1)
         known = tf.gather(self._keys, index) == keys
         return known, tf.gather(self._values, index)

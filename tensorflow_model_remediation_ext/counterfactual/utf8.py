@@ -5,10 +5,8 @@ from __future__ import annotations
 import numpy as np
 import tensorflow as tf
 
-from tensorflow_model_remediation_ext.counterfactual import (
-    characters,
-    indices,
-)
+from tensorflow_model_remediation_ext.common import indices
+from tensorflow_model_remediation_ext.counterfactual import characters
 
 LONGEST = 4  # Bytes of a character, at most.
 _ASCII = np.array([characters.is_word(chr(c)) for c in range(128)] + 128 * [0])
@@ -77,6 +75,7 @@ def _wide(data, place):
     valid &= (code >= tf.gather(_LEAST, length)) & (code < 0x110000)
     valid &= code // 0x800 != 0xD800 // 0x800  # No surrogates.
     ranges = characters.word_ranges()
-    word = tf.cast(indices.upper_bound(ranges, code) % 2, tf.int32)
+    word = indices.searchsorted(ranges, code, "right") % 2
+    word = tf.cast(word, tf.int32)
     zero = tf.zeros_like(word)
     return tf.where(valid, word, zero), tf.where(valid, length, zero)

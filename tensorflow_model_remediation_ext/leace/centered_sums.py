@@ -168,7 +168,8 @@ class CenteredSums(tf.Module):
         for variable, value in zip(
             tf.nest.flatten(self._sums()), tf.nest.flatten(sums), strict=True
         ):
-            if isinstance(value, np.ndarray):  # A strip of a larger product.
+            if isinstance(value, np.ndarray):
+                # A strip of a larger product: one pass in place of two.
                 value = value.astype(self.dtype.as_numpy_dtype)
             # In eager mode, reading back would cost more than adding.
             variable.assign_add(tf.cast(value, self.dtype), read_value=False)

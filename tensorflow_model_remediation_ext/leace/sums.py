@@ -99,7 +99,7 @@ def with_gram(sums: Sums, rows: Any, dtype: tf.DType) -> Sums:
     Args:
         sums: Without `xx`.
         rows: `[n, x_dim]` array or tensor, whose `rows^T rows` is wanted.
-        dtype: Of the sums.
+        dtype: Of the products of a tensor; those of an array keep its own.
     """
     if isinstance(rows, np.ndarray):
         xx = _gram_in_numpy(rows)

@@ -12,10 +12,8 @@ from collections.abc import Mapping
 
 import tensorflow as tf
 
-from tensorflow_model_remediation_ext.counterfactual import (
-    indices,
-    replacements,
-)
+from tensorflow_model_remediation_ext.common import indices
+from tensorflow_model_remediation_ext.counterfactual import replacements
 from tensorflow_model_remediation_ext.counterfactual.matching import Spans
 from tensorflow_model_remediation_ext.counterfactual.swaps import english_rules
 from tensorflow_model_remediation_ext.counterfactual.swaps.tagger import (

@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from tensorflow_model_remediation_ext.counterfactual.matching import Spans
 from tensorflow_model_remediation_ext.counterfactual.replacements import (
+    APART,
     Replacements,
     cut,
     remove,
@@ -23,7 +24,6 @@ from tensorflow_model_remediation_ext.counterfactual.swaps.english import (
 )
 from tensorflow_model_remediation_ext.counterfactual.swaps.tagger import Tagger
 
-_APART = "\x06"  # Before a term that stands without a noun.
 _DATA = "tensorflow_model_remediation_ext.counterfactual.swaps.data"
 _KEYS = {
     "name",
@@ -229,17 +229,17 @@ class Swaps(Mapping[str, str]):
             return Replacements(self._terms, variants, case_sensitive)
         grammar = English(self._before_noun, self._tagger)
         # One table for both forms: a second lookup would be as many operations.
-        others = {_APART + k: v for k, (_, v) in self._before_noun.items()}
+        others = {APART + k: v for k, (_, v) in self._before_noun.items()}
         replacements = Replacements(
             {**self._terms, **others},
-            {**variants, _APART: _APART},
+            {**variants, APART: APART},
             case_sensitive,
         )
 
         def replace(text, spans):
             found = cut(text, *spans)
             apart = grammar.apart_from_noun(text, spans, found)
-            marked = tf.strings.join([_APART, tf.gather(found, apart)])
+            marked = tf.strings.join([APART, tf.gather(found, apart)])
             found = tf.tensor_scatter_nd_update(
                 found, tf.expand_dims(apart, 1), marked
             )

@@ -186,3 +186,13 @@ def test_spacy_with_its_own_model():
 
 def test_data_are_plain_files():
     assert json.loads(json.dumps(dict(swaps.load("age_en"))))
+
+
+def test_forms_that_differ_in_case_are_refused_as_they_were_given():
+    given = swaps.Swaps(
+        {"her": "his", "Her": "His"},
+        before_noun={"her": ("his", "him"), "Her": ("His", "Hers")},
+    )
+    data = tf.data.Dataset.from_tensor_slices((["her"], [0])).batch(1)
+    with pytest.raises(ValueError, match="'Her' to 'Hers' and to 'him'"):
+        build_counterfactual_data(data, terms_to_replace=given)

@@ -21,34 +21,21 @@ def where(mask: tf.Tensor) -> tf.Tensor:
     return tf.squeeze(tf.where(mask), 1)
 
 
-def lower_bound(ordered: Any, values: tf.Tensor) -> tf.Tensor:
-    """Returns how many of `ordered` are smaller, for each value.
+def searchsorted(
+    ordered: Any, values: tf.Tensor, side: str = "left"
+) -> tf.Tensor:
+    """Returns where values belong, as `tf.searchsorted` for one sequence.
 
     Args:
         ordered: Numbers in ascending order, `[size]`.
         values: Numbers of the same dtype, `[values]`.
+        side: "left" to count what is smaller, "right" what is not larger.
 
     Returns:
         int64 `[values]`.
     """
-    return _bound(tf.raw_ops.LowerBound, ordered, values)
-
-
-def upper_bound(ordered: Any, values: tf.Tensor) -> tf.Tensor:
-    """Returns how many of `ordered` are not larger, for each value.
-
-    Args:
-        ordered: Numbers in ascending order, `[size]`.
-        values: Numbers of the same dtype, `[values]`.
-
-    Returns:
-        int64 `[values]`.
-    """
-    return _bound(tf.raw_ops.UpperBound, ordered, values)
-
-
-def _bound(operation, ordered, values):
-    found = operation(
+    ops = {"left": tf.raw_ops.LowerBound, "right": tf.raw_ops.UpperBound}
+    found = ops[side](
         sorted_inputs=tf.expand_dims(ordered, 0),
         values=tf.expand_dims(values, 0),
         out_type=tf.int64,
