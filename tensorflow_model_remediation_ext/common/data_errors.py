@@ -13,7 +13,10 @@ import tensorflow as tf
 
 # The sentence stands between these in TensorFlow's message.
 _BEGIN, _END = "Error in the data: ", " (End of the error in the data.)"
-_SENTENCE = re.compile(f"{re.escape(_BEGIN)}(.*?){re.escape(_END)}", re.DOTALL)
+# Of a value, TensorFlow makes brackets.
+_SENTENCE = re.compile(
+    rf"{re.escape(_BEGIN)}(.*?)(?:\] \[(.*?)\] \[)?{re.escape(_END)}", re.DOTALL
+)
 # What TensorFlow says of rows that do not fit into one batch.
 _SIZES = re.compile(r"Cannot batch tensors with different shapes[^\n]*")
 
@@ -56,20 +59,25 @@ def require(condition: tf.Tensor, sentence: str, received: tf.Tensor) -> Any:
     Args:
         condition: A boolean scalar.
         sentence: What to tell the user otherwise.
-        received: The number at the end of the sentence.
+        received: The value at the end of the sentence; of many numbers the
+            first.
     """
-    message = tf.strings.join(
-        [f"{_BEGIN}{sentence} ", tf.strings.as_string(received), _END]
+    # The operation itself, as it is run on every batch: what
+    # `tf.debugging.Assert` makes of it is a branch, which takes longer.
+    check = tf.raw_ops.Assert(
+        condition=condition,
+        data=[f"{_BEGIN}{sentence}", received, _END],
+        summarize=5,
     )
-    return tf.control_dependencies([tf.debugging.Assert(condition, [message])])
+    return tf.control_dependencies([check])
 
 
 def in_plain_words(function: Callable[P, R]) -> Callable[P, R]:
     """Decorates a function that reads data: our sentence is all of an error.
 
     Args:
-        function: Reads datasets whose errors `repeat_or_fail` raises, or
-            whose rows differ in size.
+        function: Reads datasets whose errors `repeat_or_fail` or `require`
+            raises, or whose rows differ in size.
 
     Returns:
         The function. Errors of other origin pass through.
@@ -83,7 +91,8 @@ def in_plain_words(function: Callable[P, R]) -> Callable[P, R]:
             found = _SENTENCE.search(error.message)
             sizes = _SIZES.search(error.message)
             if found is not None:
-                sentence = _unescape(found[1])
+                said = [part for part in found.groups() if part is not None]
+                sentence = _unescape(" ".join(said))
             elif sizes is not None:
                 sentence = _OF_ONE_SIZE + sizes[0]
             else:

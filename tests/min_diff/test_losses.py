@@ -251,6 +251,15 @@ def test_nan_predictions_give_nan():
         assert np.isnan(float(loss(MEMBERSHIP, scores))), loss.name
 
 
+@pytest.mark.parametrize("loss", ALL, ids=lambda loss: loss.name)
+def test_rows_without_weight_count_for_nothing(loss):
+    weight = np.append(WEIGHT, 0).astype("float32")
+    scores = np.concatenate([PREDICTIONS, [[np.nan]]]).astype("float32")
+    expected = float(loss(MEMBERSHIP, PREDICTIONS, WEIGHT))
+    found = float(loss([*np.ravel(MEMBERSHIP), 1], scores, weight))
+    assert found == pytest.approx(expected, rel=1e-5)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

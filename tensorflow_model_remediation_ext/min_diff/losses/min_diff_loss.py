@@ -137,18 +137,14 @@ class MinDiffLoss(keras.losses.Loss):
         )
         weight = ops.divide_no_nan(rows.weight, ops.sum(rows.weight))
         heard = ops.where(rows.weight > 0, rows.predictions, 0.0)
-        usable = ops.isfinite(
-            ops.sum(heard) + ops.sum(rows.weight) + ops.sum(rows.membership)
-        )
         figures = []
         for k in range(rows.membership.shape[1]):
             membership = rows.membership[:, k : k + 1]
             inside = ops.sum(membership * weight)
             alone = ops.logical_or(inside <= 0, inside >= ops.sum(weight))
+            usable = ops.isfinite(inside + ops.sum(weight * heard))
             # At the way in as well, or 0 times infinity would come back.
-            predictions = ops.where(
-                alone, ops.stop_gradient(rows.predictions), rows.predictions
-            )
+            predictions = ops.where(alone, ops.stop_gradient(heard), heard)
             figure = call(membership, predictions, weight)
             figure = ops.where(alone, ops.zeros_like(figure), figure)
             # What is not a number must not pass for no difference.

@@ -72,33 +72,29 @@ class MMDLoss(ConfiguredLoss):
         self, membership: Any, predictions: Any, sample_weight: Any = None
     ) -> Any:
         """Returns the squared discrepancy, a scalar."""
-        return self._discrepancy(membership, predictions, sample_weight)[0]
-
-    def _discrepancy(self, membership, predictions, weight):
-        """Returns the discrepancy, and each group's variance of the mean."""
         similar = self.predictions_kernel(predictions)
-        # A column of weights for each of the two groups.
-        groups = ops.concatenate([membership, 1.0 - membership], axis=1)
-        groups = groups * weight
-        totals, squared = ops.sum(groups, axis=0), ops.square(groups)
-        squares = ops.sum(squared, axis=0)
-        itself = ops.expand_dims(ops.diagonal(similar), axis=1)
-        pairs = ops.matmul(ops.transpose(groups), ops.matmul(similar, groups))
-        counts, same = ops.outer(totals, totals), ops.eye(2, dtype=totals.dtype)
+        return self._discrepancy(similar, _shares(membership, sample_weight))
+
+    def _discrepancy(self, similar, shares):
+        """Returns the discrepancy of rows that are `similar`, `[n, n]`."""
+        # Similarities within a group count for it, those between against it.
+        same = ops.eye(2, dtype=shares.dtype)
+        signs = 2.0 * same - 1.0
         if self.unbiased:
-            pairs = pairs - same * ops.sum(squared * itself, axis=0)
-            # Rounding leaves a trace of a single row's weight.
-            enough = ops.square(totals) - squares > 1e-6 * ops.square(totals)
-            counts = ops.where(enough, counts - same * squares, 0.0)
-        means = ops.divide_no_nan(pairs, counts)
-        figure = ops.sum(means * (2.0 * same - 1.0))
-        if self.unbiased:
-            figure = ops.where(ops.all(enough), figure, 0.0)
-        spreads = ops.divide_no_nan(
-            ops.sum(groups * itself, axis=0), totals
-        ) - ops.diagonal(means)
-        variances = ops.divide_no_nan(spreads * squares, ops.square(totals))
-        return figure, ops.sum(variances)
+            left = 1.0 - ops.sum(ops.square(shares), axis=0)
+            signs = ops.where(
+                same > 0, ops.divide_no_nan(ops.ones_like(left), left), signs
+            )
+        factors = ops.matmul(ops.matmul(shares, signs), ops.transpose(shares))
+        # The factors add up to 0: less is rounded without what equal rows give.
+        similar = similar - 1.0
+        if not self.unbiased:
+            return ops.sum(factors * similar)
+        rows = ops.shape(similar)[0]
+        itself = ops.eye(rows, dtype=similar.dtype)
+        figure = ops.sum(factors * (1.0 - itself) * similar)
+        # Rounding leaves a trace of a single row.
+        return ops.where(ops.all(left > 1e-6), figure, 0.0)
 
     def get_config(self) -> dict:
         """Returns the arguments of the constructor."""
@@ -129,7 +125,22 @@ class AdjustedMMDLoss(MMDLoss):
         self, membership: Any, predictions: Any, sample_weight: Any = None
     ) -> Any:
         """Returns the adjusted discrepancy, a scalar."""
-        figure, variance = self._discrepancy(
-            membership, predictions, sample_weight
-        )
+        similar = self.predictions_kernel(predictions)
+        shares = _shares(membership, sample_weight)
+        squares = ops.square(shares)
+        total = ops.sum(squares, axis=0)
+        itself = ops.expand_dims(ops.diagonal(similar), axis=1)
+        apart = itself - ops.matmul(similar, shares)
+        spreads = ops.sum(shares * apart, axis=0)
+        if self.unbiased:
+            lone = ops.sum((squares - total * shares) * itself, axis=0)
+            spreads = ops.divide_no_nan(spreads + lone, 1.0 - total)
+        variance = ops.sum(spreads * total)
+        figure = self._discrepancy(similar, shares)
         return figure / (ops.stop_gradient(variance) + 1e-2)
+
+
+def _shares(membership, weight):
+    """Returns the share of each row in each of two groups, `[n, 2]`."""
+    groups = ops.concatenate([membership, 1.0 - membership], axis=1) * weight
+    return ops.divide_no_nan(groups, ops.sum(groups, axis=0))
