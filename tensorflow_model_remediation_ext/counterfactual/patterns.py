@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from tensorflow_model_remediation_ext.counterfactual import characters
+from tensorflow_model_remediation_ext.common import characters
 
 # RE2 falls back to a slow matcher, and says so for each text, where the
 # automaton of a pattern takes too much memory. So patterns are kept small.

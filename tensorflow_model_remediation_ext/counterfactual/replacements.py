@@ -7,8 +7,7 @@ from collections.abc import Mapping
 
 import tensorflow as tf
 
-from tensorflow_model_remediation_ext.common import indices
-from tensorflow_model_remediation_ext.counterfactual import characters
+from tensorflow_model_remediation_ext.common import characters, indices
 from tensorflow_model_remediation_ext.counterfactual.matching import Spans
 
 # Before a term that stands without a noun, which has a form of its own.

@@ -13,10 +13,8 @@ from collections.abc import Iterable, Mapping
 
 import tensorflow as tf
 
-from tensorflow_model_remediation_ext.counterfactual import (
-    characters,
-    replacements,
-)
+from tensorflow_model_remediation_ext.common import characters
+from tensorflow_model_remediation_ext.counterfactual import replacements
 from tensorflow_model_remediation_ext.counterfactual.matching import Matcher
 from tensorflow_model_remediation_ext.counterfactual.swaps import Swaps
 

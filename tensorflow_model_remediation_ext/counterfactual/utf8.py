@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import tensorflow as tf
 
-from tensorflow_model_remediation_ext.common import indices
-from tensorflow_model_remediation_ext.counterfactual import characters
+from tensorflow_model_remediation_ext.common import characters, indices
 
 LONGEST = 4  # Bytes of a character, at most.
 _ASCII = np.array([characters.is_word(chr(c)) for c in range(128)] + 128 * [0])

@@ -6,21 +6,19 @@ import dataclasses
 import difflib
 import re
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from tensorflow_model_remediation_ext.common import characters
 from tensorflow_model_remediation_ext.evaluation.flip_report import (
     ExampleRow,
     FlipReport,
     TermReport,
 )
 from tensorflow_model_remediation_ext.evaluation.flips import decisions
-
-# Words with the marks and joiners of all scripts, or single other signs.
-_WORDS = re.compile(r"[\w\u0300-\u036f\u200c\u200d]+|[^\w\s]")
 
 
 class ChangedTexts:
@@ -33,17 +31,13 @@ class ChangedTexts:
     """
 
     def __init__(self, by_term: bool | Iterable[str], text_key: Any, most: int):
-        if isinstance(by_term, (str, bytes)):
-            raise TypeError(
-                "`by_term` must be True, False or a list of terms. "
-                f"Received: by_term={by_term!r}"
-            )
-        terms = () if isinstance(by_term, bool) else tuple(by_term)
-        self._wanted = by_term is True or bool(terms)
+        self._wanted = by_term is not False
+        terms = () if isinstance(by_term, bool) else _checked(by_term)
         # Longer terms win over shorter ones.
-        found = sorted((term.lower() for term in terms), key=len, reverse=True)
-        self._terms = re.compile(
-            "|".join(rf"(?<!\w){re.escape(term)}(?!\w)" for term in found)
+        terms = sorted(terms, key=len, reverse=True)
+        self._as_words, self._anywhere = (
+            re.compile("|".join(map(pattern, terms)) or "(?!)")
+            for pattern in (characters.as_word, re.escape)
         )
         self._key, self._most = text_key, most
         self._rows: dict[str, list[int]] = {}
@@ -85,20 +79,27 @@ class ChangedTexts:
         before, after = (text.reshape(rows, -1)[:, 0] for text in texts)
         if self._wanted:
             for row, (one, other) in enumerate(zip(before, after, strict=True)):
-                for term in self._named(
-                    changed_terms(_decoded(one), _decoded(other))
-                ):
+                for term in self._named(_decoded(one), _decoded(other)):
                     self._rows.setdefault(term, []).append(start + row)
         if self._most:
             self._keep(start, before, after, halves, weight, threshold)
 
-    def _named(self, changes: list[str]) -> dict[str, None]:
-        """Returns the given terms in what was removed, else all of it."""
+    def _named(self, original: str, counterfactual: str) -> list[str]:
+        """Returns the given terms that were changed, or else what was."""
+        texts = original.lower(), counterfactual.lower()
         named: dict[str, None] = {}
-        for change in changes:
-            given = [t for t in self._terms.findall(change) if t]
-            named |= dict.fromkeys(given or [change])
-        return named
+        for change in _changes(*texts):
+            given = [
+                found[0]
+                for found in self._as_words.finditer(texts[0])
+                if change.covers(*found.span())
+            ] or [
+                found[0]
+                for found in self._anywhere.finditer(change.removed)
+                if change.leaves(*found.span())
+            ]
+            named |= dict.fromkeys(given or [change.name])
+        return list(named)
 
     def by_term(self, measure: Callable[..., FlipReport]) -> TermReport | None:
         """Returns flips by term, those first that flip most.
@@ -173,6 +174,57 @@ def _decoded(text: Any) -> str:
     return str(text)
 
 
+def _checked(by_term: Any) -> list[str]:
+    """Returns terms in lower case."""
+    terms = by_term
+    if isinstance(by_term, Iterable) and not isinstance(by_term, (str, bytes)):
+        terms = list(by_term)
+    if (
+        not isinstance(terms, list)
+        or not terms
+        or not all(isinstance(term, str) and term for term in terms)
+    ):
+        raise TypeError(
+            "`by_term` must be True, False or a list of terms. "
+            f"Received: by_term={by_term!r}"
+        )
+    return [term.lower() for term in terms]
+
+
+class _Change(NamedTuple):
+    """What stands in place of the characters `begin` to `end` of a text."""
+
+    begin: int
+    end: int
+    removed: str
+    added: str
+
+    @property
+    def name(self) -> str:
+        """What was removed, `"one > other"`, or `"> other"`."""
+        if not self.added:
+            return self.removed
+        return f"{self.removed} > {self.added}".strip()
+
+    def covers(self, begin: int, end: int) -> bool:
+        """Returns whether some of `begin` to `end` of the text was changed."""
+        return begin < min(end, self.end) and end > self.begin
+
+    def leaves(self, begin: int, end: int) -> bool:
+        """Returns whether what was removed is kept around `begin` to `end`."""
+        # A removed term takes a space with it.
+        first, last, added = (
+            "".join(part.split())
+            for part in (self.removed[:begin], self.removed[end:], self.added)
+        )
+        return (
+            begin < end
+            and len(first) + len(last) <= len(added)
+            and added.startswith(first)
+            and added.endswith(last)
+        )
+
+
 def changed_terms(original: str, counterfactual: str) -> list[str]:
     """Returns the terms by which two texts differ, in lower case.
 
@@ -184,9 +236,15 @@ def changed_terms(original: str, counterfactual: str) -> list[str]:
         Each once: what was removed, `"one > other"` for what was replaced, and
         `"> other"` for what was added.
     """
-    texts = original.lower(), counterfactual.lower()
+    changes = _changes(original.lower(), counterfactual.lower())
+    return list(dict.fromkeys(change.name for change in changes))
+
+
+def _changes(*texts: str) -> list[_Change]:
+    """Returns where two texts differ, word by word."""
     spans = [
-        [match.span() for match in _WORDS.finditer(text)] for text in texts
+        [match.span() for match in characters.words().finditer(text)]
+        for text in texts
     ]
     one, other = (
         [text[begin:end] for begin, end in found]
@@ -206,17 +264,19 @@ def changed_terms(original: str, counterfactual: str) -> list[str]:
         other[start : len(other) - end],
         autojunk=False,
     )
-    terms: dict[str, None] = {}
+    changes = []
     for kind, *places in matcher.get_opcodes():
         if kind == "equal":
             continue
         a, b, c, d = (start + place for place in places)
-        removed = _between(texts[0], spans[0][a:b])
-        added = _between(texts[1], spans[1][c:d])
-        terms[f"{removed} > {added}".strip() if added else removed] = None
-    return list(terms)
+        begin, last = _extent(spans[0][a:b])
+        first, final = _extent(spans[1][c:d])
+        changes.append(
+            _Change(begin, last, texts[0][begin:last], texts[1][first:final])
+        )
+    return changes
 
 
-def _between(text: str, spans: list[tuple[int, int]]) -> str:
-    """Returns the text from the first span to the last."""
-    return text[spans[0][0] : spans[-1][1]] if spans else ""
+def _extent(spans: list[tuple[int, int]]) -> tuple[int, int]:
+    """Returns from where to where spans reach."""
+    return (spans[0][0], spans[-1][1]) if spans else (0, 0)

@@ -316,8 +316,9 @@ def test_terms_that_flip_most_come_first():
         "man",
     }
     assert others.examples == report.examples
-    with pytest.raises(TypeError, match="`by_term` must be True"):
-        flips_of_model(text_model(), text_pairs(), by_term="gay", **options)
+    for wrong in ("gay", [], [1], [""], 3, None):
+        with pytest.raises(TypeError, match="`by_term` must be True"):
+            flips_of_model(text_model(), text_pairs(), by_term=wrong, **options)
 
 
 def test_examples_are_the_pairs_that_flip_furthest_or_left_out():
@@ -350,10 +351,55 @@ def test_examples_are_the_pairs_that_flip_furthest_or_left_out():
         ("the gay women", "the", ["gay women"]),
         ("a b", "a b", []),
         ("c++ rules", "rules", ["c++"]),
+        ("मुसलमान आए", "हिन्दू आए", ["मुसलमान > हिन्दू"]),
+        ("señora cruza", "señor cruza", ["señora > señor"]),
+        # No spaces between words: what is next to a term is not of it.
+        ("他住在北京路是男性", "他住在北京路是", ["男性"]),
+        ("เขาเป็นเกย์ที่ดี", "เขาเป็นที่ดี", ["เกย์"]),
     ],
 )
 def test_terms_are_what_texts_differ_by(original, counterfactual, terms):
     assert changed_terms(original, counterfactual) == terms
+
+
+@pytest.mark.parametrize(
+    ("texts", "how", "found"),
+    [
+        # Of a swap, the term that was there: not the one in its place.
+        (
+            ["he ran", "he sat", "a woman ran"],
+            {"terms_to_replace": {"he": "she", "woman": "man"}},
+            {"he": 2, "woman": 1},
+        ),
+        (["他住在北京路是男性"], {"terms_to_remove": ["男性"]}, {"男性": 1}),
+        (
+            ["女性和男性", "两个女性"],
+            {"terms_to_replace": {"女性": "男性", "男性": "女性"}},
+            {"女性": 2, "男性": 1},
+        ),
+        (
+            ["मुसलमान आए"],
+            {"terms_to_replace": {"मुसलमान": "हिन्दू"}},
+            {"मुसलमान": 1},
+        ),
+        (
+            ["womanly", "a manly one", "the one"],
+            {"terms_to_remove": ["man", "he"], "whole_words": False},
+            {"man": 2, "he": 1},
+        ),
+    ],
+)
+def test_given_terms_are_found_in_what_was_changed(texts, how, found):
+    how = dict(how)
+    terms = how.pop("terms_to_remove", None)
+    data = tf.data.Dataset.from_tensor_slices(texts).batch(2)
+    pairs = build_counterfactual_data(data, terms, **how)
+    swapped = how.get("terms_to_replace", {})
+    terms = list({*(terms or []), *swapped, *swapped.values()})
+    report = flips_of_model(
+        text_model(), pairs, by_term=terms, examples=0, seed=0, verbose=0
+    )
+    assert {row.group: row.n for row in report.terms.rows} == found
 
 
 def test_terms_need_one_text():

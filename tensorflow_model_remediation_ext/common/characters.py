@@ -23,14 +23,15 @@ _UNSPACED = re.compile(
     "\uff66-\uff9f\U00016fe2-\U00016ff6\U0001aff0-\U0001b167"
     "\U0001f200\U00020000-\U0003fffd]"
 )
-# Scripts in which a word cannot be told by what stands next to it.
+# More of them, in which a word cannot be told by what stands next to it.
+_NO_SPACES = re.compile(
+    "[\u0e01-\u0e3a\u0e40-\u0e5b"  # Thai
+    "\u0e81-\u0edf"  # Lao
+    "\u1000-\u109f\ua9e0-\ua9fe\uaa60-\uaa7f"  # Burmese
+    "\u1780-\u17ff\u19e0-\u19ff]"  # Khmer
+)
 _UNCERTAIN = {
-    "no spaces between words": re.compile(
-        "[\u0e01-\u0e3a\u0e40-\u0e5b"  # Thai
-        "\u0e81-\u0edf"  # Lao
-        "\u1000-\u109f\ua9e0-\ua9fe\uaa60-\uaa7f"  # Burmese
-        "\u1780-\u17ff\u19e0-\u19ff]"  # Khmer
-    ),
+    "no spaces between words": _NO_SPACES,
     "prefixes or particles that are written as one with the word": re.compile(
         "[\u0590-\u05ff\ufb1d-\ufb4f"  # Hebrew
         "\u0620-\u06ff\u0750-\u077f\u08a0-\u08ff\ufb50-\ufdff\ufe70-\ufefc"
@@ -140,3 +141,36 @@ def word_ranges() -> np.ndarray:
     chars = map(chr, range(sys.maxunicode + 1))
     flags = np.fromiter(map(is_word, chars), np.int8, sys.maxunicode + 1)
     return np.flatnonzero(np.diff(flags, prepend=0)).astype(np.int32)
+
+
+@functools.cache
+def words() -> re.Pattern:
+    """Returns a pattern that finds words, and other signs one by one.
+
+    In a script without spaces between words, every character is one.
+    """
+    alone = f"{_UNSPACED.pattern}|{_NO_SPACES.pattern}"
+    return re.compile(rf"{alone}|(?:(?!{alone}){_word_class()})+|\S")
+
+
+def as_word(term: str) -> str:
+    """Returns a pattern of a term where it is not part of a longer word.
+
+    Args:
+        term: The term; one that `is_unspaced` is found anywhere.
+    """
+    literal = re.escape(term)
+    if is_unspaced(term):
+        return literal
+    before = rf"(?<!{_word_class()})" if is_word(term[0]) else ""
+    after = rf"(?!{_word_class()})" if is_word(term[-1]) else ""
+    return f"{before}{literal}{after}"
+
+
+@functools.cache
+def _word_class():
+    ranges = [f"\\U{c:08x}" for c in word_ranges()]
+    last = [f"\\U{c - 1:08x}" for c in word_ranges()]
+    return (
+        f"[{''.join(map('-'.join, zip(ranges[::2], last[1::2], strict=True)))}]"
+    )
