@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import inspect
 import json
@@ -119,11 +120,24 @@ def digest(function: Callable) -> str:
     """Returns what tells a function from one of another source text.
 
     Args:
-        function: Any function; one without a source, such as a builtin, counts
-            by its type alone.
+        function: Any function; a `functools.partial` counts by its arguments,
+            too, and one without a source, such as a builtin, by its type alone.
     """
+    source = ""
+    while isinstance(function, functools.partial):
+        source += repr((function.args, function.keywords))
+        function = function.func
     try:
-        source = inspect.getsource(function)
+        source += inspect.getsource(function)
     except (OSError, TypeError):
-        source = type(function).__qualname__
-    return hashlib.sha256(source.encode()).hexdigest()[:16]
+        source += type(function).__qualname__
+    return digest_of(source)
+
+
+def digest_of(text: str) -> str:
+    """Returns 16 hexadecimal digits that tell a text from others.
+
+    Args:
+        text: Any text.
+    """
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

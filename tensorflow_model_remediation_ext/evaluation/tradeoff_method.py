@@ -8,7 +8,10 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-from tensorflow_model_remediation_ext.evaluation.run_directory import digest
+from tensorflow_model_remediation_ext.evaluation.run_directory import (
+    digest,
+    digest_of,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,7 +99,9 @@ def points_of(
         for setting in settings:
             name = label if setting is None else f"{label} {as_text(setting)}"
             file = f"{label},{setting!r}" if setting is not None else label
-            file = re.sub(r"[^\w=.,+-]+", "_", file)
+            readable = re.sub(r"[^\w=.,+-]+", "_", file)
+            # Names that differ in other signs alone keep their own files.
+            file = readable + f",{digest_of(file)}" * (readable != file)
             file = f"method={file},build={digest(method.build)}"
             points.append(Point(name, label, setting, method, file))
     return points

@@ -1,3 +1,4 @@
+import functools
 import json
 import math
 
@@ -350,6 +351,29 @@ def test_more_methods_are_added_to_a_directory(tmp_path):
     other = {"a": TradeoffMethod(counting, [0.0], X)}
     result = compare(other, directory=tmp_path)
     assert result.rows[0].unfairness.value == pytest.approx(0.3 - 0.125)
+
+
+def test_a_directory_tells_names_and_arguments_apart(tmp_path):
+    def built(weight):
+        return build_model(weight)
+
+    def of(weights):
+        return {
+            name: TradeoffMethod(functools.partial(built, weight), data=X)
+            for name, weight in zip(
+                ("gap < 1", "gap > 1"), weights, strict=True
+            )
+        }
+
+    for weights in ((0.0, 1.0), (1.0, 0.5)):
+        result = compare(of(weights), directory=tmp_path)
+        found = [row.unfairness.value for row in result.rows]
+        expected = [0.3 - 0.25 * weight for weight in weights]
+        assert found == pytest.approx(expected)
+    # What is there already is not computed again.
+    files = sorted(tmp_path.glob("method=*"))
+    compare(of((0.0, 1.0)), directory=tmp_path)
+    assert sorted(tmp_path.glob("method=*")) == files
 
 
 @pytest.mark.parametrize(
