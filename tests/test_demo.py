@@ -1,5 +1,6 @@
 """The demo, from its command line to its files."""
 
+import functools
 import json
 import re
 
@@ -198,8 +199,14 @@ def test_a_table_of_people(people, capsys):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("allowed", [0.01, 0.0])
 @pytest.mark.filterwarnings("ignore:The target of")
-def test_a_table_chooses_a_target_for_errors(people, monkeypatch):
+def test_a_table_chooses_a_target_for_errors(people, monkeypatch, allowed):
+    # Where no quality may be lost, the baseline is chosen.
+    tradeoff = functools.partial(
+        table_job.evaluation.tradeoff, max_quality_loss=allowed
+    )
+    monkeypatch.setattr(table_job.evaluation, "tradeoff", tradeoff)
     monkeypatch.setattr(table_job, "TARGETS", (0.05,))
     options = ["--epochs=2", "--mindiff-epochs=2", "--tune", "--limit=600"]
     options += ["--rate=false-positive", "--group=city", "--keep-group"]
@@ -207,6 +214,11 @@ def test_a_table_chooses_a_target_for_errors(people, monkeypatch):
     figures = json.loads((people / "output" / "report.json").read_text())
     rows = figures["results"]["Trade-off"]["remediated"]["figures"]
     assert list(rows) == ["baseline", "at most 0.05"]
+    [chosen] = [row for row in rows.values() if row["chosen"]]
+    wanted = "no target"
+    if chosen["setting"] is not None:
+        wanted = f"false-positive rates at most {chosen['setting']:g} apart"
+    assert f"Remediated with MinDiff, {wanted}" in figures["summary"]
 
 
 @pytest.mark.parametrize(

@@ -78,26 +78,29 @@ def run_table(
     if arguments.tune:
         print("\nSweeping targets")
         sweep = _tune(model, packed, names, validation, arguments, output)
-        if sweep.chosen.setting is not None:
-            arguments.target = sweep.chosen.setting
+        # None where the baseline is chosen: then nothing is asked for.
+        arguments.target = sweep.chosen.setting
     figure, _ = RATES[arguments.rate]
-    print(
-        f"\nRemediating: {arguments.rate} rates of {', '.join(names)} at "
-        f"most {arguments.target:g} apart"
-    )
-    wrapped = _with_target(model, names, packed, arguments)
+    wanted = "no target"
+    if arguments.target is not None:
+        wanted = f"{arguments.rate} rates at most {arguments.target:g} apart"
+    print(f"\nRemediating {', '.join(names)}: {wanted}")
+    wrapped = _with_target(model, names, packed, arguments, arguments.target)
     history = wrapped.fit(
         packed, epochs=arguments.mindiff_epochs, shuffle=False
     ).history
     model.save(output / "remediated.keras")
     found["remediated"] = measure(model, test)
 
+    if arguments.target is not None:
+        wanted += (
+            " on the training rows (multiplier "
+            f"{history['min_diff_multiplier'][-1]:.3g}, running figure "
+            f"{history['min_diff_running'][-1]:.3g})"
+        )
     report = evaluation.Report(
         f"Before and after remediation: {task.name}",
-        f"{about} Remediated with MinDiff, {arguments.rate} rates at most "
-        f"{arguments.target:g} apart on the training rows (multiplier "
-        f"{history['min_diff_multiplier'][-1]:.3g}, running figure "
-        f"{history['min_diff_running'][-1]:.3g}); seed {arguments.seed}.",
+        f"{about} Remediated with MinDiff, {wanted}; seed {arguments.seed}.",
     )
     explained = ABOUT_GROUPS.format(
         positive=task.positive, groups=", ".join(task.group_names)
@@ -177,9 +180,10 @@ def _compiled(model, batches, epochs) -> keras.Model:
     return model
 
 
-def _with_target(model, names, packed, arguments, target=None):
+def _with_target(model, names, packed, arguments, target):
     loss = RateGapLoss(groups=len(names))
-    wrapped = MinDiffModel(model, loss, AtMost(target or arguments.target))
+    weight = 0.0 if target is None else AtMost(target)
+    wrapped = MinDiffModel(model, loss, weight)
     return _compiled(wrapped, packed, arguments.mindiff_epochs)
 
 
