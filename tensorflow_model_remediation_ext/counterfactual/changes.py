@@ -46,7 +46,7 @@ class Change:
         known: re.Pattern[str],
     ):
         changed = _changed(originals, counterfactuals)
-        found = [_changes(*strings, known) for strings in changed]
+        found = [_changes(a, b, known) for a, b in changed]
         self.words = [change for some, _ in found for change in some]
         self.marked = _JOINT.join(marked for _, marked in found)
         self.edited = _JOINT.join(edited for _, edited in changed)
