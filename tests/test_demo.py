@@ -221,12 +221,23 @@ def test_a_table_chooses_a_target_for_errors(people, monkeypatch, allowed):
     assert f"Remediated with MinDiff, {wanted}" in figures["summary"]
 
 
+LABELS = "a,b,sex\n" + "0,,overall\n1,yes,x\n0,?,x\n1,no,x\n" * 6
+
+
 @pytest.mark.parametrize(
     ("text", "options", "message"),
     [
         (None, ["--label=x"], "column 'x'.*age, job"),
         (None, ["--label=city", "--group=y"], "column 'y'"),
         (None, ["--label=age"], "'age' must have two values"),
+        (
+            None,
+            ["--group=income"],
+            "'income' must not be a column of the group",
+        ),
+        (LABELS, ["--label=b"], r"'b' must have.* 12 of 24 .*\['', '\?'\]"),
+        (LABELS, ["--label=a", "--group=b"], "'b' must have.* 12 of 24"),
+        (LABELS, ["--label=a"], "sex must not have .*'overall'"),
         ("a,b\n1,2\n1\n", [], "line 3.*2 values. It has 1"),
         ("a,b\n1,2\n", [], "at least 20 rows"),
     ],

@@ -4,32 +4,25 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-import difflib
 import random
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, ClassVar
 
 import tensorflow as tf
 
-from tensorflow_model_remediation_ext.common.elements import unpack
+from tensorflow_model_remediation_ext.common.elements import (
+    check_dataset,
+    unpack,
+)
+from tensorflow_model_remediation_ext.counterfactual import changes
 from tensorflow_model_remediation_ext.counterfactual.keras.pairs import (
     build_counterfactual_data,
 )
+from tensorflow_model_remediation_ext.counterfactual.keras.text_feature import (
+    find_text,
+)
 from tensorflow_model_remediation_ext.counterfactual.label_terms import frame
-from tensorflow_model_remediation_ext.counterfactual.swaps import english_rules
-
-_TOKEN = re.compile(r"\w+|[^\w\s]|\s+")
-_ARTICLE = re.compile(r"\b([Aa]n?) (?=\w)")
-_BROKEN = {
-    "a space before a comma or a stop": re.compile(r"\w [,.;!?](?:\s|$)"),
-    "an article before nothing": re.compile(
-        r"(?i)\b(?:an?|the)(?:\s*$|\s*[,.;!?])"
-    ),
-    "a doubled word": re.compile(r"(?i)\b(the|an?|of|to|is|and|or) \1\b"),
-    "a doubled space": re.compile(r"\S  \S"),
-    "a comma after nothing": re.compile(r"^\s*[,;]"),
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -173,7 +166,8 @@ def describe_pairs(
             them. Without, pairs as it returns them.
         sensitive_terms_to_remove: As in `build_counterfactual_data`.
         terms_to_replace: As there.
-        text_key: As there.
+        text_key: As there, for pairs too. An example whose text is several
+            strings is one pair.
         case_sensitive: As there.
         whole_words: As there.
         samples: Number of examples to keep for each change.
@@ -184,7 +178,8 @@ def describe_pairs(
 
     Raises:
         TypeError: As `build_counterfactual_data`.
-        ValueError: As there; or no text is changed.
+        ValueError: As there; no text is changed; or `dataset` does not hold
+            pairs and there are no terms.
 
     Examples:
         >>> data = tf.data.Dataset.from_tensor_slices(["a gay man", "a man"])
@@ -192,7 +187,10 @@ def describe_pairs(
         >>> found.pairs, found.without, found.rows[0].examples
         (1, 1, ('a [gay -> ] man',))
     """
-    pairs, rows = dataset, None
+    check_dataset(dataset, "dataset")
+    if isinstance(sensitive_terms_to_remove, Iterator):
+        sensitive_terms_to_remove = [*sensitive_terms_to_remove]
+    pairs, examples = dataset, None
     if sensitive_terms_to_remove is not None or terms_to_replace is not None:
         pairs = build_counterfactual_data(
             dataset,
@@ -202,30 +200,33 @@ def describe_pairs(
             case_sensitive=case_sensitive,
             whole_words=whole_words,
         )
-        rows = sum(
-            int(tf.size(_text(unpack(element)[0], text_key)))
-            for element in dataset
+        key = find_text(unpack(dataset.element_spec)[0], text_key)
+        examples = sum(
+            len(_texts(unpack(element)[0], key)) for element in dataset
         )
+    spec = pairs.element_spec
+    if not isinstance(spec, tuple) or len(spec) not in (2, 3):
+        raise ValueError(
+            "Without terms, `dataset` must hold pairs: `(original_x, "
+            f"counterfactual_x)`, with a weight or without. Received: {spec}"
+        )
+    keys = [find_text(half, text_key) for half in spec[:2]]
     texts = [
         pair
         for element in pairs
-        for pair in zip(
-            _texts(element[0], text_key),
-            _texts(element[1], text_key),
-            strict=True,
-        )
+        for pair in zip(*map(_texts, element[:2], keys), strict=True)
     ]
     if not texts:
         raise ValueError("No example holds a term, so there are no pairs.")
     terms = terms_to_replace or sensitive_terms_to_remove or ()
-    return _describe(texts, rows, samples, random.Random(seed), [*terms])
+    return _describe(texts, examples, samples, random.Random(seed), [*terms])
 
 
 def _counted(n, what):
     return f"{n:,} {what}{'' if n == 1 else 's'}"
 
 
-def _describe(texts, rows, samples, generator, terms):
+def _describe(texts, examples, samples, generator, terms):
     # Terms that stood next to one another and are gone count one by one.
     known = re.compile(
         "|".join(
@@ -239,100 +240,46 @@ def _describe(texts, rows, samples, generator, terms):
     kept: dict[str, list[str]] = {}
     broken: dict[str, list[str]] = {}
     faulty = 0
-    for original, edited in texts:
-        changes, marked = _changes(original, edited, known)
-        faults = _faults(original, edited)
-        faulty += bool(faults)
-        for fault in faults:
-            broken.setdefault(fault, []).append(edited)
-        for change in dict.fromkeys(changes):
-            counts[change] += 1
-            broken_by[change] += bool(faults)
+    for originals, counterfactuals in texts:
+        change = changes.Change(originals, counterfactuals, known)
+        faulty += bool(change.faults)
+        for fault in change.faults:
+            broken.setdefault(fault, []).append(change.edited)
+        for words in dict.fromkeys(change.words):
+            counts[words] += 1
+            broken_by[words] += bool(change.faults)
             # A fair sample of a stream (Vitter's algorithm R).
-            examples = kept.setdefault(change, [])
-            if len(examples) < samples:
-                examples.append(marked)
+            some = kept.setdefault(words, [])
+            if len(some) < samples:
+                some.append(change.marked)
             elif samples:
-                place = generator.randrange(counts[change])
+                place = generator.randrange(counts[words])
                 if place < samples:
-                    examples[place] = marked
-    lengths = [len(edited) - len(original) for original, edited in texts]
+                    some[place] = change.marked
+    lengths = [sum(map(len, b)) - sum(map(len, a)) for a, b in texts]
     return PairsDescription(
         rows=tuple(
             DescribedChange(change, n, broken_by[change], tuple(kept[change]))
             for change, n in counts.most_common()
         ),
         pairs=len(texts),
-        without=None if rows is None else rows - len(texts),
+        without=None if examples is None else examples - len(texts),
         duplicates=len(texts) - len(set(texts)),
         length_change=(sum(lengths) / len(lengths), min(lengths), max(lengths)),
-        empty=sum(not re.search(r"\w", edited) for _, edited in texts),
+        empty=sum(not re.search(r"\w", " ".join(b)) for _, b in texts),
         faulty=faulty,
         broken={how: tuple(some) for how, some in broken.items()},
     )
 
 
-def _changes(original, edited, known):
-    """Returns what words become, and the original with that marked."""
-    old, new = _TOKEN.findall(original), _TOKEN.findall(edited)
-    matcher = difflib.SequenceMatcher(None, old, new, autojunk=False)
-    changes, marked = [], ""
-    for kind, i, j, k, m in matcher.get_opcodes():
-        before, after = "".join(old[i:j]), "".join(new[k:m])
-        if kind == "equal":
-            marked += before
-            continue
-        space = before[: len(before) - len(before.lstrip())]
-        rest = before[len(before.rstrip()) :] if before.strip() else ""
-        marked += f"{space}[{before.strip()} -> {after.strip()}]{rest}"
-        old_words, new_words = before.strip().lower(), after.strip().lower()
-        if old_words and not new_words:
-            gone = known.findall(old_words) or [old_words]
-            changes += [f"{term} -> " for term in gone]
-        elif old_words or new_words:
-            changes.append(f"{old_words} -> {new_words}")
-    return changes, marked
-
-
-def _faults(original, edited):
-    faults = [
-        how
-        for how, pattern in _BROKEN.items()
-        if len(pattern.findall(edited)) > len(pattern.findall(original))
-    ]
-    if _disagreeing(edited) > _disagreeing(original):
-        faults.append('"a" where "an" is said, or the reverse')
-    return faults
-
-
-def _disagreeing(text):
-    return sum(
-        _article(text[match.end() :]) != match[1].lower()
-        for match in _ARTICLE.finditer(text)
-    )
-
-
-def _article(following):
-    for pattern, article in english_rules.ARTICLES:
-        if re.match(pattern, following):
-            return article
-    return "a"
-
-
-def _text(x, text_key):
-    """The text feature, flat."""
-    if isinstance(x, Mapping | tuple):
-        if text_key is None:
-            features = x.values() if isinstance(x, Mapping) else x
-            x = next(f for f in features if f.dtype == tf.string)
-        else:
-            x = x[text_key]
-    values = x.flat_values if isinstance(x, tf.RaggedTensor) else x
-    return tf.reshape(values, [-1])
-
-
-def _texts(x, text_key):
+def _texts(x, key):
+    """Returns the strings of the text of each example."""
+    text = x if key is None else x[key]
+    if isinstance(text, tf.RaggedTensor):
+        rows = text.to_list()
+    else:
+        rows = text.numpy().tolist() if text.shape.rank else [text.numpy()]
     return [
-        text.decode("utf-8", "replace")
-        for text in _text(x, text_key).numpy().tolist()
+        tuple(t.decode("utf-8", "replace") for t in tf.nest.flatten(row))
+        for row in rows
     ]

@@ -10,11 +10,15 @@ from typing import Any, ClassVar
 import numpy as np
 import tensorflow as tf
 
+from tensorflow_model_remediation_ext.common import characters
 from tensorflow_model_remediation_ext.common.proportions import (
     normal_quantile,
     wilson_interval,
 )
-from tensorflow_model_remediation_ext.counterfactual.terms import TermEditor
+from tensorflow_model_remediation_ext.counterfactual.terms import (
+    TermEditor,
+    check_terms,
+)
 
 _NAMED = 8  # Terms that a sentence names, at most.
 
@@ -133,7 +137,8 @@ def label_terms(
     Args:
         texts: Texts, `[n]`.
         labels: 0 or 1 for each of them, `[n]` or `[n, 1]`.
-        terms: Terms, each looked for by itself.
+        terms: Terms, each looked for by itself. Those that match the same
+            texts, as they differ in case only, are one: the first of them.
         confidence: Level of the intervals.
         case_sensitive: Whether the case of terms must match.
         whole_words: As in `build_counterfactual_data`.
@@ -142,8 +147,9 @@ def label_terms(
         `LabelTerms`. Rates have Wilson's interval, differences Newcombe's.
 
     Raises:
-        ValueError: If there are no texts, labels are not as many zeros and
-            ones, or `confidence` is not between 0 and 1.
+        TypeError: If `terms` is not a collection of strings.
+        ValueError: If there are no texts or terms, labels are not as many
+            zeros and ones, or `confidence` is not between 0 and 1.
 
     Examples:
         >>> texts = ["you idiot", "idiot!", "a gay man", "gay", "hi", "bye"]
@@ -172,7 +178,7 @@ def label_terms(
     normal_quantile(confidence)  # Refuses a bad level before any work.
     positive = values.astype(bool)
     rows = []
-    for term in dict.fromkeys(terms):
+    for term in _different(terms, case_sensitive):
         editor = TermEditor(
             [term], case_sensitive=case_sensitive, whole_words=whole_words
         )
@@ -182,6 +188,18 @@ def label_terms(
         key=lambda r: -abs(r.difference) if r.difference == r.difference else 1
     )
     return LabelTerms(tuple(rows), confidence)
+
+
+def _different(terms, case_sensitive):
+    """Returns the first of the terms that match the same texts."""
+    terms = check_terms(terms, "terms")
+    if case_sensitive:
+        return list(dict.fromkeys(terms))
+    variants = characters.variants_of(terms, case_sensitive)
+    first: dict[str, str] = {}
+    for term in terms:
+        first.setdefault(characters.fold(term, variants), term)
+    return list(first.values())
 
 
 def _row(term, holds, positive, confidence):

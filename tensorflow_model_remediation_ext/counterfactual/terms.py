@@ -95,7 +95,7 @@ class TermEditor:
                 f"whole_words={whole_words!r}"
             )
         if terms_to_replace is None:
-            terms = _check_terms(sensitive_terms_to_remove)
+            terms = _check_removals(sensitive_terms_to_remove)
         else:
             terms = _check_replacements(terms_to_replace)
         if whole_words is None:
@@ -149,12 +149,19 @@ def _warn_of_scripts(terms):
         )
 
 
-def _check_terms(terms, name="sensitive_terms_to_remove"):
-    if (
-        name == "sensitive_terms_to_remove"
-        and not isinstance(terms, Swaps)
-        and isinstance(terms, str | bytes | Mapping)
-    ) or not isinstance(terms, Iterable):
+def check_terms(terms: Iterable[str], name: str) -> list[str]:
+    """Returns terms as a list, checked.
+
+    Args:
+        terms: The terms; an iterator is read once, here.
+        name: What the argument is called.
+
+    Raises:
+        TypeError: They are not a collection of strings.
+        ValueError: There are none; or one is blank, begins or ends with
+            whitespace, holds control characters or cannot be encoded.
+    """
+    if isinstance(terms, str | bytes) or not isinstance(terms, Iterable):
         raise TypeError(
             f"`{name}` must be a list of terms. Received: {terms!r}"
         )
@@ -171,6 +178,16 @@ def _check_terms(terms, name="sensitive_terms_to_remove"):
     return terms
 
 
+def _check_removals(terms):
+    name = "sensitive_terms_to_remove"
+    # Who gives a dict wants to replace.
+    if isinstance(terms, Mapping) and not isinstance(terms, Swaps):
+        raise TypeError(
+            f"`{name}` must be a list of terms. Received: {terms!r}"
+        )
+    return check_terms(terms, name)
+
+
 def _check_replacements(terms_to_replace):
     name = "terms_to_replace"
     if not isinstance(terms_to_replace, Mapping):
@@ -185,7 +202,7 @@ def _check_replacements(terms_to_replace):
                 f"`{name}` must give a replacement. To remove a term use "
                 f"`sensitive_terms_to_remove`. Received: {term!r} to ''"
             )
-    return _check_terms(terms_to_replace, name)
+    return check_terms(terms_to_replace, name)
 
 
 def _check_string(value, name):

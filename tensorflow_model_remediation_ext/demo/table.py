@@ -68,7 +68,8 @@ def load_table(
     A column is a number if all its values are, missing ones (empty or "?")
     apart; otherwise it is a category. Categories with more than 100
     values, such as names, and columns with one value are left out, and so are
-    the columns that tell the group unless `keep_group`.
+    the columns that tell the group unless `keep_group`. Labels and groups are
+    never guessed: where they are missing, the table is refused.
 
     Args:
         path: The file.
@@ -80,7 +81,7 @@ def load_table(
     Raises:
         OSError: If the file cannot be read.
         ValueError: If a column is missing, rows are cut off, or label or
-            groups do not have the values they need.
+            groups do not have the values they need, in each row.
     """
     name = pathlib.Path(path).name
     columns = _read(path, name, limit)
@@ -90,7 +91,13 @@ def load_table(
                 f"{name} must have the column {wanted!r}. "
                 f"It has: {', '.join(columns)}"
             )
+    if label in group_names:
+        raise ValueError(
+            f"{name}: the label {label!r} must not be a column of the group too"
+        )
     labels, positive = _labels(columns.pop(label), label, name)
+    for group in group_names:
+        _refuse_missing(columns[group], group, name)
     groups = np.array(
         [
             ", ".join(values)
@@ -101,6 +108,11 @@ def load_table(
         raise ValueError(
             f"{name}: {', '.join(group_names)} must tell two groups apart, or "
             f"more. Received: {sorted(set(groups))}"
+        )
+    if "overall" in groups:
+        raise ValueError(
+            f"{name}: {', '.join(group_names)} must not have the value "
+            "'overall', which names the figures of all rows"
         )
     features, left_out = {}, {}
     for column, values in columns.items():
@@ -177,8 +189,20 @@ def _read(path, name, limit):
     return dict(zip(header, zip(*rows, strict=True), strict=True))
 
 
+def _refuse_missing(values, column, name):
+    missing = [value for value in values if value in MISSING]
+    if missing:
+        raise ValueError(
+            f"{name}: the column {column!r} must have a value in each row. In "
+            f"{len(missing)} of {len(values)} it has {sorted(set(missing))}. "
+            "Leave these rows out, or say what is meant"
+        )
+
+
 def _labels(values, label, name):
-    found = sorted(set(values))
+    found = sorted(set(values) - set(MISSING))
+    if len(found) <= 2:
+        _refuse_missing(values, label, name)
     if len(found) != 2:
         raise ValueError(
             f"{name}: the label {label!r} must have two values. It has "

@@ -72,6 +72,70 @@ def test_frames():
     assert table.loc["a", "rate"] == 1
 
 
+def test_the_text_is_asked_for():
+    features = {"author": ["gay", "b"], "text": ["a gay man", "c"]}
+    data = tf.data.Dataset.from_tensor_slices(features)
+    pairs = build_counterfactual_data(data, ["gay"], text_key="text")
+    with pytest.raises(ValueError, match=r"`text_key`.*'author', 'text'"):
+        describe_pairs(pairs)
+    with pytest.raises(ValueError, match=r"`text_key` must be one of.*'body'"):
+        describe_pairs(pairs, text_key="body")
+    found = describe_pairs(pairs, text_key="text")
+    assert [row.change for row in found.rows] == ["gay -> "]
+
+
+def several_strings(kind):
+    rows = [["a gay man", "hello"], ["x", "y"], ["gay gay", "the gay"]]
+    if kind == "ragged":
+        rows = tf.ragged.constant([*rows, [], ["z"]])
+    elif kind == "two axes":
+        rows = [[row, ["z", "z"]] for row in rows]
+    return tf.data.Dataset.from_tensor_slices(rows)
+
+
+@pytest.mark.parametrize("kind", ["dense", "ragged", "two axes"])
+def test_examples_of_several_strings_are_one_pair_each(kind):
+    data = several_strings(kind).batch(2)
+    examples = {"dense": 3, "ragged": 5, "two axes": 3}[kind]
+    found = describe_pairs(data, ["gay"])
+    assert (found.pairs, found.without) == (2, examples - 2)
+    assert found["gay -> "].pairs == 2 and found.duplicates == 0
+    assert found["gay -> "].examples == (
+        "a [gay -> ] man",
+        "[gay gay -> ] | the [gay -> ]",
+    )
+    # Nothing is left of "gay gay", but of its example.
+    assert found.empty == 0
+    assert found.length_change == (-7.5, -11, -4)
+    assert list(found.broken) == ["an article before nothing"]
+    pairs = build_counterfactual_data(data, ["gay"])
+    again = describe_pairs(pairs)
+    assert (again.pairs, again.without) == (2, None)
+
+
+def test_strings_of_an_example_may_differ_in_number():
+    data = tf.data.Dataset.from_tensors(tf.ragged.constant([["a", "gay"]]))
+    pairs = build_counterfactual_data(
+        data, custom_counterfactual_function=lambda x: (x, x[:, :1])
+    )
+    found = describe_pairs(pairs)
+    assert [row.change for row in found.rows] == ["gay -> "]
+
+
+def test_terms_may_be_an_iterator():
+    data = tf.data.Dataset.from_tensor_slices(["a gay muslim man", "gay"])
+    terms = ["gay", "muslim"]
+    assert describe_pairs(data, iter(terms)) == describe_pairs(data, terms)
+
+
+def test_what_is_no_pair():
+    data = tf.data.Dataset.from_tensor_slices(["a gay man", "gay"])
+    with pytest.raises(ValueError, match=r"`dataset` must hold pairs"):
+        describe_pairs(data)
+    with pytest.raises(TypeError, match=r"`dataset` must be a `tf.data"):
+        describe_pairs(["a"])
+
+
 def test_no_pairs():
     data = tf.data.Dataset.from_tensor_slices(["a"])
     with pytest.raises(ValueError, match="no pairs"):
@@ -116,6 +180,30 @@ def test_bad_labels(labels, message):
         label_terms(["a", "b"], labels, ["a"])
     with pytest.raises(ValueError, match="confidence"):
         label_terms(["a", "b"], [0, 1], ["a"], confidence=1)
+
+
+@pytest.mark.parametrize(
+    ("terms", "error", "message"),
+    [
+        ("idiot", TypeError, "`terms` must be a list.*'idiot'"),
+        (3, TypeError, "`terms` must be a list.*3"),
+        (["a", 3], TypeError, "`terms` must hold strings.*3"),
+        ([], ValueError, "`terms` must hold at least one"),
+        ([" a"], ValueError, "`terms` must not be blank.*' a'"),
+    ],
+)
+def test_bad_terms_for_labels(terms, error, message):
+    with pytest.raises(error, match=message):
+        label_terms(["a", "b"], [0, 1], terms)
+
+
+def test_terms_that_differ_in_case_only_are_one():
+    texts, labels = ["Gay", "gay K", "x", "y"], [1, 0, 0, 1]
+    terms = ["gay", "Gay", "k", "\N{KELVIN SIGN}"]
+    found = label_terms(texts, labels, iter(terms))
+    assert {row.term: row.n for row in found.rows} == {"gay": 2, "k": 1}
+    found = label_terms(texts, labels, terms, case_sensitive=True)
+    assert [found[term].n for term in terms] == [1, 1, 0, 0]
 
 
 def test_both_are_sections_of_a_report(tmp_path):

@@ -26,7 +26,7 @@ class TextFeature:
 
     def __init__(self, x_spec: Any, text_key: Any, editor: TermEditor):
         self._editor = editor
-        self._key = _find_text(x_spec, text_key)
+        self._key = find_text(x_spec, text_key)
         spec = self._text(x_spec)
         if spec.shape.rank is None:
             raise ValueError(
@@ -59,7 +59,17 @@ class TextFeature:
         return x if self._key is None else x[self._key]
 
 
-def _find_text(spec, text_key):
+def find_text(spec: Any, text_key: Any) -> Any:
+    """Returns the key or index of the text, `None` where `x` is the text.
+
+    Args:
+        spec: The spec of `x`: a string tensor, or a dict or tuple with one.
+        text_key: What the user gave; `None` for the only string feature.
+
+    Raises:
+        TypeError: The text is not a string tensor.
+        ValueError: It cannot be found.
+    """
     if not isinstance(spec, Mapping | tuple):
         if text_key is not None:
             raise ValueError(

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 
 import tensorflow as tf
 
-from tensorflow_model_remediation_ext.common import indices
+from tensorflow_model_remediation_ext.common import characters, indices
 from tensorflow_model_remediation_ext.counterfactual import replacements
 from tensorflow_model_remediation_ext.counterfactual.matching import Spans
 from tensorflow_model_remediation_ext.counterfactual.swaps import english_rules
@@ -21,10 +21,12 @@ from tensorflow_model_remediation_ext.counterfactual.swaps.tagger import (
 )
 
 _MARK = english_rules.MARK
-_CAPITAL = "\x05"  # What follows takes a capital.
+_CAPITAL = "\x05"  # Stands where a term with a capital was removed.
+_UPPER = "\x06"  # Stands on both sides of a letter that takes a capital.
+_MARKS = f"[{_MARK}{_CAPITAL}]"
 _BREAK = r"(^|[^\pL\pN_'’-])"
 # Where terms were: with a swap the new one follows, else the next word.
-_PLACE = rf"(?:\s*{_MARK})+\s*[\"“‘'(]*"
+_PLACE = rf"(?:\s*{_MARKS})+\s*[\"“‘'(]*"
 # An article before such a place.
 _ARTICLE = rf"{_BREAK}([Aa])[Nn]?({_PLACE})"
 _DONE = "\x04"  # An article that has been looked at.
@@ -32,25 +34,48 @@ _DETERMINER = (
     r"(?i:(?:^|[^\pL\pN_'’])(?:an?|the|this|that|his|her|their|my|your|our|some"
     r"|every|each|no|any|one))"
 )
+_STOP = r"[.!?…][\"”’')]*"
+# Commas that are left over next to removed terms, and what stays.
+_COMMAS = (
+    # "tall, [gay], happy", "tall, [gay]."
+    (rf",({_MARKS}+\s*(?:[,.;:!?)]|$))", r"\1"),
+    # "a [gay], tall man"
+    (rf"({_DETERMINER}\s*{_MARKS}+),", r"\1"),
+    # "Hello. [Gay], and": the space before went with the term.
+    (rf"({_STOP}{_CAPITAL}{_MARKS}*),", r"\1"),
+    # "[Gay], and"
+    (rf"((?:^|[\s“‘(])[\"“‘'(]*{_MARKS}+), ?", r"\1"),
+    # "a tall, [gay] man"
+    (rf"({_DETERMINER}\s[\pL'’-]+),({_MARKS}+\s)", r"\1\2"),
+)
+_BEGINS = (
+    rf"((?:^|{_STOP}|\n\s*\n)\s*[\"“‘'(]*"
+    rf"{_CAPITAL}[\s\"“({_MARK}{_CAPITAL}]*)(\p{{Ll}})"
+)
 
 
 class English:
     """Puts values where terms were found, so that the text stays English.
 
     Args:
-        forms: A dict from the lowercase terms that have two replacements, by
-            what follows, to the one before a noun and the other one. The
+        forms: A dict from the terms that have two replacements, by what
+            follows, to the one before a noun and the other one. The
             plain replacement of such a term is the one before a noun.
+        variants: A dict from each of their characters to all that match it.
         tagger: Decides instead of the rules, if given.
     """
 
     def __init__(
         self,
         forms: Mapping[str, tuple[str, str]],
+        variants: Mapping[str, str],
         tagger: Tagger | None = None,
     ):
         self._tagger = tagger
-        self._ambiguous = rf"(?i)(?:{'|'.join(forms)})" if forms else None
+        self._ambiguous = "|".join(
+            "".join(f"[{characters.escape(variants[char])}]" for char in term)
+            for term in forms
+        )
 
     def apart_from_noun(
         self, text: tf.Tensor, spans: Spans, found: tf.Tensor
@@ -65,7 +90,7 @@ class English:
         Returns:
             Indices of matches, int64 `[found]`.
         """
-        if self._ambiguous is None:
+        if not self._ambiguous:
             return tf.zeros([0], tf.int64)
         some = indices.where(
             tf.strings.regex_full_match(found, self._ambiguous)
@@ -81,16 +106,18 @@ class English:
         term = tf.strings.lower(tf.gather(found, some))
         following = tf.strings.regex_replace(
             replacements.cut(text, row, end, after),
-            english_rules.FUNCTION_WORDS,
+            english_rules.TO_MARK,
             rf"{english_rules.FUNCTION}\0",
         )
         context = tf.strings.join(
             [
-                # The text may hold a mark itself.
-                tf.strings.regex_replace(
+                # The text may hold a mark itself, and a character that is cut.
+                tf.strings.unicode_transcode(
                     replacements.cut(text, row, before, start),
-                    r"[\x02-\x04]",
-                    " ",
+                    "UTF-8",
+                    "UTF-8",
+                    replacement_char=ord(" "),
+                    replace_control_characters=True,
                 ),
                 tf.where(term == "her", english_rules.OBJECT, _MARK),
                 following,
@@ -105,22 +132,23 @@ class English:
     ) -> tf.Tensor:
         """Returns texts with values in the place of terms.
 
-        An article before a value, or before what follows a removed term,
-        is made to agree with it. With a removed term goes one space, and a
-        comma that would be left over; the word that begins a sentence then
-        takes its capital.
+        An article before a value is made to agree with it.
 
         Args:
             text: Strings `[rows]`.
             spans: Where terms are in them.
-            values: What to put there, `[matches]`; "" removes.
+            values: What to put there, `[matches]`.
         """
-        return self._mended(
-            text, *replacements.gaps(text, *spans), values, spans.row
-        )
+        before, rest = replacements.gaps(text, *spans)
+        marked = tf.strings.join([_MARK, values])
+        return self._mended(text, before, marked, values, spans.row, rest)
 
     def remove(self, text: tf.Tensor, spans: Spans) -> tf.Tensor:
         """Returns texts without the terms at `spans`.
+
+        With a term goes one space, and a comma that would be left over. An
+        article before it is made to agree with what follows, and the word
+        that then begins a sentence takes the capital of the term.
 
         Args:
             text: Strings `[rows]`.
@@ -129,19 +157,16 @@ class English:
         found = replacements.cut(text, *spans)
         spans = replacements.with_spaces(text, spans)
         before, rest = replacements.gaps(text, *spans)
-        # What follows a capital at the beginning of a sentence takes it.
-        begins = tf.strings.regex_full_match(
-            before, r"(?s)(?:\C*[.!?]\s*)?[\"“‘'(]*"
-        ) & tf.strings.regex_full_match(found, r"\p{Lu}[^\p{Lu}]*")
-        values = tf.where(begins, _CAPITAL, "")
-        return self._mended(text, before, rest, values, spans.row, True)
+        # Of two terms with a comma between them, the second one takes it.
+        before = tf.strings.regex_replace(before, r"^\s*,(\s*)$", r"\1")
+        capital = tf.strings.regex_full_match(found, r"\p{Lu}\C*")
+        marks = tf.where(capital, _CAPITAL, _MARK)
+        return self._mended(text, before, marks, "", spans.row, rest, True)
 
-    def _mended(self, text, before, rest, values, row, removal=False):
-        marked = replacements.join(
-            before, tf.strings.join([_MARK, values]), row, rest
-        )
+    def _mended(self, text, before, marked, values, row, rest, removal=False):
+        marked = replacements.join(before, marked, row, rest)
         # A text that holds the marks itself stays without repairs.
-        plain = tf.strings.regex_full_match(text, r"[^\x03-\x05]*")
+        plain = tf.strings.regex_full_match(text, r"[^\x03-\x06]*")
         if removal:
             marked = _where_matches(marked, plain, r"(?s)\C*,\C*", _commas)
             marked = _where_matches(marked, plain, r"(?s)\C*\x05\C*", _capitals)
@@ -193,19 +218,16 @@ def _articles(text):
 
 
 def _commas(text):
-    text = tf.strings.regex_replace(text, rf",({_MARK}\x05?),", r",\1")
-    text = tf.strings.regex_replace(
-        text, rf"({_DETERMINER}\s*{_MARK}\x05?),", r"\1"
-    )
-    text = tf.strings.regex_replace(text, rf"^({_MARK}\x05?), ?", r"\1")
-    return tf.strings.regex_replace(
-        text, rf"({_DETERMINER}\s[\pL'’-]+),({_MARK}\s)", r"\1\2"
-    )
+    for pattern, kept in _COMMAS:
+        text = tf.strings.regex_replace(text, pattern, kept)
+    return text
 
 
 def _capitals(text):
-    for letter in "abcdefghijklmnopqrstuvwxyz":
-        text = tf.strings.regex_replace(
-            text, rf"{_CAPITAL}(\s*){letter}", rf"\1{letter.upper()}"
-        )
-    return text
+    marked = tf.strings.regex_replace(text, _BEGINS, rf"\1{_UPPER}\2{_UPPER}")
+    place, pieces, _ = tf.raw_ops.StringSplitV2(input=marked, sep=_UPPER)
+    # Every second piece is such a letter.
+    pieces = tf.where(
+        place[:, 1] % 2 == 1, tf.strings.upper(pieces, "utf-8"), pieces
+    )
+    return tf.strings.unsorted_segment_join(pieces, place[:, 0], tf.size(text))

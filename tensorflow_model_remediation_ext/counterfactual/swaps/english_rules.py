@@ -1,8 +1,9 @@
-"""Rules of English that swaps need, as regular expressions.
+r"""Rules of English that swaps need, as regular expressions.
 
-All are for RE2 and Python alike: no lookaround. The lists are closed classes
-of words (prepositions, conjunctions, auxiliaries), or cues by spelling. None
-is taken from a corpus.
+All are for RE2: no lookaround, and `\C` is any byte, as context may be cut in
+the middle of a character. Those of articles are for Python too. The lists are
+closed classes of words (prepositions, conjunctions, auxiliaries), or cues by
+spelling. None is taken from a corpus.
 """
 
 MARK = "\x03"  # Stands where a term was.
@@ -203,18 +204,22 @@ _WILL = (
     r"will \x04?(?:be|have|not|never|always|agree|tell|say|know|get|go|see|find"
     r"|come|take|make|also|all|only|remember|attest|do|miss)"
 )
+# Emoji, symbols and stops beyond ASCII; no letter, currency, opening bracket.
+_SIGN = r"[^\x00-\x7f\pL\pM\pN\pZ\pC\p{Sc}\p{Pi}\p{Pf}\p{Ps}\p{Pd}\p{Pc}]"
 # What follows a pronoun is looked at in two steps, to keep patterns small:
-# these words get a mark, and the rules know them by it.
-FUNCTION_WORDS = rf"(?i)\b(?:{_FUNCTION_WORDS})\b"
+# these words and signs get a mark, and the rules know them by it.
+TO_MARK = rf"(?i)\b(?:{_FUNCTION_WORDS})\b|(?-i:{_SIGN})"
 FUNCTION = "\x04"
 _F = rf"{FUNCTION}?"  # Before a word that may be one of them.
 _FUNCTION = rf"\s+{FUNCTION}[a-z]+(?:n?['’][a-z]+)?(?:[^\w'’-]|$)"
 _WORD_END = r"(?:[^\w'’-]|$)"
 _END = (
-    r"""(?:\s*$|\s*[.,;:!?)\]}…—–\n]|["”&*~]|\s+(?:https?:|www\.)"""
-    r"""|\s+[-&#<@=*~|>]|--|\s*['’"”]+(?:[\s.,;:!?]|$)"""
+    rf"""(?:\s*$|\s*(?:[.,;:!?)\]}}—–]|{FUNCTION}[^\x00-\x7f])|["”&*~]"""
+    # An empty line, or one that begins with a capital; others are wrapped.
+    r"""|\s*\n\s*(?:\n|(?-i:[A-Z][a-z]))|\s+(?:https?:|www\.)"""
+    r"""|\s+[-&#<@=*~|>^]|--|\s*['’"”]+(?:[\s.,;:!?]|$)"""
     # A parenthesis in the middle of a noun phrase is followed by more of it.
-    rf"""|\s*\([^)]*(?:$|\)\s*(?:[.,;:!?)"”]|$)|\){_FUNCTION})"""
+    rf"""|\s*\([^)]*(?:\C{{0,3}}$|\)\s*(?:[.,;:!?)"”]|$)|\){_FUNCTION})"""
     rf"""|\s*[\[(]{FUNCTION}[a-z]+{_WORD_END})"""
 )
 _PAUSE = rf"(?:{_END}|{_FUNCTION})"
@@ -225,21 +230,21 @@ _WORDS = rf"(?:{_ANY}[^\w{MARK}{OBJECT}])?"
 # both. "made her debut the same day": a noun, and no verb.
 COORDINATED = (
     rf"(?is)(?:{_ANY}[{MARK}{OBJECT}](?:\s*/\s*|\s+{_F}or\s+|\s+{_F}and/{_F}or\s+)"
-    rf"{_F}(?:his|her|their|its|my|your|our)(?:\s|/|\().*"
+    rf"{_F}(?:his|her|their|its|my|your|our)(?:\s|/|\()\C*"
     rf"|{_ANY}[{MARK}{OBJECT}]\s+(?:{FUNCTION}and|&)\s+(?:(?-i:[A-Z])[a-z]+\s)?"
-    r"(?-i:[A-Z])[a-z]+['’]s?\s.*"
-    rf"|{_ANY}[{MARK}{OBJECT}]\s+soon {FUNCTION}to {FUNCTION}be\s.*"
+    r"(?-i:[A-Z])[a-z]+['’]s?\s\C*"
+    rf"|{_ANY}[{MARK}{OBJECT}]\s+soon {FUNCTION}to {FUNCTION}be\s\C*"
     rf"|{_ANY}[{MARK}{OBJECT}]\s+{_ADVERB}\s+{_F}(?:and|but|yet|or)\s+[a-z]+ly\s+[a-z]+"
-    r"(?:ed|ing|ive|ous|ful|ic|al|ent|ant)\W.*"
+    r"(?:ed|ing|ive|ous|ful|ic|al|ent|ant)\W\C*"
     rf"|{_WORDS}(?:ma[dk]e|makes|making|ha[ds]|have)\s+{OBJECT}\s+"
-    rf"(?:{_MADE})\W.*)"
+    rf"(?:{_MADE})\W\C*)"
 )
 NOT_BEFORE_NOUN = (
     r"(?is)(?:"
     rf"{_ANY}[{MARK}{OBJECT}](?:{_PAUSE}|\s+(?:too|also|now|then|alone){_END})"
     rf"|{_ANY}{OBJECT}(?:"
     rf"\s*[/]\s*{_F}(?:him|her|them|it)\W"
-    rf"|(?:\s+(?:{_EITHER}|{_ADVERB})){{1,3}}{_PAUSE}"
+    rf"|(?:\s+(?:{_EITHER}|{_ADVERB}|1\d\d+ ?%)){{1,3}}{_PAUSE}"
     rf"|\s+{_TIMES}{_WORD_END}"
     rf"|\s+{_WILL}{_WORD_END}"
     rf"|\s+[\"“‘'`]+(?:{FUNCTION}[a-z]+|i['’]m|one){_WORD_END})"
@@ -262,7 +267,7 @@ NOT_BEFORE_NOUN = (
     rf"|(?:{_NAMES})\s+{OBJECT}\s+(?:names{_PAUSE}|(?-i:[A-Z])[a-z]+{_PAUSE})"
     rf"|(?:made|makes|make|appointed|elected|crowned)\s+{OBJECT}\s+"
     r"(?-i:[A-Z])[a-z]+ \x04of\W)"
-    r").*"
+    r")\C*"
 )
 
 # Words by how they begin to sound, for "a" and "an": the first that matches.

@@ -52,17 +52,19 @@ class Swaps(Mapping[str, str]):
         language: "en" for the grammar of English. Any other changes nothing
             but the terms.
         before_noun: A dict from terms whose replacement depends on what
-            follows to the two forms: before a noun, and otherwise. English
-            only.
+            follows to the two forms: before a noun, and otherwise. They need
+            not be in `terms`. English only.
         name: What to call them.
         source: Where they come from.
         license: The license of the list.
         note: What to know before using them.
 
     Raises:
-        TypeError: `terms` is not a dict of strings.
-        ValueError: `terms` is empty, or `before_noun` is given in another
-            language than English.
+        TypeError: `terms` is not a dict of strings, or `before_noun` not one
+            of pairs of strings.
+        ValueError: There are no terms; `before_noun` is given in another
+            language than English, or gives another form before a noun than
+            `terms`.
 
     Examples:
         >>> data = tf.data.Dataset.from_tensor_slices(["Not an actor"])
@@ -91,7 +93,16 @@ class Swaps(Mapping[str, str]):
                 "`terms` must be a dict from terms to replacements. "
                 f"Received: terms={terms!r}"
             )
-        before_noun = dict(before_noun or {})
+        before_noun = {} if before_noun is None else before_noun
+        if not isinstance(before_noun, Mapping) or not all(
+            isinstance(term, str) and _is_pair(forms) and all(forms)
+            for term, forms in before_noun.items()
+        ):
+            raise TypeError(
+                "`before_noun` must be a dict from terms to two texts, such as "
+                "{'her': ('his', 'him')}. "
+                f"Received: before_noun={before_noun!r}"
+            )
         if before_noun and language != "en":
             raise ValueError(
                 "`before_noun` is for English. Received: "
@@ -102,7 +113,12 @@ class Swaps(Mapping[str, str]):
             term: (noun, other) for term, (noun, other) in before_noun.items()
         }
         for term, (noun, _) in self._before_noun.items():
-            self._terms.setdefault(term, noun)
+            if self._terms.setdefault(term, noun) != noun:
+                raise ValueError(
+                    "`before_noun` must give the replacement of `terms` for "
+                    f"before a noun. Received: {term!r} to {noun!r} and to "
+                    f"{self._terms[term]!r}"
+                )
         if not self._terms:
             raise ValueError("`terms` must hold at least one term.")
         self.language = language
@@ -227,7 +243,7 @@ class Swaps(Mapping[str, str]):
         """
         if self.language != "en":
             return Replacements(self._terms, variants, case_sensitive)
-        grammar = English(self._before_noun, self._tagger)
+        grammar = English(self._before_noun, variants, self._tagger)
         # One table for both forms: a second lookup would be as many operations.
         others = {APART + k: v for k, (_, v) in self._before_noun.items()}
         replacements = Replacements(
@@ -251,7 +267,7 @@ class Swaps(Mapping[str, str]):
         """Returns a function that removes the terms."""
         if self.language != "en":
             return remove
-        return English({}).remove
+        return English({}, {}).remove
 
 
 def names() -> list[str]:
@@ -357,19 +373,33 @@ def _read(content: Any, name: str) -> Swaps:
     lists = []
     for key in ("swaps", "one_way"):
         pairs = content.get(key, [])
-        if not isinstance(pairs, list) or not all(
-            isinstance(pair, list) and len(pair) == 2 for pair in pairs
-        ):
+        if not isinstance(pairs, list) or not all(map(_is_pair, pairs)):
             raise ValueError(f"`{key}` must be a list of pairs of texts.")
         lists.append([tuple(pair) for pair in pairs])
+    before_noun = content.get("before_noun") or {}
+    if not isinstance(before_noun, dict) or not all(
+        map(_is_pair, before_noun.values())
+    ):
+        raise ValueError(
+            "`before_noun` must be an object from terms to pairs of texts. "
+            f"Received: {before_noun}"
+        )
     return Swaps(
         _terms(*lists),
         language=content.get("language", "en"),
-        before_noun=content.get("before_noun"),
+        before_noun=before_noun,
         name=content.get("name", name),
         source=content.get("source", ""),
         license=content.get("license", ""),
         note=content.get("note", ""),
+    )
+
+
+def _is_pair(value):
+    return (
+        isinstance(value, tuple | list)
+        and len(value) == 2
+        and all(isinstance(text, str) for text in value)
     )
 
 

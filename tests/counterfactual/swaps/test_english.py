@@ -158,6 +158,47 @@ def exchanged(sentence, words):
     return re.sub(r"[^\W\d_]+", lambda m: words.get(m[0], m[0]), sentence)
 
 
+@pytest.mark.parametrize(
+    "after",
+    [" 😍", "❤️", " 💔💔", " ♥", " →", " 😂 so much", " • today", " 。", "！"]
+    + [" ‼️", "）", " ^^", "\n\nflowers", "\r\n\r\nx"]
+    + ["\nBest day ever", " (" + "é" * 40 + ")"],
+)
+def test_signs_and_empty_lines_end_a_sentence(swap, after):
+    assert swap([f"I saw her{after}"]) == [f"I saw him{after}"]
+    assert swap([f"This is his{after}"]) == [f"This is hers{after}"]
+
+
+@pytest.mark.parametrize(
+    "after",
+    ["\nflowers", "\r\nflowers", " £5 note", " “good” days", " éclair", " 女"]
+    + [" 100% cotton shirt", " +1", "\u00a0flowers"],
+)
+def test_what_may_belong_to_a_noun_ends_none(swap, after):
+    assert swap([f"I saw her{after}"]) == [f"I saw his{after}"]
+
+
+@pytest.mark.parametrize("shift", range(4))
+def test_context_may_be_cut_in_a_character(swap, shift):
+    far = "x" * shift + "é" * 40
+    assert swap([f"{far} told her that {far}"]) == [
+        f"{far} told him that {far}"
+    ]
+
+
+def test_context_may_hold_bytes_that_are_no_text():
+    swap = TermEditor(terms_to_replace=swaps.load("gender_en"))
+    found = swap(tf.constant([b"\xff told her that \xff"])).numpy()
+    assert found == [b"\xff told him that \xff"]
+
+
+def test_words_of_both_genders_stay(swap):
+    texts = ["s/he said", "(s)he, S/HE and S/He", "fe/male", "(fe)males"]
+    texts += ["(Wo)man", "wo/men", "s(he) or (S)he", "a prince(ss)"]
+    assert swap(texts) == texts
+    assert swap(["he/she", "(he)", "boy(s)"]) == ["she/he", "(she)", "girl(s)"]
+
+
 def test_hers_is_his(swap):
     texts = [
         text.replace("hers", "his").replace("Hers", "His") for text in ALONE
@@ -180,6 +221,8 @@ def test_what_stands_on_either_side_decides(swap):
         "in her home and garden": "in his home and garden",
         "those who know her will agree": "those who know him will agree",
         "against her will.": "against his will.",
+        "I trust her 100% on this": "I trust him 100% on this",
+        "Her 100% cotton shirt": "His 100% cotton shirt",
         "met her two years ago": "met him two years ago",
         "saw her every day": "saw him every day",
         "her every move": "his every move",

@@ -68,6 +68,23 @@ def test_twice_is_the_original(gender):
         ("banana gay apple", "banana apple"),
         ("he is gay.", "he is."),
         ("I am a gay man", "I am a man"),
+        ("Gay, old, and proud", "And proud"),
+        ("gay, old, and proud", "and proud"),
+        ("Hello. Gay, and proud.", "Hello. And proud."),
+        ('Hi!" Gay, old, and proud.', 'Hi!" And proud.'),
+        ('Hi. "Gay, and proud"', 'Hi. "And proud"'),
+        ("Hello.\nGay, and\n\nOld men", "Hello.\nAnd\n\nMen"),
+        ('the "big" gay, and tall', 'the "big", and tall'),
+        ("tall, gay, old, happy", "tall, happy"),
+        ("tall, gay, old.", "tall."),
+        ("(tall, gay)", "(tall)"),
+        ("a gay, old, tall man", "a tall man"),
+        ("Gay émigrés. OLD жук, Gay ñandú", "Émigrés. Жук, ñandú"),
+        ("GAY men came", "Men came"),
+        ("the Gay Old men", "the men"),
+        ("see Gay men. A Gay actor", "see men. An actor"),
+        ("line\nGay men", "line\nmen"),
+        ("Gay's men", "'s men"),
     ],
 )
 def test_removal_mends_what_is_left(text, expected):
@@ -126,6 +143,9 @@ def test_files_round_trip(tmp_path, gender):
         ('{"swap": []}', "keys"),
         ('{"swaps": [["a"]]}', "pairs"),
         ('{"swaps": [["a", "b"], ["a", "c"]]}', "one replacement"),
+        ('{"swaps": [["a", 3]]}', "pairs of texts"),
+        ('{"before_noun": {"her": "ab"}}', "`before_noun`.*pairs of texts"),
+        ('{"before_noun": ["her"]}', "`before_noun`.*pairs of texts"),
         ("{", "not JSON"),
         ("{}", "at least one"),
     ],
@@ -149,6 +169,60 @@ def test_bad_arguments(tmp_path):
     (tmp_path / "bad.csv").write_text("a,b\n")
     with pytest.raises(ValueError, match="term,replacement"):
         swaps.from_csv(tmp_path / "bad.csv")
+
+
+def test_forms_are_of_their_terms_alone():
+    # The stop of "mr." is no pattern, nor is the parenthesis of "her(s)".
+    mine = swaps.Swaps(
+        {"mrs": "mister"},
+        before_noun={"mr.": ("ms.", "madam"), "her(s)": ("his", "him")},
+    )
+    editor = TermEditor(terms_to_replace=mine)
+    texts = [
+        "I saw mrs yesterday",
+        "I saw mr. yesterday",
+        "mr. X",
+        "saw HER(S)",
+    ]
+    expected = ["I saw mister yesterday", "I saw madam yesterday", "ms. X"]
+    assert edited(editor, texts) == [*expected, "saw HIM"]
+
+
+def test_forms_of_another_case():
+    mine = swaps.Swaps(
+        {"her": "his", "Her": "His"}, before_noun={"her": ("his", "him")}
+    )
+    texts = ["I saw Her.", "I saw her.", "Her cat", "HER."]
+    exact = TermEditor(terms_to_replace=mine, case_sensitive=True)
+    assert edited(exact, texts) == [
+        "I saw His.",
+        "I saw him.",
+        "His cat",
+        "HER.",
+    ]
+    anyhow = TermEditor(terms_to_replace=mine)
+    assert edited(anyhow, texts) == [
+        "I saw Him.",
+        "I saw him.",
+        "His cat",
+        "HIM.",
+    ]
+
+
+@pytest.mark.parametrize(
+    "forms",
+    ["his", "ab", ("his",), ("a", "b", "c"), ("his", 3), ("his", ""), None],
+)
+def test_forms_are_two_texts(forms):
+    with pytest.raises(TypeError, match=r"`before_noun` must.*Received.*her"):
+        swaps.Swaps({"x": "y"}, before_noun={"her": forms})
+
+
+def test_bad_forms():
+    with pytest.raises(TypeError, match="`before_noun` must be a dict"):
+        swaps.Swaps({"x": "y"}, before_noun=[("her", ("his", "him"))])
+    with pytest.raises(ValueError, match="'her' to 'his' and to 'their'"):
+        swaps.Swaps({"her": "their"}, before_noun={"her": ("his", "him")})
 
 
 def test_a_tagger_decides_instead_of_rules():
