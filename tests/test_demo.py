@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from tensorflow_model_remediation_ext import demo
 from tensorflow_model_remediation_ext.demo import table_job, tuning
+from tensorflow_model_remediation_ext.demo.table import load_table
 
 REMEDIATED = "removal and swaps"
 
@@ -148,7 +149,8 @@ def people(tmp_path_factory):
     """A CSV file of people, in which one group is favored."""
     folder = tmp_path_factory.mktemp("people")
     rng = np.random.default_rng(0)
-    lines = ["age,job,city,sex,name,same,income"]
+    # Names that Keras does not take, or that layers have.
+    lines = ["age/years,dense,city,sex,name,same,income"]
     for k in range(1_500):
         sex = "f" if rng.random() < 0.45 else "m"
         job = "office" if rng.random() < (0.3 if sex == "f" else 0.7) else "?"
@@ -191,8 +193,8 @@ def test_a_table_of_people(people, capsys):
     assert gaps["remediated"] < 0.6 * gaps["baseline"]
     model = keras.models.load_model(people / "output" / "remediated.keras")
     rows = {
-        "age": tf.constant([[30.0], [50.0]]),
-        "job": tf.constant([["office"], ["new"]]),
+        "age_years": tf.constant([[30.0], [50.0]]),
+        "dense": tf.constant([["office"], ["new"]]),
         "city": tf.constant([["a"], ["b"]]),
     }
     assert model.predict(rows, verbose=0).shape == (2, 1)
@@ -227,9 +229,9 @@ LABELS = "a,b,sex\n" + "0,,overall\n1,yes,x\n0,?,x\n1,no,x\n" * 6
 @pytest.mark.parametrize(
     ("text", "options", "message"),
     [
-        (None, ["--label=x"], "column 'x'.*age, job"),
+        (None, ["--label=x"], "column 'x'.*age/years, dense"),
         (None, ["--label=city", "--group=y"], "column 'y'"),
-        (None, ["--label=age"], "'age' must have two values"),
+        (None, ["--label=age/years"], "'age/years' must have two values"),
         (
             None,
             ["--group=income"],
@@ -238,6 +240,12 @@ LABELS = "a,b,sex\n" + "0,,overall\n1,yes,x\n0,?,x\n1,no,x\n" * 6
         (LABELS, ["--label=b"], r"'b' must have.* 12 of 24 .*\['', '\?'\]"),
         (LABELS, ["--label=a", "--group=b"], "'b' must have.* 12 of 24"),
         (LABELS, ["--label=a"], "sex must not have .*'overall'"),
+        (
+            "a,b,sex\n" + "1,1,f\n0,1,f\n0,0,m\n" * 9,
+            ["--label=a", "--rate=true-positive"],
+            "no row of the group 'm' .*with label 1",
+        ),
+        ("a;b;sex\n" + "1;é;f\n" * 30, ["--encoding=ascii"], "'ascii'"),
         ("a,b\n1,2\n1\n", [], "line 3.*2 values. It has 1"),
         ("a,b\n1,2\n", [], "at least 20 rows"),
     ],
@@ -249,9 +257,21 @@ def test_bad_tables_are_one_line_and_status_2(
         (tmp_path / "bad.csv").write_text(text)
         options = [f"--table={tmp_path / 'bad.csv'}", *options]
     assert on_table(people, *options) == 2
-    error = capsys.readouterr().err
+    captured = capsys.readouterr()
+    error = captured.err
     assert error.startswith("error: ") and len(error.splitlines()) == 1
     assert re.search(message, error)
+    assert "Epoch" not in captured.out
+
+
+def test_a_table_with_other_delimiters_and_encodings(tmp_path):
+    path = tmp_path / "other.csv"
+    rows = [f"{'0é'[i % 2]};{i};{'ab'[i % 2]}" for i in range(30)]
+    path.write_text("\n".join(["label;x/y;é", *rows]), encoding="latin-1")
+    task = load_table(path, "label", ["é"], delimiter=";", encoding="latin-1")
+    assert task.positive == "é"
+    assert [*task.people.features] == ["x_y"]
+    assert set(task.people.groups) == {"a", "b"}
 
 
 def test_too_little_to_erase_is_said_before_training(tmp_path, capsys):
@@ -333,6 +353,7 @@ def test_bad_input_is_one_line_and_status_2(comments, changes, message, capsys):
         ["--target=0.1", "--tune"],
         ["--table=a.csv"],
         ["--table=a.csv", "--label=x"],
+        ["--table=a.csv", "--label=x", "--group=y", "--loss-weight=2"],
         ["--label=x", "--group=y"],
         ["--table=a.csv", "--csv=b.csv"],
         ["--no-such-option"],

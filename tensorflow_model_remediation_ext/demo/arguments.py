@@ -3,7 +3,7 @@
 import argparse
 from collections.abc import Sequence
 
-DEFAULT_GAP = 0.02
+DEFAULT_GAP, DEFAULT_WEIGHT = 0.02, 3.0
 
 
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -80,14 +80,14 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         "--delimiter",
         default=",",
         metavar="C",
-        help="character between the fields of --csv (default: a comma; "
-        "\\t for a tab)",
+        help="character between the fields of --csv or --table (default: a "
+        "comma; \\t for a tab)",
     )
     data.add_argument(
         "--encoding",
         default="utf-8",
         metavar="E",
-        help="encoding of --csv (default: %(default)s)",
+        help="encoding of --csv or --table (default: %(default)s)",
     )
     data.add_argument(
         "--terms-file",
@@ -137,9 +137,8 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     weight.add_argument(
         "--loss-weight",
         type=positive(float),
-        default=3.0,
         metavar="W",
-        help="weight of the pairing penalty (default: %(default)s)",
+        help="weight of the pairing penalty (default: 3)",
     )
     weight.add_argument(
         "--target",
@@ -193,8 +192,14 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         )
     if bool(arguments.table) != bool(arguments.label and arguments.group):
         parser.error("--table needs --label and --group, and they need it")
-    if arguments.table and arguments.target is None:
-        arguments.target = DEFAULT_GAP
+    if arguments.table:
+        if arguments.loss_weight is not None:
+            parser.error("--loss-weight is for texts: --table takes --target")
+        arguments.group = list(dict.fromkeys(arguments.group))
+        if arguments.target is None:
+            arguments.target = DEFAULT_GAP
+    if arguments.loss_weight is None:
+        arguments.loss_weight = DEFAULT_WEIGHT
     return arguments
 
 

@@ -62,6 +62,8 @@ def load_table(
     group_names: list[str],
     limit: int | None = None,
     keep_group: bool = False,
+    delimiter: str = ",",
+    encoding: str = "utf-8",
 ) -> TableTask:
     """Reads a CSV file with a header and infers what its columns are.
 
@@ -77,14 +79,22 @@ def load_table(
         group_names: Columns that tell the group; each combination is one.
         limit: Take at most this many rows.
         keep_group: Whether the model may see the group.
+        delimiter: The character between fields.
+        encoding: Any text encoding Python knows.
 
     Raises:
         OSError: If the file cannot be read.
-        ValueError: If a column is missing, rows are cut off, or label or
-            groups do not have the values they need, in each row.
+        ValueError: If it is of another encoding, a column is missing, rows
+            are cut off, or label or groups do not have the values they need,
+            in each row.
     """
     name = pathlib.Path(path).name
-    columns = _read(path, name, limit)
+    try:
+        columns = _read(path, name, limit, delimiter, encoding)
+    except (UnicodeDecodeError, LookupError) as error:
+        raise ValueError(
+            f"{name} must be text in the encoding {encoding!r}: {error}"
+        ) from error
     for wanted in (label, *group_names):
         if wanted not in columns:
             raise ValueError(
@@ -120,8 +130,12 @@ def load_table(
             left_out[column] = "tells the group"
             continue
         feature, why_not = _feature(values)
+        # As Keras may call an input.
+        column = column.replace("/", "_")
         if feature is None:
             left_out[column] = why_not
+        elif column in features:
+            raise ValueError(f"{name} must have one column called {column!r}")
         else:
             features[column] = feature
     if not features:
@@ -132,27 +146,32 @@ def load_table(
 
 
 def build_table_model(features: dict[str, np.ndarray]) -> keras.Model:
-    """Makes a small network that takes the columns as they are."""
+    """Makes a small network that takes the columns as they are.
+
+    Its layers have names that a column is unlikely to have.
+    """
     inputs, encoded = {}, []
-    for name, values in features.items():
+    for k, (name, values) in enumerate(features.items()):
         number = values.dtype.kind == "f"
         each = keras.Input(
             (1,), dtype="float32" if number else "string", name=name
         )
         inputs[name] = each
         if number:
-            layer = keras.layers.Normalization()
+            layer = keras.layers.Normalization(name=f"numbers>{k}")
             layer.adapt(values[:, None])
         else:
-            layer = keras.layers.StringLookup(output_mode="one_hot")
+            layer = keras.layers.StringLookup(
+                output_mode="one_hot", name=f"values>{k}"
+            )
             layer.adapt(tf.constant(values[:, None]))
         encoded.append(layer(each))
     x = encoded[0]
     if len(encoded) > 1:
-        x = keras.layers.Concatenate()(encoded)
-    x = keras.layers.Dense(32, "relu")(x)
-    x = keras.layers.Dense(16, "relu")(x)
-    outputs = keras.layers.Dense(1, "sigmoid", name="positive")(x)
+        x = keras.layers.Concatenate(name="all>columns")(encoded)
+    x = keras.layers.Dense(32, "relu", name="hidden>1")(x)
+    x = keras.layers.Dense(16, "relu", name="hidden>2")(x)
+    outputs = keras.layers.Dense(1, "sigmoid", name="probability>of>1")(x)
     return keras.Model(inputs, outputs, name="table_classifier")
 
 
@@ -164,9 +183,11 @@ def inputs_of(people: People) -> dict[str, tf.Tensor]:
     }
 
 
-def _read(path, name, limit):
-    with open(path, newline="", encoding="utf-8-sig") as file:
-        reader = csv.reader(file, skipinitialspace=True)
+def _read(path, name, limit, delimiter, encoding):
+    if encoding.lower() in ("utf-8", "utf8"):
+        encoding = "utf-8-sig"  # Without the mark that may come first.
+    with open(path, newline="", encoding=encoding) as file:
+        reader = csv.reader(file, delimiter=delimiter, skipinitialspace=True)
         header = next(reader, [])
         rows = []
         for row in reader:

@@ -5,7 +5,6 @@ import pathlib
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from tensorflow_model_remediation_ext import evaluation
@@ -57,6 +56,8 @@ def run_table(
         arguments.group,
         arguments.limit,
         arguments.keep_group,
+        arguments.delimiter,
+        arguments.encoding,
     )
     train, test = task.people.split(0.2, arguments.seed)
     validation = None
@@ -65,15 +66,16 @@ def run_table(
     about = _summary(task, train, test)
     print(about)
 
+    batches = _batches(train, arguments)
+    # First, as it finds groups without rows.
+    packed, names = _pack(train, batches, arguments)
     print("\nTraining the baseline")
     model = build_table_model(train.features)
-    batches = _batches(train, arguments)
     _compiled(model, batches, arguments.epochs).fit(
         batches, epochs=arguments.epochs, shuffle=False
     )
     found = {"baseline": measure(model, test)}
 
-    packed, names = _pack(train, batches, arguments)
     sweep = None
     if arguments.tune:
         print("\nSweeping targets")
@@ -155,20 +157,20 @@ def _batches(people: People, arguments) -> tf.data.Dataset:
 
 def _pack(people: People, batches, arguments):
     """Returns batches with rows of all groups, and the groups' names."""
-    names, ids = np.unique(people.groups, return_inverse=True)
+    names = sorted(set(people.groups))
     inputs, labels = _rows(people)
     whole = tf.data.Dataset.from_tensor_slices(
-        ({"x": inputs, "id": ids}, labels)
+        ({"x": inputs, "group": people.groups}, labels)
     )
     rows = build_min_diff_dataset(
         whole.batch(1024).cache(),
-        group=lambda element: element[0]["id"],
+        group="group",
         condition=RATES[arguments.rate][1],
         batch_size=max(arguments.batch_size, 8 * len(names)),
         seed=arguments.seed,
     )
     rows = rows.map(lambda x, membership, weight: (x["x"], membership, weight))
-    return pack_min_diff_data(batches, min_diff_dataset=rows), list(names)
+    return pack_min_diff_data(batches, min_diff_dataset=rows), names
 
 
 def _compiled(model, batches, epochs) -> keras.Model:
