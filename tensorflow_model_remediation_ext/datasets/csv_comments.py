@@ -162,6 +162,8 @@ class _Words:
         if label == self._positive:
             return 1
         if self._other is None:
+            if not label:
+                raise ValueError("label is empty")
             self._other = label
         if label != self._other:
             raise ValueError(

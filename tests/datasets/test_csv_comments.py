@@ -92,6 +92,13 @@ def test_labels_that_are_not_two_words(file, rows, expected):
     assert text.startswith(expected)
 
 
+def test_an_empty_label_is_no_second_word(file):
+    path = file(HEADER + b"a,BAD\nb,\nc, \n")
+    text = message(path, positive_label="BAD")
+    assert "line 3: label is empty" in text
+    assert "line 4: label is empty" in text
+
+
 def test_fields_may_be_of_any_size(file):
     limit = csv.field_size_limit()
     texts, _ = load(file(HEADER + b"a" * 200_000 + b",1\nb,0\n"))

@@ -38,7 +38,7 @@ _STOP = r"[.!?…][\"”’')]*"
 # Commas that are left over next to removed terms, and what stays.
 _COMMAS = (
     # "tall, [gay], happy", "tall, [gay]."
-    (rf",({_MARKS}+\s*(?:[,.;:!?)]|$))", r"\1"),
+    (rf"\s*,({_MARKS}+\s*(?:[,.;:!?)]|$))", r"\1"),
     # "a [gay], tall man"
     (rf"({_DETERMINER}\s*{_MARKS}+),", r"\1"),
     # "Hello. [Gay], and": the space before went with the term.

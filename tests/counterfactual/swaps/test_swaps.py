@@ -77,6 +77,7 @@ def test_twice_is_the_original(gender):
         ('the "big" gay, and tall', 'the "big", and tall'),
         ("tall, gay, old, happy", "tall, happy"),
         ("tall, gay, old.", "tall."),
+        ("tall , gay , happy", "tall , happy"),
         ("(tall, gay)", "(tall)"),
         ("a gay, old, tall man", "a tall man"),
         ("Gay émigrés. OLD жук, Gay ñandú", "Émigrés. Жук, ñandú"),
