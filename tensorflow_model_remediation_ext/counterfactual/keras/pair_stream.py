@@ -139,7 +139,9 @@ def _layout_by_task(layout, x_spec, original_spec, task_spec):
         task_spec: The spec of the task's elements.
     """
     flat = map(tf.nest.flatten, (x_spec, original_spec))
-    ranks = [(x.shape.rank, half.shape.rank) for x, half in zip(*flat, strict=True)]
+    ranks = [
+        (x.shape.rank, half.shape.rank) for x, half in zip(*flat, strict=True)
+    ]
     if any(None in pair for pair in ranks):
         return layout
     # Only a batch has an axis more than the other side.
