@@ -3,6 +3,7 @@
 The model runs in inference mode: Keras' `predict_on_batch` sees to that.
 """
 
+import functools
 import os
 import tempfile
 from collections.abc import Callable, Iterator
@@ -18,6 +19,7 @@ from tensorflow_model_remediation_ext.common.mapping import (
     Replace,
     check_packed,
 )
+from tensorflow_model_remediation_ext.common.masks import mask_of
 from tensorflow_model_remediation_ext.common.preprocessing import (
     predict_preprocessed,
     preprocessed_x,
@@ -52,8 +54,8 @@ def embed_packed(
     Raises:
         TypeError: `packed` is not a dataset or `backbone` not callable.
         ValueError: `packed` does not hold packed batches, is endless or
-            empty, has inputs that `backbone` does not take, or `directory`
-            holds something.
+            empty, has inputs that `backbone` does not take, `backbone` returns
+            a Keras mask, or `directory` holds something.
     """
     check_packed(packed, replace, packed_by)
     if not callable(backbone):
@@ -73,27 +75,61 @@ def embed_packed(
             )
 
     def embedded() -> Iterator[Any]:
+        embed = _embed_checked
         for batch in with_progress(packed, verbose, "packed"):
-            yield replace(batch, lambda x: _embed(backbone, x))
+            yield replace(batch, functools.partial(embed, backbone))
+            embed = _embed
 
     if directory is None:
         return _in_memory(embedded())
     return _on_disk(embedded(), directory)
 
 
-def _embed(backbone, x):
-    if keras.backend.backend() != "tensorflow":
-        x = tf.nest.map_structure(
-            lambda part: part.numpy() if hasattr(part, "numpy") else part, x
-        )
+def _embed_checked(backbone, x):
+    """Embeds `x` of a first batch, outside of `predict_on_batch` too.
+
+    What that returns are arrays, which have no masks.
+    """
     if isinstance(backbone, keras.Model):
-        x = preprocessed_x(backbone, x, "backbone")
-        outputs = predict_preprocessed(backbone, x)
+        _refuse_masks(backbone(_model_input(backbone, x), training=False))
+    return _embed(backbone, x)
+
+
+def _embed(backbone, x):
+    if isinstance(backbone, keras.Model):
+        outputs = predict_preprocessed(backbone, _model_input(backbone, x))
     else:
-        outputs = backbone(x)
+        outputs = backbone(_of_backend(x))
+        _refuse_masks(outputs)
     return tf.nest.map_structure(
         lambda y: tf.constant(keras.ops.convert_to_numpy(y)), outputs
     )
+
+
+def _model_input(model, x):
+    return preprocessed_x(model, _of_backend(x), "backbone")
+
+
+def _of_backend(x):
+    if keras.backend.backend() == "tensorflow":
+        return x
+    return tf.nest.map_structure(
+        lambda part: part.numpy() if hasattr(part, "numpy") else part, x
+    )
+
+
+def _refuse_masks(outputs):
+    """Raises for a mask: it would be lost, and a head trained on padding."""
+    for output in tf.nest.flatten(outputs):
+        mask = mask_of(output)
+        if mask is not None:
+            raise ValueError(
+                "`backbone` must not return a Keras mask, which embeddings "
+                "cannot hold: a head would learn from padding. Pool inside of "
+                "the backbone, as by `GlobalAveragePooling1D`. Received: "
+                f"an output of shape {tuple(output.shape)} with a mask of "
+                f"shape {tuple(mask.shape)}"
+            )
 
 
 def _in_memory(elements):

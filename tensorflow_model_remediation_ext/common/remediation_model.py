@@ -16,6 +16,7 @@ import keras
 from keras import ops
 
 from tensorflow_model_remediation_ext.common import replicas
+from tensorflow_model_remediation_ext.common.layers import sublayers
 from tensorflow_model_remediation_ext.common.objectives import (
     align,
     by_objective,
@@ -84,8 +85,8 @@ class RemediationModel(WrappingModel):
         **kwargs: Passed to `keras.Model`.
 
     Raises:
-        TypeError: If `original_model` is not a `keras.Model`, or a subclass
-            overrides what is never called.
+        TypeError: If `original_model` is not a `keras.Model`, is or holds a
+            remediation model, or a subclass overrides what is never called.
         ValueError: If a weight is negative or not finite, if `loss` and
             `loss_weight` are dicts with different objectives, or if `outputs`
             holds something else than names and positions.
@@ -109,6 +110,7 @@ class RemediationModel(WrappingModel):
     ):
         refuse_overrides(type(self), PackedDataModel, self.replaced_methods)
         super().__init__(original_model, **kwargs)
+        _refuse_another_penalty(original_model)
         warn_of_lost_overrides(type(original_model), type(self))
         self.penalty_loss = loss
         self._outputs = checked_outputs(outputs)
@@ -402,6 +404,19 @@ class RemediationModel(WrappingModel):
                 keras.saving.serialize_keras_object(self._ledger.given)
             )
         return config
+
+
+def _refuse_another_penalty(model: keras.Model) -> None:
+    """Raises where a wrapper would silently lose the penalty of another."""
+    for layer in (model, *sublayers(model).values()):
+        if isinstance(layer, RemediationModel):
+            raise TypeError(
+                "`original_model` must not be or hold a remediation model, "
+                "whose penalty would be lost: wrap its `original_model`. "
+                "Several objectives of one kind go into one wrapper, as dicts. "
+                f"Received: {type(layer).__name__} {layer.name!r} in "
+                f"original_model={model!r}"
+            )
 
 
 def _batch_size(predictions: Any) -> Any:

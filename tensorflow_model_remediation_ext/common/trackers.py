@@ -37,7 +37,8 @@ class Latest(keras.metrics.Metric):
 
     def result(self) -> Any:
         """Returns the value, a scalar."""
-        return ops.cast(self._value, self.dtype)
+        # A copy: on PyTorch the variable would change what was logged.
+        return ops.copy(self._value)
 
 
 class PenaltyLedger:

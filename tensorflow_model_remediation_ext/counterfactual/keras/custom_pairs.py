@@ -13,6 +13,7 @@ from tensorflow_model_remediation_ext.common.batching import (
     layout_of,
     regroup,
 )
+from tensorflow_model_remediation_ext.common.data_errors import require
 from tensorflow_model_remediation_ext.common.elements import (
     as_one_argument,
     tensor_specs,
@@ -30,6 +31,11 @@ from tensorflow_model_remediation_ext.counterfactual.keras.text_feature import (
     TextFeature,
 )
 
+_ONE_ROW_EACH = (
+    "`custom_counterfactual_function` must return one row for each pair in "
+    "both halves, and in the weight if there is one. Received:"
+)
+_PARTS = "`original_x`", "`counterfactual_x`", "the weight"
 _PARALLEL = {"num_parallel_calls": tf.data.AUTOTUNE, "deterministic": True}
 
 
@@ -47,7 +53,9 @@ def pairs_by_function(
         A dataset of what the function returns, in halves of one structure.
 
     Raises:
-        ValueError: The function returns something else than pairs.
+        ValueError: The function returns something else than pairs, or halves
+            or a weight that are known to differ in their numbers of rows.
+            Where they turn out to, reading raises `InvalidArgumentError`.
     """
 
     def with_x(element):
@@ -76,9 +84,15 @@ def pairs_by_function(
         pairs = pairs.map(lambda _, pair: _ranked(layout, *pair))
         return pairs.filter(differs)
 
+    known = {s.shape[0] for s in tensor_specs(pairs.element_spec[1])}
+    if len(known - {None}) > 1:
+        raise ValueError(_ONE_ROW_EACH + f" {pairs.element_spec[1]}")
+
     def changed(x, pair):
+        pair = _ranked(layout, *pair)
         # `x` tells how many rows there were before any was left out.
-        return row_count(x), changed_pairs(*_ranked(layout, *pair))
+        with _require_one_row_each(*pair):
+            return row_count(x), changed_pairs(*pair)
 
     return regroup(pairs.map(changed, **_PARALLEL), batch_size(dataset))
 
@@ -167,6 +181,27 @@ def _layout_of_pairs(dataset, text, pair_spec):
             f"{weight} with {features}"
         )
     return layout
+
+
+def _require_one_row_each(*pair):
+    """Requires as many rows in all parts of a batch of pairs.
+
+    Otherwise rows would be paired that do not belong together.
+    """
+    counts = {
+        name: [row_count(t) for t in tf.nest.flatten(part) if t is not None]
+        for name, part in zip(_PARTS, pair, strict=False)
+        if part is not None
+    }
+    flat = tf.stack(tf.nest.flatten(counts))
+    return require(
+        tf.reduce_all(flat == flat[0]),
+        _ONE_ROW_EACH,
+        tf.strings.format(
+            ", ".join(f"{name} with rows {{}}" for name in counts),
+            list(counts.values()),
+        ),
+    )
 
 
 def _are_batches(dataset, features):

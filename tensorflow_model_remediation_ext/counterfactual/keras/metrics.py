@@ -170,7 +170,8 @@ class FlipCount(_FlipMetric):
 
     def result(self) -> Any:
         """Returns the sum of the weights of the flipped pairs."""
-        return ops.cast(self.total, self.dtype)
+        # A copy: on PyTorch the variable would change what was logged.
+        return ops.copy(self.total)
 
 
 @keras.saving.register_keras_serializable(package=PACKAGE)

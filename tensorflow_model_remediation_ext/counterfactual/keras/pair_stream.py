@@ -48,23 +48,16 @@ class PairStream:
         x_spec = unpack(task_spec)[0]
         weighted = bool(weight) and isinstance(weight[0], tf.TensorSpec)
         self._name = name
-        self._layout = layout_of(source, *weight)
         for half in (original, counterfactual):
             _check_dtypes(half, x_spec, name)
         specs = x_spec, alike(original, x_spec, name, "x")
+        self._layout = layout_of(source, *weight)
+        if not weighted:
+            self._layout = _layout_by_task(self._layout, *specs, task_spec)
         self.layout_of_task = _layout_of_task(*specs, self._layout, name)
-        if (
-            self.layout_of_task is Layout.BATCHES
-            and holds_examples(task_spec)
-            and not weighted
-        ):
-            # Images of unknown size, for example, look like batches of rows.
-            self._layout = Layout.EXAMPLES
-            self.layout_of_task = _layout_of_task(*specs, self._layout, name)
         if self._layout is Layout.BATCHES:
             # Batches of no rows would repeat without end, and give none.
             source = source.filter(lambda *pairs: row_count(pairs) > 0)
-        weighted = bool(weight) and isinstance(weight[0], tf.TensorSpec)
         if not (
             weighted
             and is_alike(original, x_spec)
@@ -133,6 +126,30 @@ def _check_dtypes(half, x_spec, name):
                 f"The features of `{name}` must have the same names and "
                 f"dtypes as those of `x`. Received: {half} and {x_spec}"
             )
+
+
+def _layout_by_task(layout, x_spec, original_spec, task_spec):
+    """Returns the layout of pairs without a weight to tell it.
+
+    Args:
+        layout: What pairs alone look like. Images or sequences of unknown
+            size look like batches of rows.
+        x_spec: The spec of the task's `x`.
+        original_spec: The spec of a half of a pair, of the same structure.
+        task_spec: The spec of the task's elements.
+    """
+    flat = map(tf.nest.flatten, (x_spec, original_spec))
+    ranks = [
+        (x.shape.rank, half.shape.rank) for x, half in zip(*flat, strict=True)
+    ]
+    if any(None in pair for pair in ranks):
+        return layout
+    # Only a batch has an axis more than the other side.
+    if all(of_task > of_pairs for of_task, of_pairs in ranks):
+        return Layout.EXAMPLES
+    if all(of_task < of_pairs for of_task, of_pairs in ranks):
+        return Layout.BATCHES
+    return Layout.EXAMPLES if holds_examples(task_spec) else layout
 
 
 def _layout_of_task(x_spec, original_spec, layout, name):

@@ -100,7 +100,9 @@ def build_counterfactual_data(
             tensor, or terms or the function are of the wrong type.
         ValueError: Neither terms nor a function are given, or arguments that
             exclude one another; the text cannot be found; or the function
-            returns something else than pairs.
+            returns something else than pairs, or parts of a batch that are
+            known to differ in their numbers of rows. Where they turn out to,
+            reading raises `tf.errors.InvalidArgumentError`.
 
     Examples:
         >>> data = tf.data.Dataset.from_tensor_slices(["a gay man", "a man"])

@@ -104,7 +104,7 @@ def embed_inputs(
         TypeError: `packed` is not a dataset or `backbone` not callable.
         ValueError: `packed` does not hold packed batches, is endless or
             empty, has strings where `backbone` takes numbers or the reverse,
-            or `directory` holds something.
+            `backbone` returns a Keras mask, or `directory` holds something.
 
     Examples:
         >>> x = np.eye(4, dtype="float32")

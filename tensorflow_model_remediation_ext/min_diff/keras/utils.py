@@ -104,7 +104,8 @@ def embed_inputs(
         TypeError: If `packed` is not a dataset, or `backbone` not callable.
         ValueError: If `packed` does not hold packed batches, is endless or
             empty, has strings where `backbone` takes numbers or the reverse,
-            or if `directory` holds something.
+            if `backbone` returns a Keras mask, or if `directory` holds
+            something.
 
     Examples:
         >>> x = tf.data.Dataset.from_tensors((tf.ones([2, 4]), tf.ones([2])))

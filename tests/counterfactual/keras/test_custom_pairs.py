@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tensorflow_model_remediation_ext.common.data_errors import in_plain_words
 from tensorflow_model_remediation_ext.common.structures import is_alike
 from tensorflow_model_remediation_ext.counterfactual.keras.pairs import (
     build_counterfactual_data,
@@ -238,3 +239,62 @@ def test_batches_of_a_size_that_a_map_hides_lose_unchanged_rows():
     np.testing.assert_array_equal(
         np.concatenate([original for original, _ in pairs]), x[6:]
     )
+
+
+def twice(x):
+    """More rows than there were: two for each, one after the other."""
+    return tf.repeat(x, 2, axis=0)
+
+
+@pytest.mark.parametrize(
+    ("function", "received"),
+    [
+        (lambda x: ({"x": x}, {"x": twice(x + 1)}), ([2], [4])),
+        (lambda x: ({"x": x}, {"x": x[:1] + 1}), ([2], [1])),
+        (lambda x: (x, x + 1, twice(x[:, 0])), ([2], [2], [4])),
+        (
+            lambda x: ({"a": x, "b": x}, {"a": x, "b": twice(x + 1)}),
+            ([2, 2], [2, 4]),
+        ),
+    ],
+)
+@pytest.mark.parametrize("known", [False, True])
+def test_rows_that_do_not_belong_together_are_not_paired(
+    function, received, known
+):
+    data = Dataset.from_tensor_slices(np.arange(8.0).reshape(4, 2))
+    data = data.batch(2, drop_remainder=known)
+
+    @in_plain_words
+    def read():
+        pairs = build_counterfactual_data(
+            data, custom_counterfactual_function=function
+        )
+        return list(pairs)
+
+    error = ValueError if known else tf.errors.InvalidArgumentError
+    with pytest.raises(error) as raised:
+        read()
+    message = str(raised.value)
+    assert message.startswith("`custom_counterfactual_function` must return")
+    if known:
+        assert "(2, 2)" in message
+        return
+    names = "`original_x`", "`counterfactual_x`", "the weight"
+    for name, rows in zip(names, received, strict=False):
+        rows = " ".join(map(str, rows))
+        assert f"{name} with rows [{rows}]" in message
+
+
+def test_a_function_may_give_several_pairs_for_an_example():
+    data = Dataset.from_tensor_slices(TEXTS).batch(2)
+    pairs = build_counterfactual_data(
+        data,
+        custom_counterfactual_function=lambda x: (
+            twice(x),
+            tf.reshape(tf.stack([x + "a", x + "b"], 1), [-1]),
+        ),
+    )
+    assert pairs_of(pairs.unbatch()) == [
+        (text.encode(), (text + end).encode()) for text in TEXTS for end in "ab"
+    ]

@@ -14,6 +14,7 @@ import pytest
 import tensorflow as tf
 
 from tensorflow_model_remediation_ext.counterfactual.keras import (
+    AtMost,
     CounterfactualModel,
     CounterfactualPackedInputs,
     metrics,
@@ -87,6 +88,39 @@ def test_masks():
             [logs["flip_rate"], logs["count"]],
             [np.average(flips, weights=w), np.sum(flips * w)],
             rtol=1e-4,
+        )
+
+
+def test_validation_leaves_the_figures_of_training_alone():
+    x = RNG.normal(size=(ROWS, 2)).astype("float32")
+    y = (x[:, :1] > 0).astype("float32")
+    data = pack((x, y), (x, -x, np.ones(ROWS, "float32")))
+
+    def logged(**options):
+        model = keras.Sequential(
+            [
+                keras.Input((2,)),
+                keras.layers.Dense(1, "sigmoid", kernel_initializer="ones"),
+            ]
+        )
+        target = AtMost(0.4, metrics.CounterfactualGap())
+        model = CounterfactualModel(model, None, target)
+        model.compile(
+            "sgd",
+            "binary_crossentropy",
+            counterfactual_metrics=[metrics.FlipCount(), metrics.FlipRate()],
+        )
+        return model.fit(data, **FIT, **options).history
+
+    alone = logged()
+    assert alone["counterfactual_multiplier"][0] > 0
+    # Fewer pairs, so that their figures are others.
+    few = pack((x, y), (x[:1], x[:1], np.ones(1, "float32")))
+    validated = logged(validation_data=few)
+    assert validated["val_flip_count"] == [0]
+    for name, values in alone.items():
+        np.testing.assert_allclose(
+            validated[name], values, rtol=1e-5, err_msg=name
         )
 
 

@@ -421,3 +421,39 @@ def test_pack_skips_batches_of_no_pairs():
 def test_pack_errors(data, source, error, message):
     with pytest.raises(error, match=message):
         pack_counterfactual_data(data, source)
+
+
+@pytest.mark.parametrize("pairs_in_batches", [False, True])
+@pytest.mark.parametrize("task_in_batches", [False, True])
+def test_sequences_of_any_length_without_weights(
+    pairs_in_batches, task_in_batches
+):
+    """Both sides together tell sequences from batches of numbers."""
+
+    def generate():
+        for i in range(1, 5):
+            yield np.arange(1, i + 1), i
+
+    scalar = tf.TensorSpec([], tf.int64)
+    task = Dataset.from_generator(
+        generate, output_signature=(tf.TensorSpec([None], tf.int64), scalar)
+    )
+    pairs = build_counterfactual_data(
+        task, custom_counterfactual_function=lambda e: (e[0], e[0] + 1)
+    )
+    packed = pack_counterfactual_data(
+        task.padded_batch(2) if task_in_batches else task,
+        pairs.padded_batch(2) if pairs_in_batches else pairs,
+    )
+    lengths = []
+    for (x, y, _), (original, counterfactual, weight) in packed:
+        assert weight.shape == y.shape
+        assert original.shape.rank == x.shape.rank
+        for half, other in zip(
+            np.atleast_2d(original), np.atleast_2d(counterfactual), strict=True
+        ):
+            lengths.append(np.count_nonzero(half))
+            count = np.arange(1, lengths[-1] + 1)
+            np.testing.assert_array_equal(half[: len(count)], count)
+            np.testing.assert_array_equal(other[: len(count)], count + 1)
+    assert lengths == [1, 2, 3, 4]

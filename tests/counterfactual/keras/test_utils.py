@@ -205,6 +205,42 @@ def test_embed_errors(arguments, error, message):
         utils.embed_inputs(*arguments(), verbose=0)
 
 
+@pytest.mark.parametrize("kind", ["functional", "subclass", "function"])
+def test_embed_refuses_a_mask_that_it_would_lose(kind):
+    embed = keras.layers.Embedding(20, 3, mask_zero=True)
+    pool = keras.layers.GlobalAveragePooling1D()
+
+    class Subclass(keras.Model):
+        def __init__(self, run):
+            super().__init__()
+            self.embed, self.pool, self.run = embed, pool, run
+
+        def call(self, inputs):
+            return self.run(inputs)
+
+    def backbone(run):
+        if kind == "functional":
+            inputs = keras.Input((4,), dtype="int64")
+            return keras.Model(inputs, run(inputs))
+        return Subclass(run) if kind == "subclass" else run
+
+    tokens = utils.map_inputs(packed(), tokenizer())
+    with pytest.raises(ValueError, match="Pool inside of the backbone"):
+        utils.embed_inputs(
+            tokens, backbone(lambda x: {"hidden": embed(x)}), verbose=0
+        )
+    pooled = utils.embed_inputs(
+        tokens, backbone(lambda x: pool(embed(x))), verbose=0
+    )
+    # Texts are shorter than their four tokens: padding does not count.
+    (ids, *_), _ = next(iter(tokens))
+    (found, *_), _ = next(iter(pooled))
+    table = embed.get_weights()[0]
+    for row, wanted in zip(found.numpy(), ids.numpy(), strict=True):
+        mean = table[wanted[wanted > 0]].mean(0)
+        np.testing.assert_allclose(row, mean, rtol=1e-4, atol=1e-6)
+
+
 def test_embed_overwrites_nothing(tmp_path):
     (tmp_path / "mine").write_text("precious")
     with pytest.raises(ValueError, match="new or empty"):
