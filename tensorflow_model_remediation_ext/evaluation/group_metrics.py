@@ -106,8 +106,8 @@ def group_metrics(
         n_boot: Number of draws for intervals of more than two groups and of
             calibration errors.
         n_permutations: Number of permutations of the test. For many rows
-            (rows times groups times permutations above 10^8) p-values are
-            those of the limit distribution of Kolmogorov and Smirnov.
+            (rows times groups times permutations above 3 * 10^7) p-values
+            are those of the limit distribution of Kolmogorov and Smirnov.
         seed: Seed of both.
 
     Returns:
