@@ -84,6 +84,10 @@ def _settled(array: np.ndarray) -> np.ndarray:
         return array.astype(bool)
     if not all(map(_is_number, kinds)) or all(map(_is_missing, kinds)):
         return array
+    if all(issubclass(kind, numbers.Integral) for kind in kinds):
+        whole = np.array(flat)
+        if whole.dtype.kind in "iu":  # Others are too large.
+            return whole.reshape(array.shape)
     found = [np.nan if _is_missing(type(x)) else float(x) for x in flat]
     return np.array(found).reshape(array.shape)
 
