@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from tensorflow_model_remediation_ext.evaluation.figures import (
@@ -12,7 +14,11 @@ from tensorflow_model_remediation_ext.evaluation.intervals import Estimate
 
 # How much the spread that calibrated probabilities have counts, in rows.
 _PRIOR_ROWS = 3
+# Hits, and as many misses, that keep a rate of 0 or 1 from being certain, as
+# Agresti and Coull's two of each do.
+_PRIOR_HITS = 2
 _STEPS = 20
+_ROUNDING = 1e-12
 
 
 class BinnedGaps:
@@ -26,56 +32,123 @@ class BinnedGaps:
 
     def __init__(self, sums: np.ndarray):
         self.counts, self.weights, self.squares = sums[:3]
-        self.hits, self.predicted, spread, supposed = sums[3:]
-        with np.errstate(divide="ignore", invalid="ignore"):
-            self.gaps = (self.hits - self.predicted) / self.weights.sum()
-            own = spread - (self.hits - self.predicted) ** 2 / self.counts
-            own *= self.counts / (self.counts - 1)
-            own = np.where(self.counts > 1, own, supposed)
-            mixed = (_PRIOR_ROWS * supposed + self.counts * own) / (
-                _PRIOR_ROWS + self.counts
-            )
-            # How many rows fall into a bin is chance, too.
-            counts = np.maximum(self.counts, 1)
-            within = self.gaps**2 * (1 / counts - 1 / self.counts.sum())
-            self.deviations = np.sqrt(
-                np.maximum(mixed, 0) / self.weights.sum() ** 2 + within
-            )
+        self.hits, self.predicted = sums[3:5]
+        self._sums = sums
 
     def error(self, confidence: float, draws: np.ndarray) -> Estimate:
-        """Returns the calibration error with its interval."""
-        value = float(np.abs(self.gaps).sum())
-        low = self._end(value, 1 - (1 - confidence) / 2, draws)
-        high = self._end(value, (1 - confidence) / 2, draws)
-        return Estimate(value, min(low, value), max(high, value))
-
-    def _end(self, value: float, level: float, draws: np.ndarray) -> float:
-        """Returns the error of which a value is that quantile.
+        """Returns the calibration error with its interval.
 
         Of all gaps that make an error, those are taken that resemble the ones
         found: shrunk toward 0 by so many standard deviations, or grown.
+
+        Args:
+            confidence: Level of the interval.
+            draws: From a normal distribution, `[n_boot, bins]`.
         """
+        filled = self.counts > 0
+        gaps = _Gaps(self._sums[:, filled])
+        draws = draws[:, filled]
+        tail = int((1 - confidence) / 2 * len(draws))
+        value = float(np.abs(gaps.found).sum())
 
-        def gaps(shift):
-            grown = np.abs(self.gaps) + shift * self.deviations
-            return np.sign(self.gaps) * np.maximum(grown, 0.0)
+        def fits_below(shift):
+            errors = gaps.errors(-shift, draws)
+            place = len(draws) - 1 - tail
+            return np.partition(errors, place)[place] > value
 
-        def quantile(shift):
-            errors = np.abs(gaps(shift) + noise) @ ones
-            return np.partition(errors, place)[place]
+        def fits_above(shift):
+            errors = gaps.errors(shift, draws)
+            return np.partition(errors, tail)[tail] <= value + _ROUNDING
 
-        noise, ones = self.deviations * draws, np.ones(draws.shape[1])
-        place = min(int(level * len(draws)), len(draws) - 1)
-        known = self.deviations > 0
-        ratios = np.abs(self.gaps[known]) / self.deviations[known]
-        widest = ratios.max(initial=10.0)
-        low, high = -widest, widest
-        for _ in range(_STEPS):
-            middle = (low + high) / 2
-            low, high = (
-                (low, middle) if quantile(middle) > value else (middle, high)
-            )
-        return float(min(np.abs(gaps((low + high) / 2)).sum(), 1.0))
+        low = gaps.error(-_last(fits_below, gaps.widest))
+        high = gaps.error(_last(fits_above, gaps.widest))
+        # Sums in other orders differ by a rounding.
+        return Estimate(value, min(low, value), max(min(high, 1.0), value))
+
+
+class _Gaps:
+    """The gaps that were found, and others that may have led to them.
+
+    All are parts of the error: gaps of rates times the share of a bin.
+    """
+
+    def __init__(self, sums: np.ndarray):
+        counts, weights, squares, hits, predicted, spread, supposed = sums
+        total = weights.sum()
+        self._shares, self._means = weights / total, predicted / total
+        self.found = (hits - predicted) / total
+        own = spread - (hits - predicted) ** 2 / counts
+        own *= counts / np.maximum(counts - 1, 1)
+        own = np.where(counts > 1, own, supposed)
+        mixed = (_PRIOR_ROWS * supposed + counts * own) / (_PRIOR_ROWS + counts)
+        self._variance = np.maximum(mixed, 0) / total**2
+        # How many rows fall into a bin is chance, too.
+        self._drawn = 1 / counts - 1 / counts.sum()
+        self._squares = squares / total**2
+        # Of rates between 0 and 1, what probabilities unlike one another have
+        # less spread.
+        rate = predicted / weights
+        unlike = self._squares * rate * (1 - rate) - supposed / total**2
+        self._unlike = np.maximum(unlike, 0)
+        size = weights**2 / squares
+        rate = hits / weights * size + _PRIOR_HITS
+        rate /= size + 2 * _PRIOR_HITS
+        least = self._squares * rate * (1 - rate)
+        self._step = np.sqrt(
+            np.maximum(self._variance, least) + self.found**2 * self._drawn
+        )
+        roomier = np.where(2 * self._means < self._shares, 1, -1)
+        self._signs = np.where(self.found, np.sign(self.found), roomier)
+
+    @property
+    def widest(self) -> float:
+        """Shift from which on there is no gap left."""
+        return float((np.abs(self.found) / self._step).max(initial=10.0))
+
+    def error(self, shift: float) -> float:
+        """Returns the error of gaps so many deviations larger, or smaller."""
+        return float(np.abs(self._hits(shift) - self._means).sum())
+
+    def errors(self, shift: float, draws: np.ndarray) -> np.ndarray:
+        """Returns the errors that may be found where these are the gaps.
+
+        As in Wilson's interval the spread is that of the rates supposed.
+
+        Args:
+            shift: How many deviations these are larger.
+            draws: From a normal distribution, `[n_boot, bins]`.
+        """
+        hits = self._hits(shift)
+        rates = hits / self._shares
+        variance = self._squares * rates * (1 - rates) - self._unlike
+        variance = np.maximum(variance, self._variance)
+        variance += (hits - self._means) ** 2 * self._drawn
+        found = hits + np.sqrt(variance) * draws
+        if shift > 0:
+            # No rate is below 0 or above 1. Toward smaller gaps that is left
+            # out, which errs to the wide side: of few rows, rates are 0 or 1.
+            found = np.clip(found, 0, self._shares)
+        return np.abs(found - self._means).sum(axis=1)
+
+    def _hits(self, shift: float) -> np.ndarray:
+        """Returns supposed shares of hits in each bin."""
+        most = np.maximum(self._means, self._shares - self._means)
+        sizes = np.abs(self.found) + shift * self._step
+        sizes = np.clip(sizes, 0, most)
+        hits = self._means + self._signs * sizes
+        # Where a rate cannot go further one way, it may go the other.
+        outside = (hits < -_ROUNDING) | (hits > self._shares + _ROUNDING)
+        hits = np.where(outside, self._means - self._signs * sizes, hits)
+        return np.clip(hits, 0, self._shares)
+
+
+def _last(fits: Callable[[float], bool], most: float) -> float:
+    """Returns the largest number up to `most` that fits; 0 always does."""
+    low, high = 0.0, most
+    for _ in range(_STEPS):
+        middle = (low + high) / 2
+        low, high = (middle, high) if fits(middle) else (low, middle)
+    return low
 
 
 def binned_gaps(

@@ -212,9 +212,11 @@ def _bin_rows(
 ) -> list[BinRow]:
     """Returns a row for each bin that holds rows."""
     bins = len(binned.counts)
+    digits = max(3, len(str(bins)))  # As many as tell the ends apart.
+    ends = [f"{k / bins:.{digits}g}" for k in range(bins + 1)]
     return [
         BinRow(
-            bin=f"{group}, {k / bins:.3g} to {(k + 1) / bins:.3g}",
+            bin=f"{group}, {ends[k]} to {ends[k + 1]}",
             group=group,
             n=int(binned.counts[k]),
             mean_prediction=float(binned.predicted[k] / binned.weights[k]),

@@ -12,6 +12,7 @@ from tensorflow_model_remediation_ext.evaluation.figures import Figure
 from tensorflow_model_remediation_ext.evaluation.intervals import (
     UNKNOWN,
     Estimate,
+    all_alike,
     level_of,
     normal_quantile,
     without_interval,
@@ -30,8 +31,8 @@ class DisparityRow(Row):
             `"equalized_odds"`.
         difference: Largest minus smallest value of a group.
         ratio: Smallest divided by largest value of a group.
-        lowest: The group with the smallest value.
-        highest: The group with the largest value.
+        lowest: The group with the smallest value; empty if all are equal.
+        highest: The group with the largest value; likewise.
         groups: Number of groups that have the figure.
         fewest_rows: Number of rows of the group with the fewest among them,
             or in the scarcer class for areas.
@@ -87,12 +88,16 @@ def disparity(
     differences = [part.difference(level) for part in parts]
     ratios = [part.ratio(level) if has_ratio else UNKNOWN for part in parts]
     apart = parts[int(np.argmax([each.value for each in differences]))]
+    lowest, highest = "", ""
+    if not all_alike(apart.values):
+        lowest = names[apart.groups[np.argmin(apart.values)]]
+        highest = names[apart.groups[np.argmax(apart.values)]]
     return DisparityRow(
         metric,
         Estimate(*map(float, np.max(differences, axis=0))),
         _smallest(ratios),
-        names[apart.groups[np.argmin(apart.values)]],
-        names[apart.groups[np.argmax(apart.values)]],
+        lowest,
+        highest,
         len(apart.groups),
         int(apart.rows.min()),
     )

@@ -87,7 +87,18 @@ def as_table(evidence: object) -> Table:
             for end in ("_low", "_high")
         )
     ]
-    with_intervals = [key for key in plain if f"{key}_low" in keys]
+    own_plotted = getattr(evidence, "plotted", None)
+    unknown = [key for key in own_plotted or () if key not in plain]
+    if unknown:
+        raise TypeError(
+            f"`result.plotted` must name figures, {plain}. "
+            f"Received: {unknown} from {kind}"
+        )
+    with_intervals = [
+        key
+        for key in plain
+        if f"{key}_low" in keys or key in (own_plotted or ())
+    ]
     row_type = dataclasses.make_dataclass(
         f"{kind}Row",
         [("name_", Any), *((f"{key}_", Any) for key in plain)],
@@ -98,7 +109,7 @@ def as_table(evidence: object) -> Table:
         row_type(name, *(_value(row, key, with_intervals) for key in plain))
         for name, row in figures.items()
     )
-    drawn = getattr(evidence, "plotted", with_intervals)
+    drawn = with_intervals if own_plotted is None else own_plotted
     methods: dict[str, Any] = {
         "measures": evidence.measures,
         "caveat": evidence.caveat,
@@ -128,18 +139,57 @@ def as_table(evidence: object) -> Table:
     )
 
 
+def require_alike(name: str, model: str, table: Table, other: Table) -> None:
+    """Raises unless results of two models can stand side by side.
+
+    Args:
+        name: What both are called.
+        model: Name of the model of the first.
+        table: Its result.
+        other: That of another model.
+
+    Raises:
+        ValueError: If they have other levels or other figures.
+    """
+    found, known = table.confidence, other.confidence
+    if found != known:
+        raise ValueError(
+            f"Results named {name!r} must have one `confidence`. "
+            f"Received: {found} for the model {model!r}, after {known}"
+        )
+    for what in ("columns", "plotted", "examples"):
+        one, two = (
+            _figures(getattr(each, what, ())) for each in (table, other)
+        )
+        # There need not be examples of every model.
+        if one != two and (what != "examples" or (one and two)):
+            raise ValueError(
+                f"Results named {name!r} must have the same {what}; a figure "
+                f"that is unknown is None. Received: {one} for the model "
+                f"{model!r}, after {two}"
+            )
+
+
+def _figures(fields: Any) -> list[str]:
+    """Returns names of figures, given or of a first row, as they were given."""
+    if fields and isinstance(fields, tuple) and isinstance(fields[0], Row):
+        fields = [field.name for field in dataclasses.fields(fields[0])]
+    return [str(name).removesuffix("_") for name in fields]
+
+
 def _examples(texts: Iterable[Mapping[str, Any]]) -> tuple[Row, ...]:
-    """Returns dicts of the same keys as rows."""
+    """Returns dicts as rows, `None` where one lacks a key."""
     texts = list(texts)
     if not texts:
         return ()
+    keys = list(dict.fromkeys(key for text in texts for key in text))
     row_type = dataclasses.make_dataclass(
         "ExampleRow",
-        [(f"{key}_", Any) for key in texts[0]],
+        [(f"{key}_", Any) for key in keys],
         bases=(Row,),
         frozen=True,
     )
-    return tuple(row_type(*text.values()) for text in texts)
+    return tuple(row_type(*map(text.get, keys)) for text in texts)
 
 
 def _value(row: Mapping[str, Any], key: str, with_intervals: list[str]) -> Any:

@@ -66,7 +66,8 @@ def flips(
         groups: `None`; a dict of boolean masks `[n]`, which may overlap; an
             array, list or Series of labels `[n]`; or a DataFrame of pandas or
             polars, each boolean column of which is a mask, and each other
-            column makes groups named `column=value`.
+            column makes groups named `column=value`. Unused categories of
+            pandas are groups without pairs.
         threshold: With one column, a prediction greater than this is a
             positive decision. Predictions must be probabilities if it is
             strictly between 0 and 1; give `threshold=0.0` for logits. With

@@ -23,6 +23,7 @@ def columns_of(values: Any, name: str) -> dict[Any, Any] | None:
 
     Raises:
         TypeError: If it is a LazyFrame, which has no values yet.
+        ValueError: If two columns have one name.
     """
     if isinstance(values, Mapping):
         return dict(values)
@@ -31,11 +32,16 @@ def columns_of(values: Any, name: str) -> dict[Any, Any] | None:
             f"`{name}` must hold values: pass `{name}.collect()`. "
             f"Received: {type(values).__name__}"
         )
-    if hasattr(values, "column_names"):
-        return {key: values[key] for key in values.column_names}
-    if hasattr(values, "columns"):
-        return {key: values[key] for key in values.columns}
-    return None
+    # PyArrow has columns, too, but names elsewhere.
+    keys = getattr(values, "column_names", getattr(values, "columns", None))
+    if keys is None:
+        return None
+    keys = list(keys)
+    if len(set(keys)) < len(keys):
+        raise ValueError(
+            f"`{name}` must have columns whose names differ. Received: {keys}"
+        )
+    return {key: values[key] for key in keys}
 
 
 def to_array(values: Any, name: str) -> np.ndarray:
@@ -51,6 +57,7 @@ def to_array(values: Any, name: str) -> np.ndarray:
 
     Raises:
         TypeError: If it is a LazyFrame, or a dict.
+        ValueError: If two columns of a table have one name.
     """
     if isinstance(values, Mapping):
         raise TypeError(
@@ -77,6 +84,10 @@ def _settled(array: np.ndarray) -> np.ndarray:
         return array.astype(bool)
     if not all(map(_is_number, kinds)) or all(map(_is_missing, kinds)):
         return array
+    if all(issubclass(kind, numbers.Integral) for kind in kinds):
+        whole = np.array(flat)
+        if whole.dtype.kind in "iu":  # Others are too large.
+            return whole.reshape(array.shape)
     found = [np.nan if _is_missing(type(x)) else float(x) for x in flat]
     return np.array(found).reshape(array.shape)
 

@@ -69,7 +69,7 @@ class GroupErrorReport(GroupTable[ErrorRow]):
         rows: One `ErrorRow` for all rows, `"overall"`, then one for each group.
         confidence: Level of the intervals.
         disparities: A `DisparityRow` for each metric.
-        worst: A `WorstRow` for the mean absolute error.
+        worst: A `WorstRow` for the mean absolute error, if groups differ.
     """
 
     measures: ClassVar[str] = (

@@ -90,8 +90,9 @@ def group_metrics(
             several, as a DataFrame (pandas or polars) or a dict of them, which
             make a group of each combination. A DataFrame or dict of boolean
             masks, or of shares between 0 and 1 as in Civil Comments, makes
-            groups that may overlap, one a column; a row whose share is missing
-            is neither in the group nor outside it. Groups without rows, such
+            groups that may overlap, one a column; zeros and ones beside shares
+            are shares, too. A row whose share is missing is neither in the
+            group nor outside it. Groups without rows, such
             as unused categories of pandas, are rows with `n` 0.
         threshold: Scores must be probabilities if it is strictly between 0
             and 1, and sum to one in a row; give `threshold=0.0` for logits.
@@ -106,8 +107,8 @@ def group_metrics(
         n_boot: Number of draws for intervals of more than two groups and of
             calibration errors.
         n_permutations: Number of permutations of the test. For many rows
-            (rows times groups times permutations above 10^8) p-values are
-            those of the limit distribution of Kolmogorov and Smirnov.
+            (rows times groups times permutations above 3 * 10^7) p-values
+            are those of the limit distribution of Kolmogorov and Smirnov.
         seed: Seed of both.
 
     Returns:

@@ -62,7 +62,8 @@ class GroupReport(GroupTable[GroupRow]):
         rows: One `GroupRow` for all rows, `"overall"`, then one for each group.
         confidence: Level of the intervals.
         disparities: A `DisparityRow` for each metric.
-        worst: A `WorstRow` for each figure that can be good or bad.
+        worst: A `WorstRow` for each figure that can be good or bad, and in
+            which groups differ.
         subgroups: Areas within and between groups; `None` with several classes.
         calibration: Calibration of all groups; `None` for logits.
         classes: Figures of each class; `None` with two classes.

@@ -29,7 +29,8 @@ class GroupTable(Table[SomeRow]):
         rows: The row of all people, `"overall"`, then one for each group.
         confidence: Level of the intervals.
         disparities: A `DisparityRow` for each metric.
-        worst: A `WorstRow` for each figure that can be good or bad.
+        worst: A `WorstRow` for each figure that can be good or bad, and in
+            which groups differ.
     """
 
     disparities: tuple[DisparityRow, ...]
@@ -37,7 +38,7 @@ class GroupTable(Table[SomeRow]):
 
     @property
     def least_well_served(self) -> str | None:
-        """The group that is worst by most figures, `None` if there is none."""
+        """The group worst by most figures; `None` if all are served alike."""
         return least_well_served(self.worst)
 
     def disparity(self, metric: str) -> DisparityRow:
@@ -62,9 +63,8 @@ class GroupTable(Table[SomeRow]):
         ]
         group = least_well_served(surely)
         if group is None:
-            return ["no group is served worse beyond chance."] * bool(
-                self.worst
-            )
+            compared = any(row.groups > 1 for row in self.disparities)
+            return ["no group is served worse beyond chance."] * compared
         worst = [row for row in surely if row.group == group]
         names = [
             self.plotted.get(row.metric, row.metric.replace("_", " "))

@@ -26,7 +26,7 @@ def group_masks(groups: Any, n: int) -> dict[str, np.ndarray]:
 
     Returns:
         Masks by name. Labels are named by their value, those of a DataFrame
-        `column=value`.
+        `column=value`. Unused categories of pandas have empty ones.
 
     Raises:
         ValueError: If a length is not `n`, a mask is not boolean, a label is
@@ -36,14 +36,14 @@ def group_masks(groups: Any, n: int) -> dict[str, np.ndarray]:
         return {}
     columns = columns_of(groups, "groups")
     if columns is None:
-        named = _by_label(groups, n)
+        named = _by_label(groups, n, "groups")
     else:
         named = []
         for name, column in columns.items():
             if isinstance(groups, Mapping) or is_mask(column):
                 named.append((str(name), _mask(name, column, n)))
             else:
-                named += _by_label(column, n, f"{name}=")
+                named += _by_label(column, n, f"groups[{name!r}]", f"{name}=")
     masks = dict(named)
     if len(masks) < len(named):
         raise ValueError(
@@ -89,15 +89,16 @@ def read_groups(
     Args:
         features: Labels `[n]`; or a dict or data frame of columns. Columns that
             all are masks, or shares between 0 and 1, make groups that may
-            overlap; other columns make a group of each combination of labels.
+            overlap, and so do zeros and ones beside shares; other columns make
+            a group of each combination of labels.
         name: What to call them in an error.
         n: Number of rows.
         membership_threshold: A share of at least this is a membership.
 
     Raises:
         TypeError: If there are no values yet.
-        ValueError: If a length is not `n`, a label is missing, or groups have
-            no name or the same one.
+        ValueError: If a length is not `n`, a label is missing, fractions
+            stand beside labels, or groups have no name or the same one.
     """
     columns = columns_of(features, name)
     if columns is not None and not columns:
@@ -105,22 +106,21 @@ def read_groups(
             f"`{name}` must hold labels of groups. "
             f"Received: {type(features).__name__} without columns"
         )
-    found = [_shares(column) for column in (columns or {"": ""}).values()]
-    shares = [share for share in found if share is not None]
-    if columns is None or len(shares) < len(found):
+    shares = None if columns is None else _memberships(columns, name, n)
+    if shares is None:
         names, codes = _combinations(columns or {"": features}, name, n)
         members = np.arange(len(names))[:, None] == codes
         groups = Groups(names, members.T, ~members.T)
     else:
-        names = [str(key) for key in columns]
-        for key, share in zip(columns, shares, strict=True):
+        names = [str(key) for key in shares]
+        for key, share in shares.items():
             if share.shape != (n,):
                 raise ValueError(
                     f"`{name}[{key!r}]` must have shape ({n},). "
                     f"Received: shape={share.shape}"
                 )
         members, others = np.empty((2, len(names), n), bool)
-        for k, share in enumerate(shares):
+        for k, share in enumerate(shares.values()):
             np.greater_equal(share, membership_threshold, out=members[k])
             np.less(share, membership_threshold, out=others[k])
         groups = Groups(names, members.T, others.T)
@@ -132,18 +132,57 @@ def read_groups(
     return groups
 
 
-def _shares(column: Any) -> np.ndarray | None:
-    """Returns memberships as shares, NaN where unknown; `None` for labels."""
-    array = to_array(column, "groups")
-    if array.ndim == 2 and array.shape[1] == 1:
-        array = array[:, 0]
+def _memberships(
+    columns: Mapping[Any, Any], name: str, n: int
+) -> dict[Any, np.ndarray] | None:
+    """Returns shares by column, NaN where unknown; `None` if some are labels.
+
+    Raises:
+        ValueError: If there are fractions beside labels.
+    """
+    arrays = {
+        key: _flat(to_array(column, f"{name}[{key!r}]"))
+        for key, column in columns.items()
+    }
+    shares = [key for key, array in arrays.items() if _holds_shares(array)]
+    # Alone, zeros and ones are codes of labels.
+    if any(arrays[key].dtype.kind == "f" for key in shares):
+        shares += [key for key, array in arrays.items() if _is_binary(array)]
+    labels = [key for key in columns if key not in shares]
+    if not labels:
+        return arrays
+    for key in shares:
+        known = arrays[key][arrays[key] == arrays[key]]
+        fractions = known[(known > 0) & (known < 1)]
+        if len(fractions):
+            for other in labels:
+                read_labels(columns[other], f"{name}[{other!r}]", n)
+            raise ValueError(
+                f"`{name}[{key!r}]` must hold labels beside {labels}, which "
+                "are labels: shares make groups that overlap, labels make "
+                "combinations. Decide it, as with `share >= 0.5`, or give "
+                "these columns as boolean masks. "
+                f"Received: a share of {fractions[0]:g}"
+            )
+    return None
+
+
+def _flat(array: np.ndarray) -> np.ndarray:
+    one_column = array.ndim == 2 and array.shape[1] == 1
+    return array[:, 0] if one_column else array
+
+
+def _holds_shares(array: np.ndarray) -> bool:
     if array.dtype == bool:
-        return array
+        return True
     if array.dtype.kind != "f":
-        return None
+        return False
     known = array[~np.isnan(array)]
-    is_share = len(known) and 0 <= known.min() <= known.max() <= 1
-    return array if is_share else None
+    return bool(len(known) and 0 <= known.min() <= known.max() <= 1)
+
+
+def _is_binary(array: np.ndarray) -> bool:
+    return array.dtype.kind in "iu" and bool(np.isin(array, (0, 1)).all())
 
 
 def _combinations(
@@ -152,7 +191,8 @@ def _combinations(
     """Returns names of all combinations of labels, and each row's place."""
     names, codes = [""], np.zeros(n, np.int64)
     for column, labels in columns.items():
-        values, rows = _sorted_labels(labels, name, n)
+        named = f"{name}[{column!r}]" if str(column) else name
+        values, rows = _sorted_labels(labels, named, n)
         prefix = f"{column}=" if str(column) else ""
         codes = codes * len(values) + rows
         names = [
@@ -168,16 +208,22 @@ def _sorted_labels(
 ) -> tuple[list[Any], np.ndarray]:
     """Returns all labels, in pandas' order or sorted, and codes of the rows."""
     found, rows = read_labels(labels, name, n)
-    categories = getattr(getattr(labels, "cat", labels), "categories", None)
-    if categories is not None:
-        values, _ = read_labels(categories, "categories", len(categories))
-    else:
+    values = _categories(labels)
+    if values is None:
         try:
             values = sorted(found)
         except TypeError:  # Of different types.
             values = found
     place = {value: k for k, value in enumerate(values)}
     return values, np.array([place[value] for value in found], int)[rows]
+
+
+def _categories(labels: Any) -> list[Any] | None:
+    """Returns the categories of pandas, used or not; `None` without them."""
+    categories = getattr(getattr(labels, "cat", labels), "categories", None)
+    if categories is None:
+        return None
+    return read_labels(categories, "categories", len(categories))[0]
 
 
 def is_mask(column: Any) -> bool:
@@ -199,9 +245,11 @@ def _mask(name: Any, mask: Any, n: int) -> np.ndarray:
 
 
 def _by_label(
-    labels: Any, n: int, prefix: str = ""
+    labels: Any, n: int, name: str, prefix: str = ""
 ) -> list[tuple[str, np.ndarray]]:
-    values, codes = read_labels(labels, "groups", n)
+    found, codes = read_labels(labels, name, n)
+    categories = _categories(labels) or []
+    values = found + [value for value in categories if value not in found]
     return [
         (f"{prefix}{value}", codes == code) for code, value in enumerate(values)
     ]

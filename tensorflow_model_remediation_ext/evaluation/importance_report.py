@@ -22,7 +22,8 @@ class ImportanceRow(Row):
         changed: Number of rows that differ from the original ones; the mean
             over the repeats.
         importance: Mean drop of the metric. The interval is that of the mean
-            over all shuffles; an edit has none.
+            over all shuffles; an edit has none, and neither have shuffles that
+            all cost the same.
         spread: Standard deviation of the drop between repeats; NaN for a
             single one.
         repeats: Number of shuffles, or 1 for an edit.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from statistics import NormalDist
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from tensorflow_model_remediation_ext.common.proportions import (
 __all__ = [
     "UNKNOWN",
     "Estimate",
+    "all_alike",
     "effective_size",
     "expanded_interval",
     "has_mean_interval",
@@ -54,6 +55,16 @@ UNKNOWN = Estimate(_NAN, _NAN, _NAN)
 def without_interval(value: float) -> Estimate:
     """Returns an estimate of which nothing tells how sure it is."""
     return Estimate(float(value), _NAN, _NAN)
+
+
+def all_alike(values: Any) -> bool:
+    """Returns whether numbers differ by roundings alone: no spread is in them.
+
+    Args:
+        values: Numbers, `[n]`, one or more.
+    """
+    values = np.asarray(values)
+    return np.allclose(values, values[0], rtol=1e-9, atol=1e-12)
 
 
 def level_of(quantile: float) -> float:

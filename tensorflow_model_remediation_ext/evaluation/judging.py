@@ -11,7 +11,9 @@ from tensorflow_model_remediation_ext.evaluation.clustered import (
 from tensorflow_model_remediation_ext.evaluation.intervals import (
     UNKNOWN,
     Estimate,
+    all_alike,
     normal_quantile,
+    without_interval,
 )
 from tensorflow_model_remediation_ext.evaluation.performance import (
     area_estimate,
@@ -88,22 +90,30 @@ class Judge:
         if reader not in self._areas:
             return UNKNOWN
         rows, areas, influence = zip(*self._areas[reader], strict=True)
-        rows = np.concatenate(rows)
+        together = np.concatenate(rows)
         variance = clustered_variance(
             np.concatenate(influence) / len(areas),
-            self._units[rows],
+            self._units[together],
             self._grouped,
         )
-        # The scarcest class, counted in what is independent, and the rest.
-        pairs = np.unique([self.classes[rows], self._units[rows]], axis=1)
-        m = int(np.bincount(pairs[0], minlength=self.num_classes).min())
+        # Rows are compared within a split, and counted once however often
+        # they judge.
+        counts = self._independent(together)
+        split = np.mean([self._independent(each) for each in rows], axis=0)
+        scarcest = split[counts.argmin()]
         return area_estimate(
             float(np.mean(areas)),
             variance,
-            max(m, 1),
-            pairs.shape[1] - max(m, 1),
+            max(scarcest, 1.0),
+            max(split.sum() - scarcest, 1.0),
             self._confidence,
+            counts.sum() / split.sum(),
         )
+
+    def _independent(self, rows: np.ndarray) -> np.ndarray:
+        """Returns for how many independent rows each class counts."""
+        pairs = np.unique([self.classes[rows], self._units[rows]], axis=1)
+        return np.bincount(pairs[0], minlength=self.num_classes)
 
 
 def similarity_kept(before: np.ndarray, after: np.ndarray) -> list[float]:
@@ -115,34 +125,35 @@ def similarity_kept(before: np.ndarray, after: np.ndarray) -> list[float]:
 
     Returns:
         A correlation for each block of a hundred rows, or of all where there
-        are fewer.
+        are fewer; none for blocks whose similarities are all alike before or
+        after, as those of a single column are.
     """
     blocks = max(len(before) // _BLOCK, 1)
     kept = []
     for rows in np.array_split(np.arange(len(before)), blocks)[:10]:
         ranks = [_ranks(_similarities(x[rows])) for x in (before, after)]
-        if min(map(np.std, ranks)) > 0:
+        if all(len(np.unique(each)) > 1 for each in ranks):
             kept.append(float(np.corrcoef(*ranks)[0, 1]))
-        else:
-            kept.append(0.0)
     return kept
 
 
 def mean_of_blocks(values: list[float], confidence: float) -> Estimate:
-    """Returns a mean with its normal interval, none for a single value."""
+    """Returns a mean with its normal interval, if values differ."""
+    if not values:
+        return UNKNOWN
     mean = float(np.mean(values))
-    if len(values) < 2:
-        return Estimate(mean, float("nan"), float("nan"))
+    if all_alike(values):
+        return without_interval(mean)
     half = normal_quantile(confidence) * np.std(values, ddof=1)
     half = float(half / np.sqrt(len(values)))
     return Estimate(mean, mean - half, mean + half)
 
 
 def _similarities(x):
-    """Cosines of all pairs of rows."""
+    """Cosines of all pairs of rows; those but a rounding apart are equal."""
     norms = np.linalg.norm(x, axis=1, keepdims=True)
     x = x / np.where(norms > 0, norms, 1.0)
-    return (x @ x.T)[np.triu_indices(len(x), 1)]
+    return (x @ x.T)[np.triu_indices(len(x), 1)].round(12)
 
 
 def _ranks(values):

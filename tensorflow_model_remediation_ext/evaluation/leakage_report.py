@@ -58,7 +58,7 @@ class LeakageRow(Row):
         task_nonlinear_accuracy: Accuracy of a network trained for the task.
         task_nonlinear_auc: Its AUC.
         similarity: Spearman's correlation of the rows' cosine similarities,
-            before and after.
+            before and after; NaN where these are all alike.
         variance_kept: Total variance after the method, as a share of that
             before.
         rank: Number of directions in which rows moved, of all splits the
@@ -175,6 +175,8 @@ class LeakageReport(Table[LeakageRow]):
         utility = "task_accuracy" if with_task else "similarity"
         for k, row in enumerate(self.rows):
             x, y = getattr(row, utility), row.auc
+            if np.isnan(x.value):
+                continue
             color = "0.5" if row.control else COLORS[k % len(COLORS)]
             axes.errorbar(
                 [x.value],

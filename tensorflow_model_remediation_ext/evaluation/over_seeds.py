@@ -7,7 +7,10 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from tensorflow_model_remediation_ext.evaluation.intervals import Estimate
+from tensorflow_model_remediation_ext.evaluation.intervals import (
+    Estimate,
+    all_alike,
+)
 from tensorflow_model_remediation_ext.evaluation.tables import extra
 
 
@@ -39,7 +42,7 @@ def mean_over_seeds(
         stats = extra("scipy.stats", "An interval over several seeds")
         spread = stats.t.ppf((1 + confidence) / 2, n - 1)
         # What differs by a rounding alone tells nothing of other seeds.
-        same = np.allclose(value, value[0], rtol=1e-9, atol=1e-12)
+        same = all_alike(value)
         spread *= 0.0 if same else value.std(ddof=1) / math.sqrt(n)
         # Plain numbers come without an error of measurement.
         below, above = (

@@ -140,7 +140,12 @@ _PRIOR_EXAMPLES = 10
 
 
 def area_estimate(
-    area: float, variance: float, m: float, n: float, confidence: float
+    area: float,
+    variance: float,
+    m: float,
+    n: float,
+    confidence: float,
+    samples: float = 1.0,
 ) -> Estimate:
     """Returns an area under the ROC curve with its score interval.
 
@@ -150,13 +155,20 @@ def area_estimate(
         m: Number of positive examples, or an effective number.
         n: Number of negative examples, or an effective number.
         confidence: Level of the interval.
+        samples: Of how many samples of these sizes it is the mean area, or an
+            effective number. Examples of two samples are not compared.
     """
-    low, high = area_interval(area, variance, m, n, confidence)
+    low, high = area_interval(area, variance, m, n, confidence, samples)
     return Estimate(area, float(low), float(high))
 
 
 def area_interval(
-    area: Any, variance: Any, m: Any, n: Any, confidence: float
+    area: Any,
+    variance: Any,
+    m: Any,
+    n: Any,
+    confidence: float,
+    samples: float = 1.0,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Computes score intervals of areas under the ROC curve.
 
@@ -166,6 +178,7 @@ def area_interval(
         m: Numbers of positive examples, or effective numbers.
         n: Numbers of negative examples, or effective numbers.
         confidence: Level of the intervals.
+        samples: As in `area_estimate`.
 
     Returns:
         Lower and upper ends; NaN where the area is.
@@ -178,11 +191,11 @@ def area_interval(
         # For exponential scores, with the mean of both class sizes.
         more = (m + n) / 2 - 1
         spread = 1 + more * ((1 - area) / (2 - area) + area / (1 + area))
-        return area * (1 - area) * spread / (m * n)
+        return area * (1 - area) * spread / (m * n * samples)
 
     z = normal_quantile(confidence)
     with np.errstate(divide="ignore", invalid="ignore"):
-        size = 2 * m * n / (m + n)
+        size = 2 * m * n / (m + n) * samples
         ratio = variance / supposed(area)
         ratio = np.where((variance > 0) & np.isfinite(ratio), ratio, 1.0)
         ratio = (_PRIOR_EXAMPLES + size * ratio) / (_PRIOR_EXAMPLES + size)

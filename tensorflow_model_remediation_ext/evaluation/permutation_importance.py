@@ -17,7 +17,9 @@ from tensorflow_model_remediation_ext.evaluation.importance_report import (
 )
 from tensorflow_model_remediation_ext.evaluation.intervals import (
     Estimate,
+    all_alike,
     normal_quantile,
+    without_interval,
 )
 from tensorflow_model_remediation_ext.evaluation.model_inputs import (
     ModelInputs,
@@ -214,17 +216,17 @@ def _edited_row(name, edit, inputs, measure, original) -> ImportanceRow:
         feature=name,
         changed=float(changed.sum()),
         # One edit says nothing about how another one would turn out.
-        importance=Estimate(drop, np.nan, np.nan),
+        importance=without_interval(drop),
         spread=np.nan,
         repeats=1,
     )
 
 
 def _mean_drop(drops: list[float], confidence: float) -> Estimate:
-    """Returns the mean over shuffles with Student's interval."""
+    """Returns a mean over shuffles with Student's interval, if they differ."""
     mean, n = float(np.mean(drops)), len(drops)
-    if n == 1:
-        return Estimate(mean, np.nan, np.nan)
+    if all_alike(drops):
+        return without_interval(mean)
     t = extra("scipy.stats", "An interval of shuffles").t
     half = t.ppf((1 + confidence) / 2, n - 1) * np.std(drops, ddof=1) / n**0.5
     return Estimate(mean, float(mean - half), float(mean + half))

@@ -7,7 +7,10 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-from tensorflow_model_remediation_ext.evaluation.intervals import Estimate
+from tensorflow_model_remediation_ext.evaluation.intervals import (
+    Estimate,
+    all_alike,
+)
 from tensorflow_model_remediation_ext.evaluation.tables import Row
 
 
@@ -31,7 +34,7 @@ class WorstRow(Row):
 def worst_rows(
     rows: Sequence[Any], smaller_is_better: Sequence[str], larger: Sequence[str]
 ) -> tuple[WorstRow, ...]:
-    """Returns the worst group by each figure that two groups have.
+    """Returns the worst group by each figure in which groups differ.
 
     Args:
         rows: Rows of the groups.
@@ -46,7 +49,7 @@ def worst_rows(
                 for k, row in enumerate(rows)
                 if getattr(row, metric).value == getattr(row, metric).value
             ]
-            if len(known) > 1:
+            if known and not all_alike([value for value, _ in known]):
                 row = rows[min(known)[1]]
                 found.append(
                     WorstRow(metric, row.group, row.n, getattr(row, metric))
@@ -58,7 +61,7 @@ def least_well_served(rows: Sequence[WorstRow]) -> str | None:
     """Returns the group that is worst by most figures.
 
     Of groups that are worst equally often it is the one that comes first;
-    `None` if nothing was compared.
+    `None` if nothing was compared, or nothing differed.
     """
     counts = collections.Counter(row.group for row in rows)
     return counts.most_common(1)[0][0] if counts else None

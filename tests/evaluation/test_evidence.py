@@ -93,6 +93,65 @@ def test_figures_are_rows(figures, message):
         Report("A").add("m", "Wrong", object())
 
 
+class Given:
+    measures = "Whatever."
+    caveat = "Nothing."
+
+    def __init__(self, figures, **more):
+        self.to_dict = lambda: figures
+        vars(self).update(more)
+
+
+HALF = {"x": 0.5, "x_low": 0.4, "x_high": 0.6}
+
+
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        (
+            Given({"r": {"y": 0.5, "y_low": 0.4, "y_high": 0.6}}),
+            r"same columns;.*None. Received: \['name', 'y'\].*'b', after.*'x'",
+        ),
+        (Given({}), "same columns"),
+        (Given({"r": {"x": 0.5}}), "same plotted"),
+        (Given({"r": HALF}, confidence=0.9), "one `confidence`"),
+        (Given({"r": HALF}, examples=[{"word": "w"}]), "same examples"),
+    ],
+)
+def test_models_have_the_same_figures(other, message):
+    one = Given({"r": HALF}, examples=[{"text": "t"}])
+    report = Report("A").add("a", "E", one)
+    before = report.to_dict()
+    with pytest.raises(ValueError, match=message):
+        report.add("b", "E", other)
+    assert report.to_dict() == before
+    # What is unknown is None, and examples there need not be.
+    unknown = {"r": dict.fromkeys(HALF)}
+    page = report.add("b", "E", Given(unknown)).to_html()
+    assert "[none]" in page
+
+
+def test_figures_without_interval_are_drawn_and_those_unknown_refused():
+    report = Report("A")
+    for model in "ab":
+        found = Given({"r": {"x": 0.5}}, plotted=["x"])
+        report.add(model, "E", found)
+    assert "0.5000 [no interval]" in report.to_html().replace(
+        '<span class="interval">', ""
+    )
+    with pytest.raises(TypeError, match=r"`result.plotted`.*\['z'\]"):
+        report.add("c", "E", Given({"r": {"x": 0.5}}, plotted=["z"]))
+
+
+def test_texts_of_examples_stand_under_their_keys():
+    texts = [{"text": "T1", "change": "C1"}, {"change": "C2"}]
+    rows = as_table(Given({"r": HALF}, examples=texts)).examples
+    assert [row.to_dict() for row in rows] == [
+        {"text_": "T1", "change_": "C1"},
+        {"text_": None, "change_": "C2"},
+    ]
+
+
 def test_types_of_one_name_stay_one():
     report = Report("A").add("m", "Pairs", Described())
     with pytest.raises(TypeError, match=r"must be of one type.*FlipReport"):

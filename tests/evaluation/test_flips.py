@@ -300,3 +300,27 @@ def test_flows_from_class_to_class():
     assert flips(ORIGINAL, CHANGED).flows == ()
     with pytest.raises(ValueError, match="`classes` must name 3 classes"):
         flips(before, after, classes=["a", "b"])
+
+
+def test_unused_categories_are_groups_without_pairs():
+    labels = pd.Categorical(["b", "a", "b"], categories=["a", "b", "none"])
+    before, after = [0.9, 0.2, 0.6], [0.8, 0.3, 0.4]
+    for groups, prefix in (
+        (labels, ""),
+        (pd.Series(labels), ""),
+        (pd.DataFrame({"g": labels}), "g="),
+    ):
+        report = flips(before, after, groups=groups)
+        assert {row.group: row.n for row in report.rows} == {
+            "overall": 3,
+            f"{prefix}a": 1,
+            f"{prefix}b": 2,
+            f"{prefix}none": 0,
+        }
+        assert np.isnan(report[f"{prefix}none"].flip_rate).all()
+
+
+def test_a_column_with_a_missing_label_is_named():
+    groups = pd.DataFrame({"g": ["a", "b"], "h": ["a", None]})
+    with pytest.raises(ValueError, match=r"`groups\['h'\]`.*missing.*row 1"):
+        flips([0.1, 0.2], [0.1, 0.2], groups=groups)

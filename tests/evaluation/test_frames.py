@@ -147,6 +147,19 @@ def test_what_has_no_values_yet_says_how_to_get_them():
         auc([0, 1], {"a": [0.1, 0.2]})
 
 
+@pytest.mark.parametrize("make", [pandas, arrow])
+def test_columns_of_one_name_are_refused(make):
+    frame = make()
+    if make is pandas:
+        frame.columns = ["label", "score", "score", "old", "faith"]
+    else:
+        frame = frame.rename_columns(
+            ["label", "score", "score", "old", "faith"]
+        )
+    with pytest.raises(ValueError, match=r"`x` must have columns.*'score', 's"):
+        columns_of(frame, "x")
+
+
 def test_numbers_stay_what_they_are():
     assert to_array([1, 2], "x").dtype.kind == "i"
     assert to_array([[True], [False]], "x").dtype == bool

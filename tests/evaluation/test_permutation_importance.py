@@ -47,6 +47,9 @@ def linear_model():
     return keras.Model(inputs, dense(2.0, 0.8, 0.0)(Counting()(inputs)))
 
 
+P = linear_model().predict(X, verbose=0)
+
+
 def text_model():
     text = keras.Input((), dtype="string", name="text")
     age = keras.Input((1,), name="age")
@@ -64,7 +67,7 @@ def test_what_is_used_is_important_and_what_is_not_is_not():
     report = permutation_importance(linear_model(), X, Y)
     first, second, third = (report[k].importance for k in "012")
     assert first.low > second.high and second.low > 0
-    assert third == (0, 0, 0)
+    assert third.value == 0 and np.isnan(third[1:]).all()
     assert report.baseline == auc(Y, 2 * X[:, 0] + 0.8 * X[:, 1]).value
     assert report["0"].repeats == 5 and 290 < report["0"].changed <= 300
 
@@ -86,6 +89,19 @@ def test_shuffles_are_those_of_the_column_and_give_students_interval():
     assert row.spread == pytest.approx(np.std(drops, ddof=1))
 
 
+def test_shuffles_that_agree_have_no_interval():
+    # A metric that never moves, and one that moves by the same each time.
+    for metric in (lambda y, p: 0.7, lambda y, p: float((p == P).all())):
+        report = permutation_importance(
+            linear_model(), X, Y, metric=metric, feature_names="abc"
+        )
+        row = report["a"]
+        assert np.isnan(row.importance[1:]).all()
+        assert "[no interval]" in repr(report)
+    assert row.importance.value == 1
+    report.plot().figure.draw_without_rendering()
+
+
 def test_one_shuffle_has_no_interval():
     row = permutation_importance(linear_model(), X, Y, n_repeats=1)["0"]
     assert row.importance.value > 0
@@ -100,7 +116,9 @@ def test_batches_change_nothing_and_are_not_traced_again():
     assert model.layers[1].traces <= 2
     whole = permutation_importance(model, X, Y, **options)
     for k in "012":
-        assert parts[k].importance == pytest.approx(whole[k].importance)
+        assert parts[k].importance == pytest.approx(
+            whole[k].importance, nan_ok=True
+        )
 
 
 def test_dicts_with_strings_and_edits():
@@ -121,7 +139,8 @@ def test_dicts_with_strings_and_edits():
         "zebra",
     ]
     assert report["text"].importance.low > 0.2
-    assert report["age"].importance == (0, 0, 0)
+    age = report["age"].importance
+    assert age.value == 0 and np.isnan(age[1:]).all()
     # Without the word nothing seems rude: all of those rows turn wrong.
     drop = report["bad"].importance
     # One edit has no repeats to take an interval from.

@@ -14,6 +14,7 @@ from tensorflow_model_remediation_ext.common.checks import whole
 from tensorflow_model_remediation_ext.evaluation.evidence import (
     Evidence,
     as_table,
+    require_alike,
 )
 from tensorflow_model_remediation_ext.evaluation.intervals import (
     UNKNOWN,
@@ -87,7 +88,9 @@ class Report:
         Args:
             model: Name of the model, such as `"baseline"`.
             name: What was measured. Under one name, all models have results of
-                the same type and intervals of the same level.
+                the same type and figures, and intervals of the same level. It
+                is not that of a part of another result, such as `"By sex:
+                calibration"` beside a `GroupReport` named `"By sex"`.
             result: What a function of `evaluation` returned: a table, an
                 `Estimate`, or a plain number, which has no interval. Or any
                 object that is `Evidence`: with `measures`, `caveat` and
@@ -102,8 +105,10 @@ class Report:
             TypeError: If `result` is none of these, or of another type than
                 what other models have under this name; or if a text is not a
                 string.
-            ValueError: If the model already has a result of this name, or
-                intervals have another level than other models' under it.
+            ValueError: If the model already has a result of this name;
+                intervals have another level, or results other figures, than
+                other models' under it; or a result and a part of another one
+                have the same name.
         """
         _require_text(model=model, name=name, about=about)
         home: dict[str, dict[str, Any]]
@@ -123,19 +128,32 @@ class Report:
             raise ValueError(
                 f"The model {model!r} already has a result named {name!r}."
             )
-        level = getattr(result, "confidence", None)
-        for other_result in before.values():
-            known = getattr(other_result, "confidence", None)
-            if known != level:
-                raise ValueError(
-                    f"Results named {name!r} must have one `confidence`. "
-                    f"Received: {level} for the model {model!r}, after {known}"
-                )
+        if isinstance(result, Table):
+            self._require_own_titles(name, result)
+            for other in before.values():
+                require_alike(name, model, result, other)
         self._kinds[name] = kind
         home.setdefault(name, {})[model] = result
         if about:
             self._about[name] = about
         return self
+
+    def _require_own_titles(self, name: str, table: Table) -> None:
+        """Raises if a result and a part of another have one title."""
+        parts = {
+            title
+            for known, by_model in self._results.items()
+            for result in by_model.values()
+            for title in _titles_of_parts(known, result)
+        }
+        taken = {name} & parts or self._results.keys() & _titles_of_parts(
+            name, table
+        )
+        for title in taken:
+            raise ValueError(
+                f"`name` must not make a part of one result and another result "
+                f"have the same title, {title!r}. Received: name={name!r}"
+            )
 
     @property
     def models(self) -> list[str]:
@@ -182,8 +200,7 @@ class Report:
         for name, by_model in self._results.items():
             sections[name] = by_model
             for model, result in by_model.items():
-                for part, table in result.parts().items():
-                    title = f"{name}: {part}"
+                for title, table in _titles_of_parts(name, result).items():
                     sections.setdefault(title, {})[model] = table
         return sections
 
@@ -271,6 +288,10 @@ def _estimate(value: Any) -> Estimate:
             "or have `measures`, `caveat` and `to_dict`. "
             f"Received: {value!r}"
         ) from error
+
+
+def _titles_of_parts(name: str, table: Table) -> dict[str, Table]:
+    return {f"{name}: {what}": part for what, part in table.parts().items()}
 
 
 def _with_examples(table: Table, most: int) -> Table:

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from tensorflow_model_remediation_ext.evaluation import (
     Report,
     flips,
+    group_metrics,
 )
 from tensorflow_model_remediation_ext.evaluation.report import (
     charts as report_charts,
@@ -145,6 +146,23 @@ def test_one_level_for_all_models():
     with pytest.raises(ValueError, match=r"'Flips'.*0.5 for.*'after', after 0"):
         report.add("after", "Flips", flips([0.5], [0.5], confidence=0.5))
     assert report.to_dict() == before
+
+
+@pytest.mark.parametrize("order", [1, -1])
+@pytest.mark.parametrize("models", ["mm", "mn"])
+def test_a_result_is_not_called_as_a_part_of_another(order, models):
+    y, p = [0, 1, 0, 1], [0.1, 0.9, 0.2, 0.4]
+    results = {
+        "By sex": group_metrics(y, p, list("aabb"), n_permutations=9),
+        "By sex: calibration": flips([0.5], [0.5]),
+    }
+    first, second = list(results.items())[::order]
+    report = Report("A").add(models[0], *first)
+    before = report.to_dict()
+    with pytest.raises(ValueError, match="same title, 'By sex: calibration'"):
+        report.add(models[1], *second)
+    assert report.to_dict() == before
+    report.add(models[1], "By age", results["By sex"])
 
 
 def drawn(report, monkeypatch):
