@@ -175,7 +175,9 @@ class SoftQuadraticFitter:
             limited by it.
         preserve_dim: If positive, the number of columns or classes of
             `preserve`, task labels whose covariance with `x` erasure keeps as
-            it is.
+            it is. Where the concept is most of the task, this would take more
+            variance than all features have: such directions of the task are
+            not kept, with a warning.
 
     Raises:
         ValueError: On sizes or options out of range.
