@@ -395,7 +395,7 @@ def _between(sigmas, scale):
     """
     maps = optimal_transport.ot_map(sigmas[:, None], sigmas)
     inverse = np.divide(1.0, scale, where=scale > 0, out=np.zeros_like(scale))
-    maps = maps * inverse[:, None] * scale
+    maps = np.swapaxes(maps, -1, -2) * inverse[:, None] * scale
     constant = np.flatnonzero(scale == 0)
     maps[..., constant, constant] = 1.0
     return maps
