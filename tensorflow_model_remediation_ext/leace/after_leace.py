@@ -76,8 +76,8 @@ class AfterLeace:
         self._scale, self._inverse = scale, inverse
         # All classes together would have a direction of rounding errors.
         cross = (self.shares[:, None] * centers * inverse)[:-1].T
-        self._left, self._right, _ = shrunk_projections(
-            total * inverse * inverse[:, None], cross, None, n.sum(), 0.0
+        self._left, self._right = shrunk_projections(
+            total * inverse * inverse[:, None], cross, n.sum(), 0.0
         )
         linear = np.eye(len(scale)) - self._left @ self._right
         sigmas = sigmas * inverse * inverse[:, None]

@@ -11,11 +11,17 @@ import numpy as np
 
 from tensorflow_model_remediation_ext.common.checks import whole
 from tensorflow_model_remediation_ext.leace.arrays import floats
+from tensorflow_model_remediation_ext.leace.conditioning import (
+    Coordinates,
+    carrying,
+    deviations,
+    pivot_ratio,
+    varying,
+)
 
-# Variance relative to the largest, below which a direction counts as constant.
-# A covariance carries rounding errors of 1e-16 of its largest entry, times a
-# few for the length of the sum; what is smaller than this is mostly error.
-RANK_TOL = 1e-12
+# Ratio of pivots up to which maps are computed in other coordinates, and up to
+# which they are mended.
+_UNLIKE, _INEXACT = 1e-6, 1e-3
 
 
 class BarycenterWarning(UserWarning):
@@ -30,13 +36,18 @@ def ot_map(K1: np.ndarray, K2: np.ndarray) -> np.ndarray:
     `T K1 T` is `K2` restricted to that range: no map can give variance to what
     does not vary.
 
+    Where `K1` varies in some direction by less than about 1e-3 of the most, in
+    standard deviations, as with features in unlike units, `T` is mended there:
+    it carries `K1` to `K2` as exactly, but is symmetric and the least movement
+    only to 1e-6 of the variance.
+
     Args:
         K1: `[..., d, d]` covariances, symmetric positive semidefinite.
         K2: `[..., d, d]` covariances; leading axes broadcast.
 
     Returns:
-        `[..., d, d]` float64, symmetric positive semidefinite `T` such that
-        `T K1 T = K2`.
+        `[..., d, d]` float64 maps `T` of columns such that `T K1 T^T = K2`,
+        symmetric positive semidefinite but for what is said above.
 
     Raises:
         ValueError: If an argument is not a finite square matrix.
@@ -55,15 +66,42 @@ def ot_map(K1: np.ndarray, K2: np.ndarray) -> np.ndarray:
     maps = np.empty((*batch, *K1.shape[-2:]))
     targets = np.broadcast_to(K2, maps.shape)
     # A source that broadcasts over many targets is factored once.
-    factors = [_factor(K) for K in K1.reshape(-1, *K1.shape[-2:])]
-    sources = np.arange(len(factors)).reshape(K1.shape[:-2])
-    sources = np.broadcast_to(sources, batch)
+    sources = [_Source(K) for K in K1.reshape(-1, *K1.shape[-2:])]
+    numbers = np.arange(len(sources)).reshape(K1.shape[:-2])
+    numbers = np.broadcast_to(numbers, batch)
     for index in np.ndindex(*batch):
-        factor, inverse = factors[sources[index]]
-        root, basis = _root(factor.T @ targets[index] @ factor)
-        half = (inverse.T @ basis) * np.sqrt(root)
-        maps[index] = half @ half.T
+        maps[index] = sources[numbers[index]].map_to(targets[index])
     return maps
+
+
+class _Source:
+    """A covariance, factored, to be mapped to many others."""
+
+    def __init__(self, K):
+        ratio = pivot_ratio(K)
+        self._mended, self._coordinates = ratio <= _INEXACT, None
+        if ratio > _UNLIKE:
+            self._K, self._factor = K, np.linalg.cholesky(K)
+            self._inverse = np.linalg.inv(self._factor)
+            return
+        _, inverse = deviations(K)
+        basis = varying(K * inverse * inverse[:, None])
+        self._coordinates = Coordinates(K, basis)
+        size = self._coordinates.deviations
+        self._K, self._factor = np.diag(size**2), np.diag(size)
+        self._inverse = np.diag(1 / size)
+
+    def map_to(self, K):
+        if self._coordinates is not None:
+            K = self._coordinates.covariances(K)
+        root, basis = _root(self._factor.T @ K @ self._factor)
+        half = (self._inverse.T @ basis) * np.sqrt(root)
+        mapping = half @ half.T
+        if self._mended:
+            mapping = carrying(mapping, self._K, K)
+        if self._coordinates is not None:
+            mapping = self._coordinates.maps(mapping)
+        return mapping
 
 
 def ot_distance(K1: np.ndarray, K2: np.ndarray) -> np.ndarray:
@@ -121,7 +159,7 @@ def ot_midpoint(
     K1 = _covariances(K1=K1)
     w1, w2 = (float(floats(name, w)) for name, w in (("w1", w1), ("w2", w2)))
     step = w1 * np.eye(K1.shape[-1]) + w2 * ot_map(K1, K2)
-    return step @ K1 @ step
+    return step @ K1 @ np.swapaxes(step, -1, -2)
 
 
 def ot_barycenter(
@@ -173,6 +211,10 @@ def barycenter_maps(
     one that is not. The barycenter is taken in the largest subspace found in
     which every one of them varies, after an orthogonal projection onto it.
 
+    Where units are so unlike that some direction varies by less than about 1e-3
+    of the most, in standard deviations, the movement is the least to 1e-6 of
+    the variance, and maps are not quite symmetric: they act on columns.
+
     Args:
         Ks: `[k, d, d]` covariances.
         weights: `[k]` positive weights, equal by default.
@@ -210,13 +252,18 @@ def barycenter_maps(
             f"Gaussian. Received: weights={weights}"
         )
     weights = weights / weights.sum()
-    basis = _common_basis(Ks, weights)
-    if basis is None:
+    if all(pivot_ratio(K) > _UNLIKE for K in Ks):
         return _barycenter(Ks, weights, tol, max_iter)
+    pooled = np.tensordot(weights, Ks, 1)
+    _, inverse = deviations(pooled)
+    basis = _common_basis(Ks * inverse * inverse[:, None], weights)
     if not basis.shape[1]:
         return np.zeros_like(Ks[0]), np.zeros_like(Ks)
-    center, maps = _barycenter(basis.T @ Ks @ basis, weights, tol, max_iter)
-    return basis @ center @ basis.T, basis @ maps @ basis.T
+    coordinates = Coordinates(pooled, basis)
+    center, maps = _barycenter(
+        coordinates.covariances(Ks), weights, tol, max_iter
+    )
+    return coordinates.lift(center), coordinates.maps(maps)
 
 
 def _barycenter(Ks, weights, tol, max_iter):
@@ -227,7 +274,7 @@ def _barycenter(Ks, weights, tol, max_iter):
     center = np.tensordot(weights, Ks, 1)
     accelerate = _Anderson()
     # BLAS takes half the time for a product of a matrix with its own transpose.
-    uppers = [np.linalg.cholesky(K).T for K in Ks]
+    uppers = [_square_root(K).T for K in Ks]
     for _ in range(max_iter):
         factor = np.linalg.cholesky(center)
         # The map from the center L L^T to K is L^-T (L^T K L)^(1/2) L^-1, that
@@ -255,8 +302,16 @@ def _barycenter(Ks, weights, tol, max_iter):
             BarycenterWarning,
             stacklevel=4,
         )
-    halves = (factor @ (basis / np.sqrt(root)) for root, basis in roots)
-    return factor @ factor.T, np.stack([half @ half.T for half in halves])
+    center, maps = factor @ factor.T, []
+    for K, (root, basis) in zip(Ks, roots, strict=True):
+        # Smaller roots are not known.
+        known = np.maximum(root, np.sqrt(np.finfo(float).eps) * root[-1])
+        half = factor @ (basis / np.sqrt(known))
+        mapping = half @ half.T
+        if root[0] <= _INEXACT * root[-1]:
+            mapping = carrying(mapping, K, center)
+        maps.append(mapping)
+    return center, np.stack(maps)
 
 
 class _Anderson:
@@ -304,52 +359,32 @@ def _root(K):
     return np.sqrt(np.maximum(values, 0.0)), basis
 
 
-def _factor(K):
-    """`R` with `R R^T = K`, and its pseudo-inverse."""
-    factor = _well_conditioned_cholesky(K)
-    if factor is not None:
-        return factor, np.linalg.inv(factor)
-    values, basis = np.linalg.eigh(K)
-    keep = values > RANK_TOL * max(values[-1], 0.0)
-    root, basis = np.sqrt(values[keep]), basis[:, keep]
-    return basis * root, (basis / root).T
-
-
-def _well_conditioned_cholesky(K):
-    """Cholesky factor of `K`, or `None` where `K` may well be singular."""
+def _square_root(K):
+    """`R` with `R R^T = K`, of a `K` that is definite but for rounding."""
     try:
-        factor = np.linalg.cholesky(K)
+        return np.linalg.cholesky(K)
     except np.linalg.LinAlgError:
-        return None
-    # The smallest pivot bounds the smallest eigenvalue only from above, so
-    # that doubt begins well before RANK_TOL.
-    pivots = np.diagonal(factor) ** 2
-    return factor if pivots.min() > 1e-8 * pivots.max() else None
+        root, basis = _root(K)
+        return basis * np.maximum(root, np.finfo(float).eps * root[-1])
 
 
 def _common_basis(Ks, weights):
-    """`[d, r]` basis in which all `Ks` are definite; `None` for everything.
+    """`[d, r]` orthonormal basis in which all `Ks` are definite.
 
     A form that is definite on a space is so on each of its subspaces, so one
     pass over the covariances is enough.
     """
-    if all(_well_conditioned_cholesky(K) is not None for K in Ks):
-        return None
-    basis = np.eye(Ks.shape[-1])
-    ranks = []
     # The pooled covariance comes first: to drop what never varies loses
     # nothing.
-    for K in (np.tensordot(weights, Ks, 1), *Ks):
-        values, vectors = np.linalg.eigh(basis.T @ K @ basis)
-        keep = values > RANK_TOL * K.diagonal().max()
-        if not keep.all():
-            basis = basis @ vectors[:, keep]
-        ranks.append(basis.shape[1])
-    if ranks[-1] < ranks[0]:
+    basis = varying(np.tensordot(weights, Ks, 1))
+    together = basis.shape[1]
+    for K in Ks:
+        basis = basis @ varying(basis.T @ K @ basis)
+    if basis.shape[1] < together:
         warnings.warn(
-            f"The {len(Ks)} Gaussians vary in {ranks[0]} directions together "
-            f"but in different ones each: only {ranks[-1]} are kept. Give more "
-            "samples than features for each class, or use shrinkage.",
+            f"The {len(Ks)} Gaussians vary in {together} directions together "
+            f"but in different ones each: only {basis.shape[1]} are kept. Give "
+            "more samples than features for each class, or use shrinkage.",
             BarycenterWarning,
             stacklevel=4,
         )

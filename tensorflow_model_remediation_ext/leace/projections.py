@@ -144,11 +144,12 @@ def projections(
         whitened, back = _whiten(sigma, columns)
     z_dim = sigma_xz.shape[1]
     concept, shared = whitened[:, :z_dim], 0
+    # With svd_tol=0, rounding is still no direction of its own.
+    svd_tol = max(svd_tol, 1e-12 * np.linalg.norm(concept))
     if sigma_xy is not None:
         concept, shared = _deflate(concept, whitened[:, z_dim:], svd_tol)
-    # With svd_tol=0, rounding is still no direction of its own.
     u, s, vt = np.linalg.svd(concept, full_matrices=False)
-    keep = s > max(svd_tol, 1e-12 * s.max(initial=0.0))
+    keep = s > svd_tol
     if max_rank is not None:
         keep[max_rank:] = False  # They come by size.
     proj_left = sigma_xz @ (vt[keep].T / s[keep])
@@ -161,21 +162,16 @@ def projections(
 
 
 def shrunk_projections(
-    sigma: np.ndarray,
-    sigma_xz: np.ndarray,
-    sigma_xy: np.ndarray | None,
-    n: float,
-    svd_tol: float,
-) -> tuple[np.ndarray, np.ndarray, int]:
-    """Returns `projections` for a covariance that is shrunk first.
+    sigma: np.ndarray, sigma_xz: np.ndarray, n: float, svd_tol: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns `proj_left` and `proj_right` for a covariance, shrunk first.
 
     Args:
         sigma: `[x_dim, x_dim]` covariance of `x`.
         sigma_xz: As in `projections`.
-        sigma_xy: As in `projections`.
         n: Number of rows.
         svd_tol: As in `projections`.
     """
     shrunk = optimal_linear_shrinkage(sigma, n)
     strips = [shrunk[i:j, i:] for i, j in spans(len(shrunk))]
-    return projections(strips, sigma_xz, sigma_xy, svd_tol)
+    return projections(strips, sigma_xz, None, svd_tol)[:2]

@@ -46,7 +46,9 @@ class QuadraticEraser(tf.Module):
     Args:
         class_means: `[num_classes, x_dim]`.
         global_mean: `[x_dim]`, where all classes are moved to.
-        ot_maps: `[num_classes, x_dim, x_dim]` symmetric transport maps.
+        ot_maps: `[num_classes, x_dim, x_dim]` transport maps of rows, which
+            are multiplied from the left. They are symmetric, nearly so for
+            features in very unlike units.
         name: Name of the module.
 
     Raises:
@@ -125,7 +127,13 @@ class QuadraticFitter(Fitter):
 
     Rows of any dtype are multiplied in float64: transport maps divide by the
     smallest variances, where float32 products are all rounding error.
-    Directions with less than 1e-12 of the largest variance count as constant.
+    Directions with less than 1e-12 of the largest variance of standardized
+    features count as constant.
+
+    Movement is counted in the units of `x`. Features in any units are made
+    equal exactly; but where one varies by less than about 1e-3 of another, the
+    movement is the least only to 1e-6 of the variance, which is more than the
+    small one has.
 
     Args:
         x_dim: Size of the last axis of `x`.
@@ -321,7 +329,8 @@ class QuadraticFitter(Fitter):
         sigma, n, means = self.sigma_xx, self.n, self.mean_x
         # What the tolerance leaves is extra movement, of its square.
         maps = optimal_transport.barycenter_maps(sigma, n, tol=1e-7)[1]
-        return QuadraticEraser(means, n @ means / n.sum(), maps)
+        rows = np.swapaxes(maps, 1, 2)
+        return QuadraticEraser(means, n @ means / n.sum(), rows)
 
     def editor(self) -> QuadraticEditor:
         """Returns an editor between all pairs of classes.
@@ -333,4 +342,4 @@ class QuadraticFitter(Fitter):
         """
         sigma = self.sigma_xx
         maps = optimal_transport.ot_map(sigma[:, None], sigma)
-        return QuadraticEditor(self.mean_x, maps)
+        return QuadraticEditor(self.mean_x, np.swapaxes(maps, -1, -2))

@@ -18,8 +18,8 @@ class QuadraticEditor(tf.Module):
 
     Args:
         class_means: `[num_classes, x_dim]`.
-        ot_maps: `[num_classes, num_classes, x_dim, x_dim]` symmetric transport
-            maps, by source and target.
+        ot_maps: `[num_classes, num_classes, x_dim, x_dim]` transport maps of
+            rows, by source and target.
         name: Name of the module.
 
     Raises:

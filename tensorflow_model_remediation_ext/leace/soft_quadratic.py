@@ -175,7 +175,9 @@ class SoftQuadraticFitter:
             limited by it.
         preserve_dim: If positive, the number of columns or classes of
             `preserve`, task labels whose covariance with `x` erasure keeps as
-            it is.
+            it is. Where the concept is most of the task, this would take more
+            variance than all features have: such directions of the task are
+            not kept, with a warning.
 
     Raises:
         ValueError: On sizes or options out of range.
@@ -393,7 +395,7 @@ def _between(sigmas, scale):
     """
     maps = optimal_transport.ot_map(sigmas[:, None], sigmas)
     inverse = np.divide(1.0, scale, where=scale > 0, out=np.zeros_like(scale))
-    maps = maps * inverse[:, None] * scale
+    maps = np.swapaxes(maps, -1, -2) * inverse[:, None] * scale
     constant = np.flatnonzero(scale == 0)
     maps[..., constant, constant] = 1.0
     return maps

@@ -21,8 +21,8 @@ class SoftQuadraticEditor(tf.Module):
         kernel: `[x_dim, num_classes]` of the regression that predicts classes.
         bias: `[num_classes]` of it.
         class_means: `[num_classes, x_dim]`.
-        ot_maps: `[num_classes, num_classes, x_dim, x_dim]` symmetric transport
-            maps, by source and target.
+        ot_maps: `[num_classes, num_classes, x_dim, x_dim]` transport maps of
+            rows, by source and target.
         name: Name of the module.
 
     Examples:

@@ -34,6 +34,8 @@ _FLOOR = 0.01
 _TOLERANCE = 1e-3
 # A correlation that is rounding error, and none to erase.
 _NOTHING = 1e-11
+# A share of the variance of a task that is rounding error.
+_NO_TASK = 1e-12
 
 
 class Transport(NamedTuple):
@@ -76,8 +78,8 @@ def fit_transport(
     n, mean = total.n, total.mean_x
     scale = np.sqrt(total.squares_x / n)
     inverse = np.divide(1.0, scale, where=scale > 0, out=np.zeros_like(scale))
-    sigma, cross_z, cross_y = _standard(total, inverse, k)
-    first, shared = _remove(sigma, cross_z, cross_y, n)
+    sigma, cross_z, task = _standard(total, inverse, k)
+    first = _remove(sigma, cross_z, n)
     rank = round(sizes.x_dim - np.trace(first))
 
     models = logistic.LogisticModels(
@@ -101,9 +103,10 @@ def fit_transport(
     routed = _in_units(linear, offsets, scale, inverse)
     after = _linear_moments(data.read(), sizes, _Erasing(mean, models, *routed))
     sigma, now_z, now_y = _standard(after, inverse, k)
-    last, _ = _remove(sigma, now_z, now_y, n)
+    last, shared = _remove(sigma, now_z, n), 0
     if now_y is not None:
-        last = _restore(last, sigma, now_y, cross_y)
+        deviations = np.sqrt(total.squares_z[k - 1 :] / n)
+        last, shared = _restore(last, sigma, now_y, task, deviations)
     # Whatever the mean of the outputs was, it is that of `x` in the end.
     moved = (mean - after.mean_x) * inverse
     maps, offsets = _in_units(
@@ -180,26 +183,42 @@ def _standard(moments, inverse, k):
     return sigma, cross[:, : k - 1], task
 
 
-def _remove(sigma, cross_z, cross_y, n):
-    """LEACE's matrix, or SPLINCE's, and the directions that it cannot keep."""
-    left, right, shared = shrunk_projections(
-        sigma, cross_z, cross_y, n, _NOTHING
-    )
-    return np.eye(len(sigma)) - left @ right, shared
+def _remove(sigma, cross_z, n):
+    """The matrix of LEACE."""
+    left, right = shrunk_projections(sigma, cross_z, n, _NOTHING)
+    return np.eye(len(sigma)) - left @ right
 
 
-def _restore(last, sigma, now_y, wanted):
-    """Also gives back the covariance with the task that transport moved.
+def _restore(last, sigma, now_y, wanted, deviations):
+    """Also gives back the covariance with the task, as far as it can be.
 
     What `last` leaves has no covariance with the concept, so that nothing that
-    is linear in it has any.
+    is linear in it has any. Where little of the task is left in it, as the
+    concept is most of the task, a covariance is a lot of variance: directions
+    of the task are given back, the cheapest first, as long as they add less
+    than all features have. Returns the number of the others, too.
     """
-    kept = last @ now_y
-    weighted = np.linalg.solve(
-        sigma + 1e-6 * np.trace(sigma) / len(sigma) * np.eye(len(sigma)), kept
+    inverse = np.divide(
+        1.0, deviations, where=deviations > 0, out=np.zeros_like(deviations)
     )
-    inner = np.linalg.pinv(kept.T @ weighted, rcond=1e-6, hermitian=True)
-    return last + (wanted - kept) @ inner @ weighted.T @ last
+    kept = last @ now_y * inverse
+    missing = wanted * inverse - kept
+    features = np.count_nonzero(sigma.diagonal())
+    ridge = 1e-6 * np.trace(sigma) / len(sigma)
+    weighted = np.linalg.solve(sigma + ridge * np.eye(len(sigma)), kept)
+    # Its eigenvalues are the shares of the task that are left to be read.
+    left, vectors = np.linalg.eigh(kept.T @ weighted)
+    read = left > _NO_TASK
+    lost = np.linalg.matrix_rank(
+        missing @ vectors[:, ~read], tol=np.sqrt(_NO_TASK)
+    )
+    directions = vectors[:, read] / np.sqrt(left[read])
+    _, roots, vt = np.linalg.svd(missing @ directions, full_matrices=False)
+    # They come by size: cheap, from the last one on.
+    affordable = np.cumsum(roots[::-1] ** 2)[::-1] <= features
+    directions = directions @ vt[affordable].T
+    back = missing @ directions @ directions.T @ weighted.T
+    return last + back @ last, int(lost + np.sum(~affordable))
 
 
 def _class_statistics(batches, models, sizes, inverse):

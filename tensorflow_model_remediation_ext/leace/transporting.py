@@ -15,7 +15,7 @@ def transported(
     Args:
         x: `[..., x_dim]` of a floating dtype.
         groups: `[n]` int64, the group of each row.
-        maps: `[groups, x_dim, x_dim]` symmetric matrices.
+        maps: `[groups, x_dim, x_dim]` matrices of rows.
         sources: `[groups, x_dim]`, the points that are moved to `targets`.
         targets: `[groups, x_dim]`.
     """

@@ -106,6 +106,26 @@ def test_moves_gaussians_less_than_whitening_does():
     assert np.square(erased - x).sum() < np.square(other - x).sum()
 
 
+@pytest.mark.parametrize("k", [2, 3])
+@pytest.mark.parametrize("scale", [[0.1, 1, 1e5], [1, 1e-7, 1], [1, 1e20, 1]])
+def test_features_in_unlike_units_become_equal_and_stay_themselves(k, scale):
+    x, z = classes(k, d=3)
+    fitter = QuadraticFitter.fit(x * scale, z)
+    erased = fitter.eraser(x * scale, z).numpy() / scale
+    assert_equal_classes(erased, z)
+    edited = fitter.editor()(x * scale, z, 1).numpy() / scale
+    means, covs = moments(x, z)
+    for mean, cov in zip(*moments(edited, z), strict=True):
+        np.testing.assert_allclose(mean, means[1], atol=1e-8)
+        np.testing.assert_allclose(cov, covs[1], atol=1e-8)
+    same = [
+        np.corrcoef(x[z == c, j], erased[z == c, j])[0, 1]
+        for c in range(k)
+        for j in range(3)
+    ]
+    assert min(same) > 0.4
+
+
 def test_editor_moves_between_all_pairs():
     x, z = classes(3)
     editor = QuadraticFitter.fit(x, z).editor()

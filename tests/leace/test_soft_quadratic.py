@@ -102,12 +102,31 @@ def test_preserves_the_covariance_with_a_task():
     assert np.abs(covariance(plain) - covariance(x)).max() > 1e-3
 
 
-def test_erasure_wins_over_a_task_that_is_the_concept():
-    x, z = classes(2)
-    with pytest.warns(UserWarning, match="Erasure wins"):
-        eraser = SoftQuadraticEraser.fit(x, z, preserve=z)
+@pytest.mark.parametrize("k", [2, 3])
+@pytest.mark.parametrize("task", ["concept", "one class", "nearly", "both"])
+def test_erasure_wins_over_a_task_that_is_the_concept(k, task):
+    rng = np.random.default_rng(0)
+    z = rng.integers(0, k, 400)
+    x = rng.normal(size=(400, D)) + 2 * np.eye(k, D)[z]
+    # Columns: of the concept, and of what it does not know.
+    other = x[:, -1] + rng.normal(size=400)
+    nearly = np.where(rng.random(400) < 0.01, (z + 1) % k, z)
+    y = {
+        "concept": np.eye(k)[z],
+        "one class": np.eye(k)[z][:, -1:],
+        "nearly": np.eye(k)[nearly],
+        "both": np.column_stack([z == 0, other]),
+    }[task].astype(float)
+    with pytest.warns(UserWarning, match="Erasure wins") as warned:
+        eraser = SoftQuadraticEraser.fit(x, z, preserve=y)
     erased = eraser(x).numpy()
-    assert np.isfinite(erased).all() and spread(erased, z) < 1e-9
+    assert spread(erased, z) < 1e-9
+    assert erased.var(0).sum() < 2 * x.var(0).sum()
+    lost = k - 1 if task in ("concept", "nearly") else 1
+    assert f"share {lost} direction" in str(warned[0].message)
+    if task == "both":
+        kept = np.cov(erased.T, other)[-1, :-1]
+        np.testing.assert_allclose(kept, np.cov(x.T, other)[-1, :-1], atol=1e-9)
 
 
 def test_weights_count_rows():
