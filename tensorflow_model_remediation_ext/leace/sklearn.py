@@ -70,7 +70,7 @@ class LeaceTransformer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         eraser_: The fitted eraser.
         n_features_in_: Number of features.
         feature_names_in_: Their names, if `fit` got a table whose names are
-            strings.
+            strings, of a kind that this version of scikit-learn reads.
 
     Raises:
         ValueError: From `fit`, if `eraser` is not one of these, or `z` is
