@@ -157,6 +157,7 @@ def select(
         Layers by path, and whether to leave out the one that runs last.
 
     Raises:
+        TypeError: If it is none of these.
         ValueError: If a name, a layer or the predicate matches no layer.
     """
     found = {
@@ -176,6 +177,11 @@ def select(
         chosen = {path for path, layer in found.items() if layers(layer)}
         if not chosen:
             raise ValueError("`layers` is true for no layer of the model.")
+    elif not isinstance(layers, Iterable):
+        raise TypeError(
+            "`layers` must be layers, their names, paths or patterns, or a "
+            f"predicate on layers. Received: layers={layers!r}"
+        )
     else:
         chosen = {p for each in layers for p in _matches(each, found)}
     return {p: layer for p, layer in found.items() if p in chosen}, False

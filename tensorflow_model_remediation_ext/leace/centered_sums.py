@@ -146,6 +146,26 @@ class CenteredSums(tf.Module):
         self._add(sums, (tf.identity(center_x), tf.identity(center_z)))
         self._recenter()
 
+    def _require_scope(self) -> None:
+        """Refuses replicas of a strategy that does not know the variables.
+
+        Each replica would add the sums of all to the same variables.
+
+        Raises:
+            ValueError: If there are several replicas, and this was not created
+                within the scope of their strategy.
+        """
+        strategy = tf.distribute.get_strategy()
+        if (
+            strategy.num_replicas_in_sync > 1
+            and not strategy.extended.variable_created_in_scope(self._n)
+        ):
+            raise ValueError(
+                "A fitter that is updated on several replicas must be created "
+                "within `strategy.scope()`. Received: one created outside of "
+                f"it, and {strategy.num_replicas_in_sync} replicas"
+            )
+
     def _sums(self) -> Sums:
         return Sums(
             n=self._n,

@@ -19,13 +19,29 @@ def folded(
         mean: `[x_dim]`, the eraser's `bias`, or `None`.
 
     Raises:
-        TypeError: If `dense` is not a plain `keras.layers.Dense`.
+        TypeError: If `dense` is not a plain `keras.layers.Dense`: of another
+            class, quantized, or with LoRA, whose two parts cannot stay as they
+            are.
         ValueError: If it is not built or takes another number of inputs.
     """
     if type(dense) is not keras.layers.Dense:
         raise TypeError(
             "`dense` must be a keras.layers.Dense. Received: "
             f"{type(dense).__name__}"
+        )
+    adapted = [
+        what
+        for what, is_so in (
+            ("quantized", getattr(dense, "quantization_mode", None)),
+            ("with LoRA", getattr(dense, "lora_enabled", False)),
+        )
+        if is_so
+    ]
+    if adapted:
+        raise TypeError(
+            "`dense` must have one kernel of floats: fold into it before "
+            "`quantize` and `enable_lora`. Received: the layer "
+            f"{dense.name!r}, {' and '.join(adapted)}"
         )
     x_dim = len(left)
     if not dense.built or dense.kernel.shape[0] != x_dim:

@@ -133,13 +133,16 @@ class Moments(CenteredSums):
 
         Raises:
             ValueError: On a wrong rank, size, dtype or class id, a negative
-                weight, NaN or infinity.
+                weight, NaN or infinity; on several replicas, if this was not
+                created within the scope of their strategy.
             tf.errors.InvalidArgumentError: On such values in graph mode.
         """
         x, z, weight = self._as_rows(x, z, sample_weight)
         replica = tf.distribute.get_replica_context()
         # A strategy of one replica, too, forbids assignments in a condition.
         distributed = replica is not None and tf.distribute.has_strategy()
+        if distributed:
+            self._require_scope()
         if tf.executing_eagerly() and not distributed:
             self._update_eagerly(x, z, weight)
         else:

@@ -29,6 +29,17 @@ except ImportError as error:
         '"tensorflow_model_remediation_ext[scikit-learn]"'
     ) from error
 
+try:
+    from sklearn.utils.validation import validate_data
+except ImportError:  # Before scikit-learn 1.6.
+
+    def validate_data(estimator, X, **options):  # type: ignore[misc]
+        """What a method did: checks `X`, and its names against those of fit."""
+        return estimator._validate_data(X, **options)
+
+
+_DTYPES = (np.float64, np.float32)
+
 ERASERS: dict[str, Callable[..., Any]] = {
     "leace": LeaceEraser.fit,
     "soft_quadratic": SoftQuadraticEraser.fit,
@@ -58,6 +69,8 @@ class LeaceTransformer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     Attributes:
         eraser_: The fitted eraser.
         n_features_in_: Number of features.
+        feature_names_in_: Their names, if `fit` got a table whose names are
+            strings, of a kind that this version of scikit-learn reads.
 
     Raises:
         ValueError: From `fit`, if `eraser` is not one of these, or `z` is
@@ -128,19 +141,16 @@ class LeaceTransformer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
                     f"Received: eraser={self.eraser!r}"
                 )
             make = ERASERS[self.eraser]
-        names = getattr(X, "columns", None)
-        X = self._checked(X)
+        table, X = X, check_array(X, dtype=_DTYPES)
         z = np.asarray(z)
         check_consistent_length(X, z, sample_weight)
         options = dict(self.options or {})
         if sample_weight is not None:
             options["sample_weight"] = np.asarray(sample_weight, np.float64)
-        self.eraser_ = make(X, z, **options)
-        self.n_features_in_ = X.shape[1]
-        if names is not None and all(isinstance(name, str) for name in names):
-            self.feature_names_in_ = np.asarray(names, dtype=object)
-        elif hasattr(self, "feature_names_in_"):
-            del self.feature_names_in_
+        eraser = make(X, z, **options)
+        # Last, so that a fit that fails leaves the names of the one before.
+        validate_data(self, table, dtype=_DTYPES)
+        self.eraser_ = eraser
         return self
 
     def transform(self, X: Any) -> np.ndarray:
@@ -154,17 +164,9 @@ class LeaceTransformer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
 
         Raises:
             sklearn.exceptions.NotFittedError: Before `fit`.
-            ValueError: On another number of features.
+            ValueError: On another number of features, or a table with other
+                names or another order of them than that of `fit`.
         """
         check_is_fitted(self, "eraser_")
-        X = self._checked(X)
-        if X.shape[1] != self.n_features_in_:
-            raise ValueError(
-                f"X has {X.shape[1]} features, but LeaceTransformer is "
-                f"expecting {self.n_features_in_} features as input."
-            )
+        X = validate_data(self, X, dtype=_DTYPES, reset=False)
         return np.asarray(self.eraser_(X))
-
-    @staticmethod
-    def _checked(X):
-        return check_array(X, dtype=(np.float64, np.float32))

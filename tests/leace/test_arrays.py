@@ -168,3 +168,25 @@ def test_the_samples_of_concept_erasure_run():
     for some_x, some_y in zip(x_t.chunk(2), y_t.chunk(2), strict=True):
         fitter.update(some_x, some_y)
     np.testing.assert_allclose(fitter.eraser(x_t[0]), erased[0], atol=1e-9)
+
+
+@pytest.mark.parametrize("kind", FITTERS)
+def test_tensors_of_pytorch_that_numpy_refuses(kind):
+    torch = pytest.importorskip("torch")
+    eighths = np.round(8 * X) / 8  # Which bfloat16 holds.
+    wanted = kind.fit(eighths, Z).mean_x
+    x = torch.tensor(eighths)
+    for tensor in (
+        x.clone().requires_grad_(),
+        torch.nn.Parameter(x),
+        x.bfloat16().requires_grad_(),
+    ):
+        fitter = kind.fit(tensor, torch.tensor(Z))
+        np.testing.assert_allclose(fitter.mean_x, wanted, rtol=1e-6)
+        streamed = kind(3, 2).fit_dataset([(tensor, Z)], verbose=0)
+        np.testing.assert_allclose(streamed.mean_x, wanted, rtol=1e-6)
+    eraser = LeaceEraser.fit(X, Z)
+    found = eraser(torch.tensor(X, requires_grad=True))
+    np.testing.assert_array_equal(found, eraser(X))
+    with pytest.raises(ValueError, match="`x` must be a dense array"):
+        kind.fit(x.to_sparse(), Z)

@@ -452,6 +452,15 @@ def test_folding_refuses_what_it_cannot_fold_into():
     eraser = LeaceEraser(np.ones((4, 1)), np.ones((1, 4)))
     with pytest.raises(TypeError, match="`dense` must be a keras"):
         eraser.fold_into(keras.layers.Dropout(0.5))
+    for name, adapt in (
+        ("quantized", lambda dense: dense.quantize("int8")),
+        ("with LoRA", lambda dense: dense.enable_lora(1)),
+    ):
+        dense = keras.layers.Dense(2, name="head")
+        dense.build((None, 4))
+        adapt(dense)
+        with pytest.raises(TypeError, match=f"layer 'head', {name}"):
+            eraser.fold_into(dense)
     dense = keras.layers.Dense(2)
     with pytest.raises(ValueError, match="built with 4 inputs"):
         eraser.fold_into(dense)

@@ -399,6 +399,19 @@ def test_two_replicas_see_what_one_sees():
         for variable in both.variables:
             one, two = variable.values
             np.testing.assert_array_equal(one, two)
+        outside = Moments(5, 3)
+        run = lambda *b: strategy.run(outside.update, b)
+        for update in (run, tf.function(run)):
+            try:
+                update(x[:4], ids[:4])
+            except ValueError as error:
+                assert "within `strategy.scope()`" in str(error)
+            else:
+                raise AssertionError("no error")
+        assert outside.n == 0
+        with strategy.scope():  # All rows at once, on no replica.
+            outside.update(x, ids)
+        assert outside.n == 60
         before = both.get_state()
         try:
             step(x[:4], np.full(4, 3))

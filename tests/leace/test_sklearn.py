@@ -11,6 +11,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, cross_validate
 from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from tensorflow_model_remediation_ext.leace.keras import LeaceEraser
 from tensorflow_model_remediation_ext.leace.sklearn import LeaceTransformer
@@ -84,6 +85,29 @@ def test_keeps_the_names_of_features(data):
     erased = transformer.fit(frame, z=z).transform(frame)
     assert list(erased.columns) == list("abcde")
     assert list(transformer.get_feature_names_out()) == list("abcde")
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars"])
+def test_tables_with_other_names_are_refused(data, library):
+    table = pytest.importorskip(library).DataFrame
+    x, z, _ = data
+    columns = dict(zip("abcde", x.T, strict=True))
+    if not hasattr(StandardScaler().fit(table(columns)), "feature_names_in_"):
+        pytest.skip(f"This scikit-learn reads no names of {library}.")
+    transformer = LeaceTransformer().fit(table(columns), z=z)
+    assert list(transformer.feature_names_in_) == list("abcde")
+    erased = transformer.transform(table(columns))
+    renamed = {"q": columns["a"], **{k: columns[k] for k in "bcde"}}
+    for other in (dict(reversed(columns.items())), renamed):
+        with pytest.raises(ValueError, match="feature names should match"):
+            transformer.transform(table(other))
+    # A fit that fails leaves the transformer as it was.
+    with pytest.raises(ValueError, match="inconsistent numbers of samples"):
+        transformer.fit(table(renamed), z=z[:3])
+    np.testing.assert_array_equal(transformer.transform(table(columns)), erased)
+    transformer.fit(x, z=z)
+    assert not hasattr(transformer, "feature_names_in_")
+    np.testing.assert_array_equal(transformer.transform(x), erased)
 
 
 def test_goes_to_another_process(data):

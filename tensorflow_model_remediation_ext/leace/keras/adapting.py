@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import tensorflow as tf
-from keras import ops
 
 from tensorflow_model_remediation_ext.common.masks import mask_of
 from tensorflow_model_remediation_ext.common.progress import with_progress
@@ -45,9 +44,9 @@ def labeled_rows(
         ValueError: If they do not hold numbers, or not equally many rows.
     """
     weight = mask_of(data) if sample_weight is None else sample_weight
-    x, z = _numbers("data", data), labels.labels("z", detached(z))
+    x, z = arrays.numbers("data", data), labels.labels("z", z)
     if weight is not None:
-        weight = _numbers("sample_weight", weight)
+        weight = arrays.numbers("sample_weight", weight)
     for name, value in (("z", z), ("sample_weight", weight)):
         if value is not None and value.shape[:1] != x.shape[:1]:
             raise ValueError(
@@ -77,12 +76,3 @@ class MaskedBatches:
                 yield (*batch, mask_of(batch[0]))
             else:
                 yield batch
-
-
-def detached(value: Any) -> Any:
-    """Returns tensors as those of TensorFlow: PyTorch's may want gradients."""
-    return arrays.tensor(value) if ops.is_tensor(value) else value
-
-
-def _numbers(name, value):
-    return arrays.numbers(name, detached(value))

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tensorflow_model_remediation_ext.common.checks import whole
 from tensorflow_model_remediation_ext.common.layers import Layers
 from tensorflow_model_remediation_ext.common.preprocessing import (
     preprocessed_batches,
@@ -139,7 +140,7 @@ def scrub(
         which refuses.
 
     Raises:
-        TypeError: If `model` or `dataset` is of another type.
+        TypeError: If `model`, `dataset` or `layers` is of another type.
         ValueError: If a name matches no layer, a layer that was chosen cannot
             be scrubbed, `z` does not fit the activations of a layer, or on bad
             values. The message names the layer.
@@ -269,7 +270,7 @@ def random_scrub(
         A `ScrubbedModel`, as from `scrub`.
 
     Raises:
-        TypeError: If `model` is of another type.
+        TypeError: If `model` or `layers` is of another type.
         ValueError: If a name matches no layer, a layer that was chosen cannot
             be scrubbed, `rank` is not between one and the width of every layer,
             or `x` is needed.
@@ -283,6 +284,7 @@ def random_scrub(
         >>> int(np.linalg.matrix_rank(erased, tol=1e-4))
         6
     """
+    rank = whole("rank", rank)
     copy = copy_of(model)
     inputs = symbolic_inputs(copy)
     if x is not None:
@@ -297,19 +299,22 @@ def random_scrub(
             f"model={model!r}"
         )
     generator = np.random.default_rng(seed)
+    widths: dict[str, int] = {}
 
     def random(path, hidden):
-        d = hidden.shape[-1]
-        if not 1 <= rank <= d:
-            raise ValueError(
-                f"`rank` must be between 1 and {d} for the layer at {path!r}. "
-                f"Received: rank={rank}"
-            )
-        basis, _ = np.linalg.qr(generator.normal(size=(d, rank)))
+        widths[path] = d = hidden.shape[-1]
+        basis, _ = np.linalg.qr(generator.normal(size=(d, min(rank, d))))
         eraser = LeaceEraser(basis, basis.T)
         return eraser_layer(path, hidden, LeaceLayer, eraser=eraser)
 
     forward = forward_pass(model, copy, layers, specs, random)
+    narrow = {p: widths[p] for p in forward.erasers if widths[p] < rank}
+    if narrow:
+        # Not from within the layer, where Keras would wrap the error.
+        raise ValueError(
+            "`rank` must be at most the width of every layer, here of "
+            f"{narrow}. Received: rank={rank}"
+        )
     return with_erasers(copy, forward.erasers, specs)
 
 

@@ -573,8 +573,10 @@ def test_random_scrubbing_takes_as_much_but_not_the_concept():
     assert len(random_scrub(model, 1, x=x).erasers) == 4
     for arguments, message in (
         ({"rank": 1}, "`x`, a batch, must be given"),
-        ({"rank": 0, "x": x}, "`rank` must be between 1 and 8"),
-        ({"rank": 9, "x": x}, "`rank` must be between 1 and 8"),
+        ({"rank": 0, "x": x}, "^`rank` must be an integer of at least 1"),
+        ({"rank": 2.5, "x": x}, "^`rank` must be .* Received: rank=2.5"),
+        ({"rank": True, "x": x}, "^`rank` must be .* Received: rank=True"),
+        ({"rank": 9, "x": x}, "^`rank` must be at most .*: 8.* rank=9$"),
     ):
         with pytest.raises(ValueError, match=message):
             random_scrub(model, **arguments)
@@ -715,6 +717,8 @@ def test_errors_name_what_is_wrong():
     ):
         with pytest.raises(error, match=message):
             scrub(*arguments, **OPTIONS)
+    with pytest.raises(TypeError, match="`layers` must be .* layers=5"):
+        scrub(model, data, z_dim=K, layers=5, verbose=0)
     for options, message in (
         ({"z_dim": 0}, "`z_dim` must be an integer of at least 1"),
         ({"z_dim": K, "method": "inlp"}, "`method` must be one of"),
