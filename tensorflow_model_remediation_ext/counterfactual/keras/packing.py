@@ -16,6 +16,7 @@ from tensorflow_model_remediation_ext.common.elements import (
     check_dataset,
     unpack,
 )
+from tensorflow_model_remediation_ext.common.endless import known_length
 from tensorflow_model_remediation_ext.common.objectives import (
     by_objective,
     unwrap,
@@ -49,7 +50,13 @@ def pack_counterfactual_data(
     strings at the end, as by `tf.data.Dataset.padded_batch`.
 
     The pairs are read again and again: `cache()` them if they fit in memory,
-    or all of their source is searched for terms each time.
+    or all of their source is searched for terms each time. Where an epoch
+    takes fewer pairs than there are, the first epoch starts at the first pair
+    and each later one at another place, so that all of them have their turn.
+    For that their number must be known, as that of found pairs is not: tell
+    it (`pairs.apply(tf.data.experimental.assert_cardinality(n))`), or
+    `shuffle` them, or each epoch takes the first ones. Data that repeat
+    themselves without end start at the beginning, too.
 
     Args:
         original_input: A dataset of `x`, `(x,)`, `(x, y)` or
@@ -106,12 +113,15 @@ def pack_counterfactual_data(
     (layout,) = layouts
     shares = _shares(pairs_per_example, original_input, streams, layout)
     task = as_one_argument(original_input).map(unpack)
+    steps = known_length(original_input)
     if layout is Layout.EXAMPLES:
-        rows = {objective: pairs.rows() for objective, pairs in streams.items()}
+        rows = {
+            objective: pairs.rows(steps) for objective, pairs in streams.items()
+        }
         packed = tf.data.Dataset.zip((task, rows))
     else:
         size = batch_size(original_input)
-        packed = _pack_batches(task, streams, shares, size)
+        packed = _pack_batches(task, streams, shares, size, steps)
     packed = packed.map(
         lambda original_input, pairs: CounterfactualPackedInputs(
             original_input, unwrap(pairs)
@@ -121,7 +131,7 @@ def pack_counterfactual_data(
     return packed.prefetch(tf.data.AUTOTUNE)
 
 
-def _pack_batches(task, streams, shares, size):
+def _pack_batches(task, streams, shares, size, steps):
     """Zips batches of the task with dicts of pairs by objective."""
 
     def cut(original_input, pairs):
@@ -141,7 +151,7 @@ def _pack_batches(task, streams, shares, size):
             )
         )
     batches = {
-        objective: pairs.batches(_pairs_for(size, shares[objective]))
+        objective: pairs.batches(_pairs_for(size, shares[objective]), steps)
         for objective, pairs in streams.items()
     }
     packed = tf.data.Dataset.zip((task, batches))

@@ -6,15 +6,18 @@ import tensorflow as tf
 
 from tensorflow_model_remediation_ext.common.batching import (
     Layout,
+    batch_size,
     count_rows,
     holds_examples,
     inner_sizes_vary,
     layout_of,
 )
-from tensorflow_model_remediation_ext.common.data_errors import repeat_or_fail
 from tensorflow_model_remediation_ext.common.elements import (
     check_dataset,
     unpack,
+)
+from tensorflow_model_remediation_ext.common.endless import (
+    repeat_from_anywhere,
 )
 from tensorflow_model_remediation_ext.common.rows import row_count
 from tensorflow_model_remediation_ext.common.structures import alike, is_alike
@@ -48,6 +51,7 @@ class PairStream:
         x_spec = unpack(task_spec)[0]
         weighted = bool(weight) and isinstance(weight[0], tf.TensorSpec)
         self._name = name
+        self._source, self._x_spec = source, x_spec
         for half in (original, counterfactual):
             _check_dtypes(half, x_spec, name)
         specs = x_spec, alike(original, x_spec, name, "x")
@@ -55,22 +59,7 @@ class PairStream:
         if not weighted:
             self._layout = _layout_by_task(self._layout, *specs, task_spec)
         self.layout_of_task = _layout_of_task(*specs, self._layout, name)
-        if self._layout is Layout.BATCHES:
-            # Batches of no rows would repeat without end, and give none.
-            source = source.filter(lambda *pairs: row_count(pairs) > 0)
-        if not (
-            weighted
-            and is_alike(original, x_spec)
-            and is_alike(counterfactual, x_spec)
-        ):
-            source = source.map(
-                lambda original, counterfactual, *weight: (
-                    alike(original, x_spec, "original_x", "x"),
-                    alike(counterfactual, x_spec, "counterfactual_x", "x"),
-                    weight[0] if weighted else self._ones(original),
-                )
-            )
-        self._dataset = source
+        self._dataset = self._pairs(source)
 
     def count(self) -> int:
         """Returns the number of pairs, reading them once."""
@@ -89,25 +78,62 @@ class PairStream:
             )
         )
 
-    def rows(self) -> tf.data.Dataset:
-        """Returns single pairs."""
-        endless = self._endless()
+    def rows(self, wanted: int | None = None) -> tf.data.Dataset:
+        """Returns single pairs.
+
+        Args:
+            wanted: How many are read in an iteration, if known.
+        """
+        endless = self._endless(wanted)
         return endless.unbatch() if self._layout is Layout.BATCHES else endless
 
-    def batches(self, size: int) -> tf.data.Dataset:
-        """Returns batches of `size` pairs."""
+    def batches(self, size: int, wanted: int | None = None) -> tf.data.Dataset:
+        """Returns batches of `size` pairs.
+
+        Args:
+            size: See there.
+            wanted: How many batches are read in an iteration, if known.
+        """
+        wanted = wanted and wanted * size
         # Endless, so nothing is dropped; and the shape stays known.
         if inner_sizes_vary(self._dataset.element_spec, self._layout):
-            return self.rows().padded_batch(size, drop_remainder=True)
+            return self.rows(wanted).padded_batch(size, drop_remainder=True)
         if self._layout is Layout.BATCHES:
-            return self._endless().rebatch(size, drop_remainder=True)
-        return self._endless().batch(size, drop_remainder=True)
+            return self._endless(wanted).rebatch(size, drop_remainder=True)
+        return self._endless(wanted).batch(size, drop_remainder=True)
 
-    def _endless(self):
-        return repeat_or_fail(
-            self._dataset,
+    def _endless(self, wanted):
+        if wanted is not None and self._layout is Layout.BATCHES:
+            size = batch_size(self._source)
+            wanted = wanted // size if size else None
+        return repeat_from_anywhere(
+            self._source,
+            self._pairs,
             f"No example holds a term: `{self._name}` is empty, or it can be "
             "read only once and has been.",
+            wanted,
+        )
+
+    def _pairs(self, source):
+        """Returns pairs with weights, in the structure of the task's `x`."""
+        original, counterfactual, *weight = source.element_spec
+        x_spec = self._x_spec
+        if self._layout is Layout.BATCHES:
+            # Batches of no rows would repeat without end, and give none.
+            source = source.filter(lambda *pairs: row_count(pairs) > 0)
+        weighted = bool(weight) and isinstance(weight[0], tf.TensorSpec)
+        if (
+            weighted
+            and is_alike(original, x_spec)
+            and is_alike(counterfactual, x_spec)
+        ):
+            return source
+        return source.map(
+            lambda original, counterfactual, *weight: (
+                alike(original, x_spec, "original_x", "x"),
+                alike(counterfactual, x_spec, "counterfactual_x", "x"),
+                weight[0] if weighted else self._ones(original),
+            )
         )
 
     def _ones(self, half):

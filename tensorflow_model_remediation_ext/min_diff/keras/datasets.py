@@ -14,8 +14,10 @@ from tensorflow_model_remediation_ext.common.batching import (
     batch_size as rows_of_batches,
 )
 from tensorflow_model_remediation_ext.common.checks import whole
-from tensorflow_model_remediation_ext.common.data_errors import repeat_or_fail
 from tensorflow_model_remediation_ext.common.elements import check_dataset
+from tensorflow_model_remediation_ext.common.endless import (
+    repeat_from_anywhere,
+)
 from tensorflow_model_remediation_ext.common.objectives import (
     by_objective,
     unwrap,
@@ -43,16 +45,24 @@ def build_min_diff_dataset(
     """Builds the dataset that a MinDiff penalty is computed on.
 
     From two datasets of batches, each batch is one of the sensitive group
-    followed by one of the other; both are repeated without end.
+    followed by one of the other; both are repeated without end. The first
+    time they are read from the beginning, and each later time, so in each
+    epoch, from another place on, if they know how many elements they have
+    (see `pack_min_diff_data`).
 
     With `group`, the first argument is a whole dataset, and the rows of each
     group are drawn out of it: as many of each group in every batch, one after
     the other, shuffled, without end. It is read once for each group, again
-    and again: `cache()` it if it fits in memory. Unless `group` is a function
+    and again: `cache()` it if it fits in memory. Each epoch starts at another
+    place of it, so that all rows have their turn. One epoch sees what is near
+    that place, so rows should be in no order. Unless `group` is a function
     that returns booleans, or `groups` is given, it is also read once, now, to
     see which groups there are. With more than two groups that pass counts
     them too, and weights make each group weigh what it weighs in the dataset,
-    so that "the rest" is that of the data.
+    so that "the rest" is that of the data. A dataset that was not read, and
+    does not know how many elements it has, is read from its beginning in each
+    epoch: tell it (`data.apply(tf.data.experimental.assert_cardinality(n))`),
+    or `shuffle` it.
 
     Args:
         sensitive_group_dataset: A dataset of `x`, `(x,)`, `(x, y)` or
@@ -75,7 +85,8 @@ def build_min_diff_dataset(
             second one is the sensitive one, with membership 1.
         keep_group: Whether features that tell the group stay in `x`.
         shuffle_buffer: Rows of each group held to draw from.
-        seed: Seed of the shuffling.
+        seed: Seed of the shuffling and of the places to start at: with the
+            same one, the same epochs have the same rows.
 
     Returns:
         A dataset without end of `(x, membership, weight)`: membership
@@ -167,14 +178,19 @@ def _batches(dataset, size, name):
     check_dataset(dataset, name)
     if size is None:
         require_batches(dataset, name)
-    elif layout_of(dataset) is Layout.BATCHES:
-        dataset = dataset.rebatch(size)
-    else:
-        dataset = dataset.batch(size)
-    # Batches of no rows would repeat without end, and give none.
-    filled = dataset.filter(lambda *element: row_count(element) > 0)
-    return repeat_or_fail(
-        filled, f"`{name}` is empty, or it can be read only once and has been."
+    layout = layout_of(dataset)
+
+    def batches(rows):
+        if size is not None:
+            batched = layout is Layout.BATCHES
+            rows = rows.rebatch(size) if batched else rows.batch(size)
+        # Batches of no rows would repeat without end, and give none.
+        return rows.filter(lambda *element: row_count(element) > 0)
+
+    return repeat_from_anywhere(
+        dataset,
+        batches,
+        f"`{name}` is empty, or it can be read only once and has been.",
     )
 
 

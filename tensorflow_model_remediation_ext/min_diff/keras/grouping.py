@@ -92,7 +92,9 @@ class Grouping:
             return positive
         return tf.logical_not(positive)
 
-    def found_in(self, dataset: tf.data.Dataset) -> dict[tuple, int]:
+    def found_in(
+        self, dataset: tf.data.Dataset
+    ) -> tuple[dict[tuple, int], int]:
         """Counts the rows of each group that the condition keeps.
 
         Args:
@@ -100,8 +102,10 @@ class Grouping:
 
         Returns:
             Numbers of rows by value, a tuple for each group, sorted; groups
-            of which the condition keeps no row have 0.
+            of which the condition keeps no row have 0. And the number of
+            elements.
         """
+        elements = 0
         seen: dict[tuple, int] = {}
         data = dataset.map(
             lambda element: (self.values(element), self.counts(element)),
@@ -110,6 +114,7 @@ class Grouping:
         if not self._batched:
             data = data.batch(1024)
         for values, counts in data.as_numpy_iterator():
+            elements += 1 if self._batched else len(counts)
             keys = self.keys(tuple(map(tf.constant, values))).numpy()
             _, first, which = np.unique(
                 keys, return_index=True, return_inverse=True
@@ -124,7 +129,7 @@ class Grouping:
                     f"Received: {self.described}, with more values than that, "
                     f"such as {sorted(seen)[:3]}"
                 )
-        return dict(sorted(seen.items()))
+        return dict(sorted(seen.items())), elements
 
     @property
     def described(self) -> str:

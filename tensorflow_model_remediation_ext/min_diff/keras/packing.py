@@ -8,10 +8,13 @@ import tensorflow as tf
 
 from tensorflow_model_remediation_ext.common.batching import require_batches
 from tensorflow_model_remediation_ext.common.cardinality import keep_cardinality
-from tensorflow_model_remediation_ext.common.data_errors import repeat_or_fail
 from tensorflow_model_remediation_ext.common.elements import (
     check_dataset,
     tensor_specs,
+)
+from tensorflow_model_remediation_ext.common.endless import (
+    known_length,
+    repeat_from_anywhere,
 )
 from tensorflow_model_remediation_ext.common.objectives import (
     by_objective,
@@ -49,6 +52,15 @@ def pack_min_diff_data(
     Every batch of `original_dataset` comes once and in order: it alone says
     how long an epoch is. The other datasets are repeated without end. Their
     batches may be of any size.
+
+    Where an epoch does not reach the end of them, the first epoch starts at
+    their beginning and each later one at another place, so that all rows have
+    their turn. For that the number of their batches must be known, as after
+    `filter` or `unbatch` it is not: tell it
+    (`rows.apply(tf.data.experimental.assert_cardinality(n))`), or `shuffle`
+    them, or each epoch takes the first ones. Data that repeat themselves
+    without end start at the beginning, too; those of `build_min_diff_dataset`
+    do not.
 
     Args:
         original_dataset: A dataset of batches of `x`, `(x,)`, `(x, y)` or
@@ -109,9 +121,11 @@ def pack_min_diff_data(
         name = name or "min_diff_dataset"
         check_dataset(each, name)
         _check_element(each.element_spec, x_spec, name)
-        streams[objective] = repeat_or_fail(
-            each.map(_triple),
+        streams[objective] = repeat_from_anywhere(
+            each,
+            lambda rows: rows.map(_triple),
             f"`{name}` is empty, or it can be read only once and has been.",
+            known_length(original_dataset),
         )
     zipped = tf.data.Dataset.zip((original_dataset, unwrap(streams)))
     packed = keep_cardinality(zipped.map(_pack), original_dataset)

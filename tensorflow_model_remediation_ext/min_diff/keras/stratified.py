@@ -19,6 +19,11 @@ from tensorflow_model_remediation_ext.common.elements import (
     as_one_argument,
     tensor_specs,
 )
+from tensorflow_model_remediation_ext.common.endless import (
+    each_iteration,
+    known_length,
+    start_at,
+)
 from tensorflow_model_remediation_ext.common.rows import (
     keep_rows,
     row_count,
@@ -55,7 +60,11 @@ def stratified_rows(
     if rows and by_name and not batched:
         dataset, batched = dataset.batch(rows), True
     grouping = Grouping(group, condition, dataset.element_spec, batched)
-    values, shares = _groups_of(as_one_argument(dataset), grouping, groups)
+    values, counts, length = _groups_of(
+        as_one_argument(dataset), grouping, groups
+    )
+    shares = _shares(counts)
+    length = known_length(dataset) or length
     if batch_size < len(values):
         raise ValueError(
             f"`batch_size` must be at least {len(values)}, a row of each "
@@ -70,25 +79,42 @@ def stratified_rows(
     if not batched:
         # On its own a ragged row would become dense.
         dataset = dataset.batch(1)
-    parts = as_one_argument(dataset).map(
-        lambda element: _parts(element, grouping, batched, keep_group),
-        num_parallel_calls=tf.data.AUTOTUNE,
-        deterministic=True,
-    )
-    if rows:
-        # Row by row, what follows would cost the most of all.
-        parts = parts.rebatch(rows)
-    streams = []
-    for index, value in enumerate(values):
-        found = parts.map(_rows_of_group(index, shares[index], known[index]))
-        found = found.filter(lambda x, *_: row_count(x) > 0)
-        found = found.rebatch(1) if ragged else found.unbatch()
-        found = found.shuffle(
-            shuffle_buffer, seed=None if seed is None else seed + index
+
+    def parts_of(dataset):
+        parts = as_one_argument(dataset).map(
+            lambda element: _parts(element, grouping, batched, keep_group),
+            num_parallel_calls=tf.data.AUTOTUNE,
+            deterministic=True,
         )
-        streams.append(repeat_or_fail(found, _no_rows(grouping, value)))
-    turns = tf.data.Dataset.range(len(streams)).repeat()
-    mixed = tf.data.Dataset.choose_from_datasets(streams, turns)
+        # Row by row, what follows would cost the most of all.
+        return parts.rebatch(rows) if rows else parts
+
+    def shuffled(parts, index, seed):
+        mine = _rows_of_group(index, shares[index], known[index])
+        found = parts.map(mine).filter(lambda x, *_: row_count(x) > 0)
+        found = found.rebatch(1) if ragged else found.unbatch()
+        return found.shuffle(shuffle_buffer, seed)
+
+    whole = parts_of(dataset)
+
+    def in_turn(number):
+        """Draws from all groups, which begin at one place of the data."""
+        turned = parts_of(start_at(dataset, number, length)) if length else None
+        streams = []
+        for index, value in enumerate(values):
+            drawn = repeat_or_fail(
+                shuffled(whole, index, number + 2 * index),
+                _no_rows(grouping, value),
+            )
+            # A group that is shuffled as a whole may begin at its beginning.
+            if length and not 0 < counts[index] <= shuffle_buffer:
+                first = shuffled(turned, index, number + 2 * index + 1)
+                drawn = first.concatenate(drawn)
+            streams.append(drawn)
+        turns = tf.data.Dataset.range(len(streams)).repeat()
+        return tf.data.Dataset.choose_from_datasets(streams, turns)
+
+    mixed = each_iteration(in_turn, seed).with_options(dataset.options())
     if ragged:
         mixed = mixed.batch(batch_size, drop_remainder=True).map(_merged)
     elif vary:
@@ -104,7 +130,10 @@ def _elements_are_batches(dataset):
 
 
 def _groups_of(source, grouping, groups):
-    """Returns the values of the groups, and the weight of rows of each."""
+    """Returns the groups, their rows, and how many elements were counted.
+
+    Where no pass over the data was needed, those are 0 and `None`.
+    """
     if groups is not None:
         values = [
             v if isinstance(v, tuple) and len(grouping.names) > 1 else (v,)
@@ -120,11 +149,11 @@ def _groups_of(source, grouping, groups):
                 "`groups` must hold a tuple for each group, of a value for "
                 f"each of {grouping.names}. Received: groups={groups!r}"
             )
-        return values, [1.0] * len(values)
+        return values, [0] * len(values), None
     spec = source.map(grouping.values).element_spec
     if not grouping.names and spec[0].dtype == tf.bool:
-        return [(False,), (True,)], [1.0, 1.0]
-    counts = grouping.found_in(source)
+        return [(False,), (True,)], [0, 0], None
+    counts, length = grouping.found_in(source)
     if not grouping.names and spec[0].dtype.is_integer:
         counts = _all_ids(counts)
     if len(counts) < 2:
@@ -135,10 +164,15 @@ def _groups_of(source, grouping, groups):
     for value, count in counts.items():
         if not count:
             raise ValueError(_no_rows(grouping, value))
-    total, number = sum(counts.values()), len(counts)
-    if number == 2:
-        return list(counts), [1.0, 1.0]
-    return list(counts), [number * c / total for c in counts.values()]
+    return list(counts), list(counts.values()), length
+
+
+def _shares(counts):
+    """Returns the weight of rows of each group, from how many it has."""
+    number, total = len(counts), sum(counts)
+    if number == 2 or not total:
+        return [1.0] * number
+    return [number * count / total for count in counts]
 
 
 def _all_ids(counts):

@@ -136,6 +136,34 @@ def test_pack_by_objective():
 
 
 @pytest.mark.parametrize("known", [True, False])
+@pytest.mark.parametrize("pair_size", [None, 3])
+def test_pairs_beyond_the_reach_of_one_epoch_have_their_turn(pair_size, known):
+    task = Dataset.from_tensor_slices(np.zeros(7, "int64")).batch(3)
+    task = task if known else task.map(lambda x: x).filter(lambda x: True)
+    source = Dataset.range(300).map(lambda x: (x, -x, 1.0))
+    source = source.batch(pair_size) if pair_size else source
+    packed = pack_counterfactual_data(task, source)
+    epochs = [
+        rows_of(packed.map(lambda e: e.counterfactual_data), 0)
+        for _ in range(4)
+    ]
+    if known:
+        assert epochs[0] == [0, 1, 2, 3, 4, 5, 6]
+    assert len({rows[0] for rows in epochs}) > 2
+    assert all(len(rows) == 7 for rows in epochs)
+
+
+@pytest.mark.parametrize("size", [None, 2])
+def test_pairs_that_an_epoch_reads_through_start_at_the_first(size):
+    pairs = Dataset.from_tensor_slices((BEFORE, AFTER))
+    source = pairs.batch(size) if size else pairs
+    packed = pack_counterfactual_data(labeled().batch(4), source)
+    for _ in range(3):
+        found = rows_of(packed.map(lambda e: e.counterfactual_data), 0)
+        assert found[:4] == BEFORE
+
+
+@pytest.mark.parametrize("known", [True, False])
 def test_pack_ragged_and_sparse_features(known):
     x = features(len(TEXTS))
     data = Dataset.from_tensor_slices((x, [0] * len(TEXTS))).batch(3)

@@ -1,6 +1,7 @@
 """Datasets of rows of groups, and packed ones."""
 
 import collections
+import time
 
 import numpy as np
 import pytest
@@ -140,6 +141,71 @@ def test_groups_are_stratified_shuffled_and_endless(batched):
             30,
         )
         assert again[0]["age"].tolist() == x["age"].tolist()
+
+
+def rows_by_epoch(build, epochs, pause=0.0, number=4000):
+    """The ages of the penalty rows of each epoch, of an ordered file."""
+    age = np.arange(number, dtype="float32")
+    x = {"age": age, "sex": np.arange(number) % 2}
+    task = tf.data.Dataset.from_tensor_slices((x, age)).batch(500)
+    packed = pack_min_diff_data(task, min_diff_dataset=build(task))
+    found = []
+    for _ in range(epochs):
+        found.append([])
+        for inputs, _ in packed:
+            found[-1] += inputs.min_diff_data[0]["age"].numpy().tolist()
+            time.sleep(pause)
+    return found
+
+
+def drawn(seed, **options):
+    options = {"group": "sex", "shuffle_buffer": 20, **options}
+    return lambda data: build_min_diff_dataset(
+        data, batch_size=8, seed=seed, **options
+    )
+
+
+def far(data):
+    """The length is not known, but the groups are looked for."""
+    return drawn(0)(data.filter(lambda *_: True))
+
+
+def told(data):
+    """Batches of four that do not know how many there are, but are told."""
+    data = data.unbatch().batch(4)
+    return data.apply(tf.data.experimental.assert_cardinality(1000))
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        drawn(0),
+        drawn(None),
+        drawn(0, groups=[0, 1]),
+        drawn(0, group=lambda e: e[0]["sex"] == 1),
+        far,
+        lambda data: build_min_diff_dataset(*[told(data)] * 2),
+    ],
+    ids=["found", "no seed", "given", "booleans", "filtered", "two"],
+)
+def test_rows_beyond_the_reach_of_one_epoch_have_their_turn(build):
+    found = rows_by_epoch(build, 8)
+    # Of eight places, all lie in one half of the file once in 128 times.
+    assert min(map(min, found)) < 2000 < max(map(max, found))
+    assert len({age for rows in found for age in rows}) > 150
+
+
+def test_a_seed_gives_the_same_rows_in_the_same_epochs():
+    # Small groups are read through many times in an epoch.
+    for number, options in ((4000, {}), (40, {"shuffle_buffer": 100})):
+        found = [
+            rows_by_epoch(drawn(3, **options), 3, pause, number)
+            for pause in (0.0, 0.02)
+        ]
+        assert found[0] == found[1]
+        assert found[0][0] != found[0][1]
+    other = rows_by_epoch(drawn(4, **options), 3, 0.0, number)
+    assert other != found[0]
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64", "int32", "bool"])
@@ -296,6 +362,21 @@ def test_the_group_may_be_missing_from_the_rows():
     inputs, _ = next(iter(packed))
     assert "sex" in inputs.original_inputs
     assert "sex" not in inputs.min_diff_data[0]
+
+
+def test_rows_of_ones_own_have_their_turn():
+    task = numbers(range(8))
+    rows = numbers(range(100)).map(lambda x, y: (x, x > 50))
+    packed = pack_min_diff_data(task, min_diff_dataset=rows)
+    epochs = [
+        [int(e[0].min_diff_data[0][0, 0]) for e in packed] for _ in range(4)
+    ]
+    assert epochs[0] == [0, 2, 4, 6]
+    assert len({rows[0] for rows in epochs}) > 2
+    # What an epoch reads to its end needs no other place.
+    packed = pack_min_diff_data(task, min_diff_dataset=rows.take(4))
+    for _ in range(3):
+        assert [int(e[0].min_diff_data[0][0, 0]) for e in packed] == epochs[0]
 
 
 def once(dataset):
