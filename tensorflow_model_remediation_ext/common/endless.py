@@ -11,12 +11,10 @@ import tensorflow as tf
 
 from tensorflow_model_remediation_ext.common.data_errors import repeat_or_fail
 
-Dataset = tf.data.Dataset
-
 
 def each_iteration(
-    build: Callable[[tf.Tensor], Dataset], seed: int | None
-) -> Dataset:
+    build: Callable[[tf.Tensor], tf.data.Dataset], seed: int | None
+) -> tf.data.Dataset:
     """Returns a dataset that is made anew, of another number, when read.
 
     How far an earlier iteration was read has no part in the number, so that
@@ -38,11 +36,11 @@ def each_iteration(
 
 
 def repeat_from_anywhere(
-    dataset: Dataset,
-    prepare: Callable[[Dataset], Dataset],
+    dataset: tf.data.Dataset,
+    prepare: Callable[[tf.data.Dataset], tf.data.Dataset],
     sentence: str,
     reach: int | None = None,
-) -> Dataset:
+) -> tf.data.Dataset:
     """Repeats a dataset without end, each iteration from another place on.
 
     The first iteration starts at the beginning, and the places of later ones
@@ -70,7 +68,9 @@ def repeat_from_anywhere(
     return each_iteration(build, 0).with_options(dataset.options())
 
 
-def start_at(dataset: Dataset, number: tf.Tensor, length: int) -> Dataset:
+def start_at(
+    dataset: tf.data.Dataset, number: tf.Tensor, length: int
+) -> tf.data.Dataset:
     """Returns all elements, from one of them over the end to the start.
 
     Args:
@@ -82,7 +82,7 @@ def start_at(dataset: Dataset, number: tf.Tensor, length: int) -> Dataset:
     return dataset.skip(start).concatenate(dataset.take(start))
 
 
-def known_length(dataset: Dataset) -> int | None:
+def known_length(dataset: tf.data.Dataset) -> int | None:
     """Returns the number of elements, `None` if unknown or without end."""
     if not tf.executing_eagerly():
         return None
@@ -91,7 +91,7 @@ def known_length(dataset: Dataset) -> int | None:
 
 
 def _numbers(seed):
-    return Dataset.random(seed=seed, rerandomize_each_iteration=True)
+    return tf.data.Dataset.random(seed=seed, rerandomize_each_iteration=True)
 
 
 def _endless(dataset):

@@ -27,6 +27,7 @@ from tensorflow_model_remediation_ext.common.remediation_inputs import (
     RemediationInputs,
 )
 from tensorflow_model_remediation_ext.common.sharing import (
+    even_rows,
     nothing_more_to_share,
     own_rows,
 )
@@ -198,15 +199,17 @@ class PackedDataModel(keras.Model):
 
     def _keras_data(self, data: Any, required: bool = False) -> Any:
         """Returns `data` with every packed batch made a Keras batch."""
+        strategy = getattr(self, "distribute_strategy", None)
+        replicas = getattr(strategy, "num_replicas_in_sync", 1)
+        of_dataset = isinstance(data, tf.data.Dataset)
 
         def convert(batch):
-            return self._keras_batch(batch, required)
+            converted = self._keras_batch(batch, required)
+            return converted if of_dataset else even_rows(converted, replicas)
 
         preprocessed = preprocessor_of(self.original_model) is not None
         converted = convert_batches(data, convert, preprocessed)
-        if isinstance(converted, tf.data.Dataset):
-            strategy = getattr(self, "distribute_strategy", None)
-            replicas = getattr(strategy, "num_replicas_in_sync", 1)
+        if of_dataset:
             return own_rows(converted, replicas)
         if converted is not None:
             return converted
@@ -240,7 +243,7 @@ class PackedDataModel(keras.Model):
         self.open_objectives(penalty_inputs)
         x, y, sample_weight = original
         return keras.utils.pack_x_y_sample_weight(
-            RemediationInputs(x, penalty_inputs), y, sample_weight
+            RemediationInputs(x, penalty_inputs, {}), y, sample_weight
         )
 
     def _plain_batch(self, batch: Any) -> Any:

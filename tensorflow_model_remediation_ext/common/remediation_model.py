@@ -300,6 +300,8 @@ class RemediationModel(WrappingModel):
         losses = align(self.penalty_loss, x.penalty_inputs, "loss")
         for objective, inputs in x.penalty_inputs.items():
             penalty = self.compute_penalty(inputs, losses[objective], training)
+            if objective in x.shares:
+                penalty = _counted_once(penalty, x.shares[objective])
             weighted = self.weigh_penalty(objective, penalty, training)
             if weighted is not None:
                 # Not `+`: the types may differ under mixed precision.
@@ -417,6 +419,31 @@ def _refuse_another_penalty(model: keras.Model) -> None:
                 f"Received: {type(layer).__name__} {layer.name!r} in "
                 f"original_model={model!r}"
             )
+
+
+def _counted_once(penalty: Penalty, shares: Any) -> Penalty:
+    """Returns a penalty whose figures count copies of rows as one.
+
+    Its value is a mean, which copies on all devices leave as it is.
+
+    Args:
+        penalty: What `compute_penalty` returned.
+        shares: How much each row counts, `[rows]`.
+    """
+
+    def weigh(weight: Any) -> Any:
+        if weight is None:
+            return shares
+        weight = ops.convert_to_tensor(weight)
+        inner = (1,) * (len(weight.shape) - 1)
+        return weight * ops.cast(
+            ops.reshape(shares, (-1, *inner)), weight.dtype
+        )
+
+    return penalty._replace(
+        rows=ops.sum(shares),
+        updates=[(*parts, weigh(weight)) for *parts, weight in penalty.updates],
+    )
 
 
 def _batch_size(predictions: Any) -> Any:

@@ -43,7 +43,7 @@ def own_rows(dataset: tf.data.Dataset, replicas: int = 1) -> tf.data.Dataset:
 
     Rows of penalties share evenly: what is more than a multiple of the number
     of devices is left out, and fewer rows than devices are repeated, once for
-    each device.
+    each device. `shares` tells by how much these count.
 
     Args:
         dataset: Keras' batches, the same in each process. With a
@@ -61,6 +61,21 @@ def own_rows(dataset: tf.data.Dataset, replicas: int = 1) -> tf.data.Dataset:
             lambda batch: _rows_of_batch(batch, share)
         )
     )
+
+
+def even_rows(batch: Any, replicas: int) -> Any:
+    """Returns a batch with as many rows of penalties for each replica.
+
+    As `own_rows`, for a batch that does not come from a dataset.
+
+    Args:
+        batch: A batch of Keras, of arrays or tensors.
+        replicas: The number of devices where a `tf.distribute.Strategy` shares
+            the batch.
+    """
+    if replicas == 1:
+        return batch
+    return _rows_of_batch(batch, _Share(0, 1, 1, replicas))
 
 
 @contextlib.contextmanager
@@ -110,13 +125,12 @@ def _rows_of_batch(batch, share):
         of_task = _own_task_rows(of_task, share)
     own_x, y, sample_weight = of_task
     if packed:
-        own_x = RemediationInputs(
-            own_x,
-            {
-                objective: _own_penalty_rows(inputs, share)
-                for objective, inputs in x.penalty_inputs.items()
-            },
-        )
+        penalty_inputs, shares = {}, {}
+        for objective, inputs in x.penalty_inputs.items():
+            penalty_inputs[objective], shares[objective] = _own_penalty_rows(
+                inputs, share
+            )
+        own_x = RemediationInputs(own_x, penalty_inputs, shares)
     return keras.utils.pack_x_y_sample_weight(own_x, y, sample_weight)
 
 
@@ -131,11 +145,22 @@ def _own_task_rows(of_task, share):
 
 
 def _own_penalty_rows(inputs, share):
-    rows, devices = row_count(inputs), share.devices
-    few = rows < devices
-    return _own(
-        inputs, tf.where(few, rows * devices, rows - rows % devices), share
+    """Returns rows of a penalty, and how much each counts in figures."""
+    inputs = tf.nest.map_structure(
+        lambda part: part if part is None else _as_tensor(part), inputs
     )
+    rows, devices = row_count(inputs), share.devices
+    copies = tf.where(rows < devices, tf.cast(devices, tf.int64), 1)
+    counts = tf.fill([rows], 1 / tf.cast(copies, tf.float32))
+    return _own(
+        (inputs, counts),
+        tf.where(copies > 1, rows * copies, rows - rows % devices),
+        share,
+    )
+
+
+def _as_tensor(part):
+    return part if tf.is_tensor(part) else tf.convert_to_tensor(part)
 
 
 def _own(part, rows, share):

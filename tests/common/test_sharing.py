@@ -102,7 +102,8 @@ def save(model, path):
 
 def pairs_figures(share):
     model = make(CounterfactualModel,
-                 counterfactual_metrics=[metrics.CounterfactualGap()])
+                 counterfactual_metrics=[
+                     metrics.CounterfactualGap(), metrics.FlipCount()])
     found = {"fit": fit(model, pack(batched, pairs_per_example=share),
                         class_weight={0: 1.0, 1: 2.0}, epochs=2)}
     found["weights"] = plain(dict(enumerate(map(
@@ -217,10 +218,18 @@ def test_rows_of_penalties_share_evenly(rows, kept):
         "ragged": tf.RaggedTensor.from_row_lengths(number, [1] * rows),
         "sparse": tf.sparse.from_dense(number[:, None] + 1),
     }
-    batch = RemediationInputs(tf.zeros([4, 2]), {"": (inputs, None)}), [0] * 4
+    batch = (
+        RemediationInputs(tf.zeros([4, 2]), {"": (inputs, None)}, {}),
+        [0] * 4,
+    )
     data = own_rows(tf.data.Dataset.from_tensors(batch), replicas=3)
-    (x, penalty_inputs), y = next(iter(data))
+    (x, penalty_inputs, shares), y = next(iter(data))
     assert x.shape == (4, 2) and y.shape == (4,)
+    # Copies count as one row; rows that are not copied count as they are.
+    counts = shares[""].numpy()
+    assert counts.tolist() == pytest.approx(
+        [1 / 3 if rows < 3 else 1] * len(kept)
+    )
     found, nothing = penalty_inputs[""]
     assert nothing is None
     assert found["dense"].numpy().tolist() == kept

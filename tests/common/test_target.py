@@ -92,6 +92,49 @@ def test_a_weight_of_late_is_no_target_that_asks_for_nothing():
         keeper.warn_of(0.1, "a")
 
 
+@pytest.mark.parametrize("metric", [RateGap, FlipRate])
+@pytest.mark.parametrize("scale", [1e-3, 1e4])
+def test_the_scale_of_weights_makes_no_difference(metric, scale):
+    weights = np.linspace(0.5, 2.0, 20, dtype="float32")
+    # Two decisions of ten differ; of pairs, one in ten.
+    rows = {
+        RateGap: (IDS, scores(7, 5)),
+        FlipRate: (scores(7, 5), scores(7, 3)),
+    }[metric]
+    found = []
+    for name, each in (("a", 1.0), ("b", scale)):
+        keeper = TargetKeeper(metric(), signed=metric is RateGap, name=name)
+        for _ in range(30):
+            keeper.update([(*rows, weights * each)], 0.1)
+        with pytest.warns(UserWarning, match="was not met"):
+            keeper.warn_of(0.02, "a")
+        found.append((float(keeper.multiplier), float(keeper.running)))
+    np.testing.assert_allclose(*found, rtol=1e-4)
+
+
+@pytest.mark.parametrize("metric", [RateGap, FlipRate])
+def test_equal_weights_are_as_exact_as_rows(metric):
+    one = np.repeat([1.0, 0.0, 1.0], [6, 4, 10]).astype("float32")
+    other = np.repeat([1.0, 0.0], [9, 11]).astype("float32")
+    first = IDS if metric is RateGap else one
+    found = [
+        metric().standard_errors(metric().counts(first, other, weight))
+        for weight in (None, np.full(20, 5.0, "float32"))
+    ]
+    np.testing.assert_allclose(*found, rtol=1e-5)
+    if metric is RateGap:
+        # Nine of ten, and none of ten.
+        assert float(found[0][0]) == pytest.approx((0.9 * 0.1 / 10) ** 0.5)
+    # Rows without weight are none.
+    half = (np.arange(20) % 10 < 5).astype("float32")
+    fewer = metric().standard_errors(metric().counts(first, other, half))
+    kept = half > 0
+    alone = metric().counts(first[kept], other[kept])
+    np.testing.assert_allclose(
+        fewer, metric().standard_errors(alone), rtol=1e-5
+    )
+
+
 def test_counts_that_are_not_numbers_change_nothing():
     keeper = TargetKeeper(RateGap(), signed=True, name="a")
     keep(keeper, 5, 3, 8)

@@ -51,13 +51,13 @@ class _PairMetric(PenaltyMetric):
     #: How many standard errors below a target to steer for. Flips are so rare
     #: that the running counts hold a handful of them.
     margin = 1.5
-    #: Shape of the counts: one figure, its sum and the weights.
-    counts_shape = (1, 2)
+    #: Shape of the counts: one figure, its sum, weights and their squares.
+    counts_shape = (1, 3)
 
     def counts(
         self, original: Any, counterfactual: Any, sample_weight: Any = None
     ) -> Any:
-        """Returns what a batch adds to the sum and the weights, `[1, 2]`."""
+        """Returns what a batch adds to the sums, `[1, 3]`."""
         pair = compare(original, counterfactual, sample_weight, self.name)
         values = ops.cast(
             self._values(pair.original, pair.counterfactual), self.dtype
@@ -65,7 +65,8 @@ class _PairMetric(PenaltyMetric):
         weights = ops.ones_like(values)
         if pair.weight is not None:
             weights = weights * ops.cast(pair.weight, self.dtype)
-        return ops.stack([[ops.sum(values * weights), ops.sum(weights)]])
+        parts = values * weights, weights, weights * weights
+        return ops.stack([[ops.sum(part) for part in parts]])
 
     def figures(self, counts: Any) -> Any:
         """Returns the weighted mean, `[1]`, 0 without weight."""
@@ -74,7 +75,9 @@ class _PairMetric(PenaltyMetric):
     def standard_errors(self, counts: Any) -> Any:
         """Returns the standard error of the mean, `[1]`, as if of flips."""
         mean = self.figures(counts)
-        variance = ops.divide_no_nan(mean * (1.0 - mean), counts[:, 1])
+        # So many pairs of weight 1 would be as exact, on any scale of weights.
+        pairs = ops.divide_no_nan(counts[:, 1] ** 2, counts[:, 2])
+        variance = ops.divide_no_nan(mean * (1.0 - mean), pairs)
         return ops.sqrt(ops.maximum(variance, 0.0))
 
     def _values(self, original: Any, counterfactual: Any) -> Any:

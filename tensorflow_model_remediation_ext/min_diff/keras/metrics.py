@@ -94,8 +94,12 @@ class RateGap(PenaltyMetric):
 
     @property
     def counts_shape(self) -> tuple[int, ...]:
-        """Shape of the counts: comparisons, two sides, hits and weights."""
-        return (1 if self.groups == 2 else self.groups, 2, 2)
+        """Shape of the counts: comparisons, two sides, three sums.
+
+        They are those of the weights of hits, of weights, and of squares of
+        weights.
+        """
+        return (1 if self.groups == 2 else self.groups, 2, 3)
 
     def counts(
         self, membership: Any, predictions: Any, sample_weight: Any = None
@@ -121,25 +125,26 @@ class RateGap(PenaltyMetric):
         sides = []
         for side in (rows.membership, 1.0 - rows.membership):
             weight = ops.cast(side * rows.weight, "float32")
-            sides.append(
-                ops.stack(
-                    [ops.sum(weight * hits, axis=0), ops.sum(weight, axis=0)],
-                    axis=-1,
-                )
-            )
+            sums = [
+                ops.sum(each, axis=0)
+                for each in (weight * hits, weight, weight * weight)
+            ]
+            sides.append(ops.stack(sums, axis=-1))
         return ops.stack(sides, axis=1)
 
     def figures(self, counts: Any) -> Any:
         """Returns the gap of each comparison, 0 where a side is empty."""
-        hits, weights = ops.unstack(counts, axis=-1)
+        hits, weights, _ = ops.unstack(counts, axis=-1)
         one, other = ops.unstack(ops.divide_no_nan(hits, weights), axis=-1)
         return ops.where(ops.all(weights != 0, axis=-1), one - other, 0.0)
 
     def standard_errors(self, counts: Any) -> Any:
         """Returns the standard error of each gap."""
-        hits, weights = ops.unstack(counts, axis=-1)
+        hits, weights, squares = ops.unstack(counts, axis=-1)
         rates = ops.divide_no_nan(hits, weights)
-        variances = ops.divide_no_nan(rates * (1.0 - rates), weights)
+        # So many rows of weight 1 would be as exact, on any scale of weights.
+        rows = ops.divide_no_nan(weights * weights, squares)
+        variances = ops.divide_no_nan(rates * (1.0 - rates), rows)
         return ops.sqrt(ops.sum(ops.maximum(variances, 0.0), axis=-1))
 
     def get_config(self) -> dict:
