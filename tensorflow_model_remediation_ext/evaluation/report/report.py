@@ -131,7 +131,8 @@ class Report:
         if isinstance(result, Table):
             self._require_own_titles(name, result)
             for other in before.values():
-                require_alike(name, model, result, other)
+                if isinstance(other, Table):
+                    require_alike(name, model, result, other)
         self._kinds[name] = kind
         home.setdefault(name, {})[model] = result
         if about:

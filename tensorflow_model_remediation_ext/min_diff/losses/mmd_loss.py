@@ -72,11 +72,22 @@ class MMDLoss(ConfiguredLoss):
         self, membership: Any, predictions: Any, sample_weight: Any = None
     ) -> Any:
         """Returns the squared discrepancy, a scalar."""
-        similar = self.predictions_kernel(predictions)
-        return self._discrepancy(similar, _shares(membership, sample_weight))
+        return self._discrepancy(
+            *self._compared(membership, predictions, sample_weight)
+        )
+
+    def _compared(self, membership, predictions, weight):
+        """Returns how alike rows are, `[n, n]`, and their shares, `[n, 2]`.
+
+        The share is that of a row in the weight of its group.
+        """
+        groups = ops.concatenate([membership, 1.0 - membership], axis=1)
+        groups = groups * weight
+        shares = ops.divide_no_nan(groups, ops.sum(groups, axis=0))
+        return self.predictions_kernel(predictions), shares
 
     def _discrepancy(self, similar, shares):
-        """Returns the discrepancy of rows that are `similar`, `[n, n]`."""
+        """Returns the discrepancy of what `_compared` returned."""
         # Similarities within a group count for it, those between against it.
         same = ops.eye(2, dtype=shares.dtype)
         signs = 2.0 * same - 1.0
@@ -125,8 +136,7 @@ class AdjustedMMDLoss(MMDLoss):
         self, membership: Any, predictions: Any, sample_weight: Any = None
     ) -> Any:
         """Returns the adjusted discrepancy, a scalar."""
-        similar = self.predictions_kernel(predictions)
-        shares = _shares(membership, sample_weight)
+        similar, shares = self._compared(membership, predictions, sample_weight)
         squares = ops.square(shares)
         total = ops.sum(squares, axis=0)
         itself = ops.expand_dims(ops.diagonal(similar), axis=1)
@@ -138,9 +148,3 @@ class AdjustedMMDLoss(MMDLoss):
         variance = ops.sum(spreads * total)
         figure = self._discrepancy(similar, shares)
         return figure / (ops.stop_gradient(variance) + 1e-2)
-
-
-def _shares(membership, weight):
-    """Returns the share of each row in each of two groups, `[n, 2]`."""
-    groups = ops.concatenate([membership, 1.0 - membership], axis=1) * weight
-    return ops.divide_no_nan(groups, ops.sum(groups, axis=0))
