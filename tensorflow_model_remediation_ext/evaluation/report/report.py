@@ -130,7 +130,7 @@ class Report:
             )
         if isinstance(result, Table):
             self._require_own_titles(name, result)
-            for other in before.values():
+            for other in self._results.get(name, {}).values():
                 require_alike(name, model, result, other)
         self._kinds[name] = kind
         home.setdefault(name, {})[model] = result
