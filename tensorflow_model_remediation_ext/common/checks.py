@@ -1,5 +1,6 @@
 """What is asked of numbers among the arguments."""
 
+import math
 import numbers
 from typing import Any
 
@@ -25,3 +26,29 @@ def whole(name: str, value: Any, least: int = 1) -> int:
             f"Received: {name}={value!r}"
         )
     return int(value)
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value is a finite number of Python or NumPy, no boolean."""
+    return (
+        isinstance(value, numbers.Real)
+        and not isinstance(value, bool)
+        and math.isfinite(value)
+    )
+
+
+def number(name: str, value: Any) -> float:
+    """A finite number.
+
+    Args:
+        name: What to call the argument in an error.
+        value: A number of Python or NumPy.
+
+    Raises:
+        ValueError: If it is no number, a boolean, NaN or infinite.
+    """
+    if not is_number(value):
+        raise ValueError(
+            f"`{name}` must be a finite number. Received: {name}={value!r}"
+        )
+    return float(value)

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from tensorflow_model_remediation_ext.common.checks import is_number
+
 
 def normal_quantile(confidence: float) -> float:
     """Returns how many standard errors a two-sided normal interval spans.
@@ -20,10 +22,10 @@ def normal_quantile(confidence: float) -> float:
     Raises:
         ValueError: If `confidence` is not between 0 and 1.
     """
-    if not 0 < confidence < 1:
+    if not is_number(confidence) or not 0 < confidence < 1:
         raise ValueError(
             "`confidence` must lie between 0 and 1, both excluded. "
-            f"Received: confidence={confidence}"
+            f"Received: confidence={confidence!r}"
         )
     return NormalDist().inv_cdf((1 + confidence) / 2)
 

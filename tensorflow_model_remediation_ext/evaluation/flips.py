@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from tensorflow_model_remediation_ext.common.checks import number
 from tensorflow_model_remediation_ext.evaluation.checks import (
     finite_numbers,
     relative_weights,
-    require_probabilities,
 )
 from tensorflow_model_remediation_ext.evaluation.flip_report import (
     FlipReport,
@@ -24,6 +24,10 @@ from tensorflow_model_remediation_ext.evaluation.intervals import (
     mean_estimate,
     normal_quantile,
     rate_estimate,
+)
+from tensorflow_model_remediation_ext.evaluation.predictions import (
+    decisions,
+    require_scores,
 )
 
 _OVERALL = "overall"
@@ -68,11 +72,11 @@ def flips(
             polars, each boolean column of which is a mask, and each other
             column makes groups named `column=value`. Unused categories of
             pandas are groups without pairs.
-        threshold: With one column, a prediction greater than this is a
-            positive decision. Predictions must be probabilities if it is
-            strictly between 0 and 1; give `threshold=0.0` for logits. With
-            several columns the decision is the largest column, and with two of
-            them the second is the positive one.
+        threshold: A prediction greater than this is a positive decision; of
+            two columns the second one's. Predictions must be probabilities if
+            it is strictly between 0 and 1, and sum to one in a row; give
+            `threshold=0.0` for logits. With more columns the decision is the
+            largest one.
         sample_weight: Non-negative weights of the pairs, `[n]`; a zero leaves
             a pair out.
         classes: Names of the columns, for the flows from class to class; by
@@ -88,7 +92,8 @@ def flips(
     Raises:
         ValueError: If shapes do not match, a prediction or weight is not
             finite, a weight is negative, predictions are not probabilities
-            where they must be, or `groups` has none of the forms above.
+            where they must be, `groups` has none of the forms above, or an
+            option is out of range.
 
     Examples:
         >>> report = flips([0.9, 0.2, 0.6], [0.8, 0.3, 0.4], seed=0)
@@ -100,6 +105,7 @@ def flips(
         through Robustness", arXiv 1809.10610, section 3.1.
     """
     normal_quantile(confidence)  # Refuses a bad level before any work.
+    number("threshold", threshold)
     original = _predictions(
         original_predictions, "original_predictions", threshold
     )
@@ -210,13 +216,5 @@ def _predictions(values: Any, name: str, threshold: float) -> np.ndarray:
             f"`{name}` must have shape [n], [n, 1] or [n, k]. "
             f"Received: shape={np.shape(values)}"
         )
-    if array.shape[1] == 1:
-        require_probabilities(array, name, threshold)
+    require_scores(array, name, threshold)
     return array
-
-
-def decisions(predictions: np.ndarray, threshold: float) -> np.ndarray:
-    """Returns what predictions `[n, k]` decide, `[n]`."""
-    if predictions.shape[1] == 1:
-        return predictions[:, 0] > threshold
-    return predictions.argmax(axis=1)

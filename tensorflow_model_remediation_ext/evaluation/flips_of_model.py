@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tensorflow_model_remediation_ext.common.checks import whole
+from tensorflow_model_remediation_ext.common.checks import number, whole
 from tensorflow_model_remediation_ext.common.progress import with_progress
 from tensorflow_model_remediation_ext.evaluation.changed_texts import (
     ChangedTexts,
@@ -19,6 +19,9 @@ from tensorflow_model_remediation_ext.evaluation.changed_texts import (
 from tensorflow_model_remediation_ext.evaluation.checks import require_model
 from tensorflow_model_remediation_ext.evaluation.flip_report import FlipReport
 from tensorflow_model_remediation_ext.evaluation.flips import flips
+from tensorflow_model_remediation_ext.evaluation.intervals import (
+    normal_quantile,
+)
 from tensorflow_model_remediation_ext.evaluation.predicting import (
     predict_batch,
 )
@@ -58,15 +61,14 @@ def flips_of_model(
             `[batch]`.
         groups: Groups of all pairs in the order in which they come, in any of
             the forms of `flips`; or, better, in the batches.
-        threshold: With one column, a prediction greater than this is a
-            positive decision: 0.5 for probabilities, 0.0 for logits.
+        threshold: As in `flips`: 0.5 for probabilities, 0.0 for logits.
         classes: Names of the model's columns, for the flows from class to
             class; by default their numbers.
         by_term: Whether to tell which terms flip decisions. What was changed is
             found by comparing both texts of a pair word by word: the words
             that were removed, or `"he > she"` for what was replaced. Words
             that were removed next to one another are one term, unless the
-            terms are given here as a list.
+            terms are given here as a list of one or more.
         text_key: Which input is the text, a key of a dict or the place in a
             tuple; needed only where several inputs are text.
         examples: How many texts to keep of those whose decisions flip, the
@@ -80,12 +82,14 @@ def flips_of_model(
         inputs are texts.
 
     Raises:
-        TypeError: If `model` is not a Keras model, or `pairs` cannot be read
-            batch by batch.
+        TypeError: If `model` is not a Keras model, `pairs` cannot be read
+            batch by batch, `by_term` is neither a boolean nor a list of
+            texts, or the input named by `text_key` is no text.
         ValueError: If there are no pairs, or no end of them; if they are not
             in batches, or weights or groups not in every batch; if the model
             has several outputs or one of another length than its inputs;
-            if groups are given twice; or for what `flips` refuses.
+            if groups are given twice; if there is no input `text_key`; or for
+            what `flips` refuses.
 
     Examples:
         >>> inputs = keras.Input((2,))
@@ -103,12 +107,17 @@ def flips_of_model(
     """
     require_model(model)
     whole("examples", examples, least=0)
+    normal_quantile(confidence)
+    number("threshold", threshold)
     before, after, weights, members = [], [], [], []
-    texts = ChangedTexts(by_term, text_key, examples)
+    texts = ChangedTexts(_terms(by_term), text_key, examples)
     if isinstance(pairs, tf.data.Dataset):
         pairs = pairs.prefetch(tf.data.AUTOTUNE)
     for batch in with_progress(pairs, verbose, "pairs"):
         original, counterfactual, weight, of_batch = _parts(batch)
+        if text_key is not None and not before:
+            _require_text(original, text_key)
+            _require_text(counterfactual, text_key)
         halves = _predict(model, original, counterfactual)
         for half, kept in zip(halves, (before, after), strict=True):
             kept.append(half)
@@ -137,6 +146,50 @@ def flips_of_model(
     return dataclasses.replace(
         report, terms=texts.by_term(measure), examples=texts.examples()
     )
+
+
+def _terms(by_term: Any) -> Any:
+    """Returns whether terms are asked for, or the terms, checked."""
+    if isinstance(by_term, (bool, np.bool_)):
+        return bool(by_term)
+    known = isinstance(by_term, Iterable) and not isinstance(
+        by_term, (str, bytes)
+    )
+    terms = tuple(by_term) if known else ()
+    if not known or not all(isinstance(term, str) for term in terms):
+        raise TypeError(
+            "`by_term` must be True, False or a list of terms. "
+            f"Received: by_term={by_term!r}"
+        )
+    if not terms or not all(terms):
+        raise ValueError(
+            "`by_term` must hold one term or more, none of them empty; True "
+            f"finds them. Received: by_term={by_term!r}"
+        )
+    return terms
+
+
+def _require_text(inputs: Any, key: Any) -> None:
+    """Raises unless a key or place among inputs is that of a text."""
+    names = (
+        list(inputs)
+        if isinstance(inputs, Mapping)
+        else list(range(len(inputs)))
+        if isinstance(inputs, (tuple, list))
+        else []
+    )
+    if key not in names:
+        raise ValueError(
+            f"`text_key` must name one of the inputs, {names}, or be None "
+            "where there is but one. "
+            f"Received: text_key={key!r}"
+        )
+    array = np.asarray(inputs[key])
+    if array.dtype.kind not in "OSTU":
+        raise TypeError(
+            "`text_key` must name an input that is text. "
+            f"Received: text_key={key!r}, of dtype {array.dtype}"
+        )
 
 
 def _parts(batch: Any) -> tuple:

@@ -7,7 +7,7 @@ from typing import Any, TypedDict
 
 import numpy as np
 
-from tensorflow_model_remediation_ext.common.checks import whole
+from tensorflow_model_remediation_ext.common.checks import number, whole
 from tensorflow_model_remediation_ext.evaluation.checks import relative_weights
 from tensorflow_model_remediation_ext.evaluation.group_decisions import (
     GroupDecisions,
@@ -100,9 +100,10 @@ def group_metrics(
         task: `"classification"` or `"regression"`.
         classes: Names of the columns of `y_pred` by which `y_true` tells the
             class; by default 0 to `k - 1`.
-        membership_threshold: A share of at least this is a membership.
+        membership_threshold: A share of at least this is a membership;
+            greater than 0 and at most 1.
         bins: Number of bins of equal width of the calibration.
-        mean_power: Power of the generalized means of areas.
+        mean_power: Power of the generalized means of areas; not 0.
         confidence: Level of the two-sided intervals.
         n_boot: Number of draws for intervals of more than two groups and of
             calibration errors.
@@ -148,6 +149,16 @@ def group_metrics(
         2008, "Construction of confidence limits about effect measures".
     """
     normal_quantile(confidence)  # Refuses a bad level before any work.
+    number("threshold", threshold)
+    if not number("mean_power", mean_power):
+        raise ValueError(
+            f"`mean_power` must not be 0. Received: mean_power={mean_power!r}"
+        )
+    if not 0 < number("membership_threshold", membership_threshold) <= 1:
+        raise ValueError(
+            "`membership_threshold` must be greater than 0 and at most 1. "
+            f"Received: membership_threshold={membership_threshold!r}"
+        )
     whole("n_boot", n_boot)
     whole("n_permutations", n_permutations)
     whole("bins", bins)

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from tensorflow_model_remediation_ext.common.checks import number
 from tensorflow_model_remediation_ext.evaluation.checks import (
     finite_numbers,
     require_probabilities,
@@ -39,13 +40,14 @@ def accuracy(
 
     Raises:
         ValueError: If there are no rows, lengths differ, labels are not 0 or
-            1, or a prediction is not finite or no probability where it must
-            be.
+            1, a prediction is not finite or no probability where it must
+            be, or an option is out of range.
 
     Examples:
         >>> accuracy([0, 1, 1, 0], [0.2, 0.9, 0.4, 0.1]).value
         0.75
     """
+    number("threshold", threshold)
     positive, predictions = labels_and_scores(
         labels, predictions, "labels", "predictions"
     )

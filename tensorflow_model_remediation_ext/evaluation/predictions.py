@@ -1,4 +1,4 @@
-"""Labels and predictions, as `group_metrics` takes them."""
+"""Labels, predictions and decisions of one or more columns."""
 
 from __future__ import annotations
 
@@ -94,29 +94,64 @@ def read_class_scores(
             "`y_true` and `y_pred` must be equally long. "
             f"Received: {len(true)} and {len(scores)} rows"
         )
-    if probabilities:
-        require_probabilities(scores, "y_pred", threshold)
+    require_scores(scores, "y_pred", threshold)
+    decided = decisions(scores, threshold).astype(int)
+    if count == 2:
+        column = _positive(scores, threshold)
+        scores = np.stack([-column, column], axis=1)
+    return ClassScores(names, true, decided, scores, probabilities)
+
+
+def require_scores(scores: np.ndarray, name: str, threshold: float) -> None:
+    """Raises unless scores fit a threshold.
+
+    Args:
+        scores: Finite scores, `[n, k]`; more than one column are classes.
+        name: What to call them in an error.
+        threshold: They must be probabilities if it is strictly between 0
+            and 1.
+
+    Raises:
+        ValueError: If they are not, or rows of several columns do not sum to
+            one, or there are more than two columns and the threshold is
+            neither 0 nor 0.5.
+    """
+    require_probabilities(scores, name, threshold)
+    if scores.shape[1] == 1:
+        return
+    if 0 < threshold < 1:
         sums = scores.sum(axis=1)
         wrong = np.flatnonzero(np.abs(sums - 1) > _ROUNDING)
         if len(wrong):
             raise ValueError(
-                "`y_pred` must be probabilities that sum to one in each row; "
+                f"`{name}` must be probabilities that sum to one in each row; "
                 "give `threshold=0.0` for logits. "
                 f"Received: {sums[wrong[0]]:g} in row {wrong[0]}"
             )
-    if count == 2:
-        column = scores[:, 1] if probabilities else scores[:, 1] - scores[:, 0]
-        decided = (column > threshold).astype(int)
-        scores = np.stack([-column, column], axis=1)
-    elif threshold not in (0, 0.5):
+    if scores.shape[1] > 2 and threshold not in (0, 0.5):
         raise ValueError(
             "`threshold` must be 0.5 for probabilities or 0.0 for logits of "
             "several classes, of which the largest is the decision. "
             f"Received: threshold={threshold}"
         )
-    else:
-        decided = scores.argmax(axis=1)
-    return ClassScores(names, true, decided, scores, probabilities)
+
+
+def decisions(scores: np.ndarray, threshold: float) -> np.ndarray:
+    """Returns what scores `[n, k]` decide, `[n]`.
+
+    Of one column, or of two, whether the positive class is above the
+    threshold; of more the largest one.
+    """
+    if scores.shape[1] > 2:
+        return scores.argmax(axis=1)
+    return _positive(scores, threshold) > threshold
+
+
+def _positive(scores: np.ndarray, threshold: float) -> np.ndarray:
+    """Returns the score of the positive class, of one column or two."""
+    if scores.shape[1] == 2 and not 0 < threshold < 1:
+        return scores[:, 1] - scores[:, 0]
+    return scores[:, -1]
 
 
 def _codes(y_true: Any, names: list[Any], count: int) -> np.ndarray:

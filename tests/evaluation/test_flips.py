@@ -6,7 +6,11 @@ import pandas as pd
 import pytest
 import tensorflow as tf
 
-from tensorflow_model_remediation_ext.evaluation import flips, wilson_interval
+from tensorflow_model_remediation_ext.evaluation import (
+    flips,
+    group_metrics,
+    wilson_interval,
+)
 
 ORIGINAL = np.array([0.9, 0.2, 0.6, 0.7, 0.5])
 CHANGED = np.array([0.8, 0.6, 0.4, 0.1, 0.5])
@@ -72,12 +76,30 @@ def test_two_columns_are_the_binary_case():
     one = flips(original, changed, seed=0)["overall"].to_dict()
     two = flips(both(original), both(changed), seed=0)["overall"].to_dict()
     assert two == pytest.approx(one)
+    for threshold in (0.2, 0.9):
+        one, two = (
+            flips(*pairs, threshold=threshold, seed=0)["overall"].flip_rate
+            for pairs in (
+                (original, changed),
+                (both(original), both(changed)),
+            )
+        )
+        assert two == one
+    # As `group_metrics` decides, and of logits by their difference.
+    decided = group_metrics(
+        changed > 0.9, both(original), ["g"] * 200, threshold=0.9
+    )["g"]
+    rate = flips(both(original), both(changed), threshold=0.9)["overall"]
+    assert 1 - decided.accuracy.value == rate.flip_rate.value
+    logits = [[[0.0, 3.0]], [[0.0, 1.0]]]
+    assert flips(*logits, threshold=0.0)["overall"].flip_count == 0
+    assert flips(*logits, threshold=2.0)["overall"].flip_count == 1
 
 
 def test_many_classes_use_the_largest():
-    original = np.array([[3.0, 1, 2], [0, 5, 1], [0, 1, 2]])
+    original = np.array([[3.0, 1, 2], [0, 5, 1], [0, 1, 2]])  # Logits.
     changed = np.array([[1.0, 3, 2], [1, 5, 2], [0, 2, 1]])
-    row = flips(original, changed, seed=0)["overall"]
+    row = flips(original, changed, threshold=0.0, seed=0)["overall"]
     assert row.flip_count == 2
     assert row.counterfactual_gap.value == pytest.approx(8 / 9)
     assert np.isnan(row.positive_to_negative.value)
@@ -239,6 +261,27 @@ def test_without_pandas_only_the_frame_is_missing(monkeypatch):
             {"original_predictions": [0.1, 0.2, 1.5, 0.3, -1]},
             "`original_predictions`.*probabilities.*-1 to 1.5",
         ),
+        (
+            {"original_predictions": np.full((5, 3), 0.9)},
+            "`original_predictions`.*sum to one.*2.7 in row 0",
+        ),
+        (
+            {"original_predictions": np.full((5, 2), 3.0)},
+            "`original_predictions`.*`threshold=0.0` for logits.*3 to 3",
+        ),
+        (
+            {
+                "original_predictions": np.full((5, 3), 1 / 3),
+                "threshold": 0.9,
+            },
+            "`threshold` must be 0.5.*several classes.*0.9",
+        ),
+        ({"threshold": float("nan")}, "`threshold`.*finite.*threshold=nan"),
+        ({"threshold": {1: 0.2}}, r"`threshold`.*finite.*\{1: 0.2\}"),
+        ({"threshold": None}, "`threshold`.*finite.*None"),
+        ({"threshold": "0.5"}, "`threshold`.*finite.*'0.5'"),
+        ({"confidence": "95"}, "`confidence`.*'95'"),
+        ({"confidence": float("nan")}, "`confidence`.*nan"),
         ({"original_predictions": list("abcde")}, "array of numbers.*'a', "),
         ({"groups": {"g": [True]}}, r"groups\['g'\].*shape=\(1,\)"),
         ({"groups": {"g": [0, 1, 0, 1, 0]}}, r"groups\['g'\].*boolean"),

@@ -321,6 +321,38 @@ def test_terms_that_flip_most_come_first():
             flips_of_model(text_model(), text_pairs(), by_term=wrong, **options)
 
 
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"by_term": [1]}, TypeError, r"`by_term`.*list of terms.*\[1\]"),
+        ({"by_term": 5}, TypeError, "`by_term`.*list of terms.*5"),
+        ({"by_term": []}, ValueError, r"`by_term`.*one term or more.*\[\]"),
+        ({"by_term": ["gay", ""]}, ValueError, "`by_term`.*none of them empty"),
+        ({"threshold": None}, ValueError, "`threshold`.*finite.*None"),
+        ({"confidence": "95"}, ValueError, "`confidence`.*'95'"),
+        ({"text_key": "text"}, ValueError, r"`text_key`.*\[\].*'text'"),
+        ({"text_key": 0}, ValueError, "`text_key`.*Received: text_key=0"),
+    ],
+)
+def test_options_that_mean_nothing_are_refused(options, error, message):
+    with pytest.raises(error, match=message):
+        flips_of_model(text_model(), text_pairs(), verbose=0, **options)
+
+
+def test_the_text_is_one_of_the_inputs():
+    inputs = {"age": np.zeros((2, 1)), "text": np.array(["a man", "a gay man"])}
+    names = {
+        "age": keras.Input((1,), name="age"),
+        "text": keras.Input((), dtype="string", name="text"),
+    }
+    model = keras.Model(names, keras.layers.Dense(1, "sigmoid")(names["age"]))
+    pairs = tf.data.Dataset.from_tensor_slices((inputs, inputs)).batch(2)
+    for key, error in (("texts", ValueError), ("age", TypeError)):
+        with pytest.raises(error, match=f"`text_key`.*'{key}'"):
+            flips_of_model(model, pairs, text_key=key, verbose=0)
+    flips_of_model(model, pairs, text_key="text", verbose=0)
+
+
 def test_examples_are_the_pairs_that_flip_furthest_or_left_out():
     report = flips_of_model(
         text_model(), text_pairs(), examples=3, seed=0, verbose=0

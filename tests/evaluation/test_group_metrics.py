@@ -319,6 +319,17 @@ def test_report_prints_converts_and_draws():
         ({"n_boot": 10.5}, "`n_boot` must be an integer.*10.5"),
         ({"n_permutations": 0}, "`n_permutations`"),
         ({"confidence": 1.0}, "`confidence`"),
+        ({"confidence": "95"}, "`confidence`.*'95'"),
+        ({"threshold": float("nan")}, "`threshold`.*finite.*nan"),
+        ({"threshold": None}, "`threshold`.*finite.*None"),
+        ({"threshold": True}, "`threshold`.*finite.*True"),
+        ({"mean_power": float("nan")}, "`mean_power`.*finite.*nan"),
+        ({"mean_power": float("inf")}, "`mean_power`.*finite.*inf"),
+        ({"mean_power": 0}, "`mean_power` must not be 0.*mean_power=0"),
+        ({"membership_threshold": float("nan")}, "`membership_threshold`.*nan"),
+        ({"membership_threshold": "x"}, "`membership_threshold`.*'x'"),
+        ({"membership_threshold": 0}, "`membership_threshold`.*greater than 0"),
+        ({"membership_threshold": 50}, "`membership_threshold`.*at most 1.*50"),
     ],
 )
 def test_errors(changes, message):

@@ -113,6 +113,12 @@ def test_errors(labels, predictions, message):
         auc(labels, predictions)
 
 
+@pytest.mark.parametrize("threshold", [float("nan"), None, "0.5"])
+def test_accuracy_refuses_thresholds_that_are_no_number(threshold):
+    with pytest.raises(ValueError, match="`threshold` must be a finite"):
+        accuracy([0, 1], [0.2, 0.3], threshold=threshold)
+
+
 def test_accuracy_refuses_logits_at_half():
     with pytest.raises(ValueError, match="`predictions` must be probabilities"):
         accuracy([0, 1], [-2.0, 3.0])

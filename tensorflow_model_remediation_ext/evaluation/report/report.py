@@ -130,9 +130,8 @@ class Report:
             )
         if isinstance(result, Table):
             self._require_own_titles(name, result)
-            for other in before.values():
-                if isinstance(other, Table):
-                    require_alike(name, model, result, other)
+            for other in self._results.get(name, {}).values():
+                require_alike(name, model, result, other)
         self._kinds[name] = kind
         home.setdefault(name, {})[model] = result
         if about:

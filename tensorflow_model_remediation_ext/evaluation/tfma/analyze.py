@@ -21,6 +21,7 @@ except ImportError as error:
         "or [fairness-indicators] for those metrics as well"
     ) from error
 
+from tensorflow_model_remediation_ext.common.checks import number
 from tensorflow_model_remediation_ext.evaluation.flips import flips
 from tensorflow_model_remediation_ext.evaluation.intervals import (
     normal_quantile,
@@ -182,7 +183,7 @@ class EvaluateFlips(beam.PTransform):
         self.counterfactual = counterfactual
         self.label_key = label
         self.sample_weight = sample_weight
-        self.threshold = float(threshold)
+        self.threshold = number("threshold", threshold)
         self.confidence = confidence
 
     @property

@@ -1,0 +1,22 @@
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+from tensorflow_model_remediation_ext.common.checks import number
+
+
+@pytest.mark.parametrize(
+    "value", [2, 0.5, np.float32(0.5), np.int64(3), Fraction(1, 2)]
+)
+def test_numbers_of_any_kind_are_floats(value):
+    found = number("x", value)
+    assert type(found) is float and found == value
+
+
+@pytest.mark.parametrize(
+    "value", [float("nan"), np.inf, "0.5", None, {1: 0.2}, True, [0.5], 1j]
+)
+def test_what_is_no_finite_number_is_named(value):
+    with pytest.raises(ValueError, match=r"`x` must.*Received: x="):
+        number("x", value)
