@@ -30,7 +30,34 @@ def labels(name: str, value: Any) -> tf.Tensor:
     return tf.cast(value, tf.int64) if value.dtype.is_bool else value
 
 
-def inferred_size(name: str, value: tf.Tensor, x: tf.Tensor) -> int:
+def blanked(value: tf.Tensor, weight: tf.Tensor | None) -> tf.Tensor:
+    """Returns labels, zero for rows of weight zero.
+
+    Such a row is left out, whatever it holds: an id to ignore, or NaN.
+
+    Args:
+        value: `[n]` or `[n, columns]` labels.
+        weight: `[n]` sample weights, or `None` for ones.
+    """
+    if weight is None:
+        return value
+    out = tf.reshape(weight == 0, [-1] + [1] * (value.shape.rank - 1))
+    return tf.where(out, tf.zeros([], value.dtype), value)
+
+
+def _counted(value, sample_weight):
+    """The labels of rows that count; all of them if weights do not fit."""
+    if sample_weight is None:
+        return value
+    weight = numbers("sample_weight", sample_weight)
+    if weight.shape.rank == 0 or weight.shape != value.shape:
+        return value
+    return tf.boolean_mask(value, tf.cast(weight, tf.float64) != 0)
+
+
+def inferred_size(
+    name: str, value: tf.Tensor, x: tf.Tensor, sample_weight: Any = None
+) -> int:
     """Returns the number of columns or classes of labels, from their values.
 
     Floats are one column, and so are zeros and ones. Other integers are class
@@ -40,12 +67,14 @@ def inferred_size(name: str, value: tf.Tensor, x: tf.Tensor) -> int:
         name: What to call the argument in an error.
         value: Labels, as `labels` returns them.
         x: The features; labels of the same rank are columns.
+        sample_weight: Of the labels; those of weight zero say nothing.
 
     Raises:
         ValueError: If integers are neither; the message says what to do.
     """
     if value.shape.rank == x.shape.rank:
         return int(value.shape[-1])
+    value = _counted(value, sample_weight)
     if not value.dtype.is_integer:
         return 1
     count = class_count(value)
@@ -60,14 +89,19 @@ def inferred_size(name: str, value: tf.Tensor, x: tf.Tensor) -> int:
     )
 
 
-def inferred_classes(name: str, value: Any) -> int:
+def inferred_classes(name: str, value: Any, sample_weight: Any = None) -> int:
     """Returns the number of classes, at least two, from their ids.
+
+    Args:
+        name: What to call the argument in an error.
+        value: Labels.
+        sample_weight: Of the labels; those of weight zero say nothing.
 
     Raises:
         ValueError: If they are not integers from 0 to k - 1, each of them
             there.
     """
-    value = labels(name, value)
+    value = _counted(labels(name, value), sample_weight)
     if value.dtype.is_integer:
         count = class_count(value)
         if count is not None:

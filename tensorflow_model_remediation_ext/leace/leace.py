@@ -268,10 +268,11 @@ class LeaceFitter(Fitter):
         if preserve is not None:
             preserve = labels.labels("preserve", preserve)
             if "preserve_dim" not in options:
-                size = labels.inferred_size("preserve", preserve, x)
-                options["preserve_dim"] = size
+                options["preserve_dim"] = labels.inferred_size(
+                    "preserve", preserve, x, sample_weight
+                )
         if z_dim is None:
-            z_dim = labels.inferred_size("z", z, x)
+            z_dim = labels.inferred_size("z", z, x, sample_weight)
         fitter = cls(x.shape[-1], z_dim, **options)
         return fitter.update(x, z, preserve, sample_weight)
 
@@ -306,21 +307,26 @@ class LeaceFitter(Fitter):
             )
         if preserve is not None:
             x = arrays.features(x, self.x_dim, least_rank=2)
+            weight = None
+            if sample_weight is not None:
+                leading = x.shape[:-1]
+                weight = labels.weights(sample_weight, leading, tf.float64)
+            named = (
+                ("z", z, self.z_dim),
+                ("preserve", preserve, self.preserve_dim),
+            )
             z = tf.concat(
-                [
-                    self._columns("z", z, self.z_dim, x),
-                    self._columns("preserve", preserve, self.preserve_dim, x),
-                ],
-                axis=-1,
+                [self._columns(*each, x, weight) for each in named], axis=-1
             )
             z = tf.reshape(z, tf.concat([tf.shape(x)[:-1], [-1]], 0))
             z = tf.ensure_shape(z, x.shape[:-1] + [z.shape[-1]])
         self._moments.update(x, z, sample_weight)
         return self
 
-    def _columns(self, name, value, size, x):
+    def _columns(self, name, value, size, x, weight):
         dtype = self._moments.dtype
         rows = labels.columns_or_ids(name, value, size, x.shape[:-1], dtype)
+        rows = labels.blanked(rows, weight)
         if rows.dtype == tf.int64:
             with arrays.require(labels.in_range(name, rows, size)):
                 rows = tf.one_hot(rows, size, dtype=dtype)

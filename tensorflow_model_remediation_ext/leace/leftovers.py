@@ -15,9 +15,9 @@ class Leftover(NamedTuple):
             `svd_tol`, so that the eraser changes nothing; `"partial"` where
             `svd_tol` or `max_rank` leaves more of the concept in than chance
             does;
-            `"shared"` where directions of the concept and of the task to
-            preserve coincide; `"most"` where more than half of the dimensions
-            of `x` are erased.
+            `"shared"` where directions of the task to preserve are not kept, as
+            the concept has them, too; `"most"` where more than half of the
+            dimensions of `x` are erased.
         text: The same for a reader, in sentences.
     """
 
@@ -81,6 +81,18 @@ def task_lost(shared: int) -> list[Leftover]:
         f"The concept and the task that `preserve` names share {shared} "
         "direction(s). Erasure wins: the covariance of `x` with the task is "
         "not kept there."
+    )
+    return [Leftover("shared", text)]
+
+
+def task_too_dear(lost: int) -> list[Leftover]:
+    """Returns what `preserve` could keep only by a lot of variance."""
+    if not lost:
+        return []
+    text = (
+        f"Erasure leaves too little of {lost} direction(s) of the task that "
+        "`preserve` names: to give their covariance with `x` back would add "
+        "more variance than `x` has. Erasure wins: it is not kept there."
     )
     return [Leftover("shared", text)]
 

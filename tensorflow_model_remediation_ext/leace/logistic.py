@@ -184,18 +184,8 @@ def _dot(a, b):
     return np.einsum("mdk,mdk->m", a, b)
 
 
-def folds(x: np.ndarray) -> tuple[np.ndarray, int]:
-    """Folds of rows by what is in them, whatever their order.
-
-    Equal rows are in one fold, so that none is held out from its double.
-
-    Args:
-        x: `[n, d]` float32 or float64.
-
-    Returns:
-        `[n]` folds, and a fingerprint whose sum over all rows does not depend
-        on their order.
-    """
+def hashes(x: np.ndarray) -> np.ndarray:
+    """`[n]` uint64 of what is in the rows of `[n, d]` float32 or float64."""
     # Zero has two signs.
     bits = np.ascontiguousarray(x + 0.0).view(f"u{x.dtype.itemsize}")
     rng = np.random.default_rng(0)
@@ -204,5 +194,12 @@ def folds(x: np.ndarray) -> tuple[np.ndarray, int]:
     hashed ^= hashed >> np.uint64(31)
     hashed *= np.uint64(0xBF58476D1CE4E5B9)
     hashed ^= hashed >> np.uint64(29)
-    fold = (hashed % np.uint64(FOLDS)).astype(np.int64)
-    return fold, int(hashed.sum(dtype=np.uint64))
+    return hashed
+
+
+def folds(hashed: np.ndarray) -> np.ndarray:
+    """Folds of rows by their `hashes`, whatever their order.
+
+    Equal rows are in one fold, so that none is held out from its double.
+    """
+    return (hashed % np.uint64(FOLDS)).astype(np.int64)

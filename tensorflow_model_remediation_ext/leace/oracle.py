@@ -169,7 +169,7 @@ class OracleFitter(Fitter):
         """
         x, z = arrays.rows("x", x), labels.labels("z", z)
         if z_dim is None:
-            z_dim = labels.inferred_size("z", z, x)
+            z_dim = labels.inferred_size("z", z, x, sample_weight)
         fitter = cls(x.shape[-1], z_dim, **options)
         return fitter.update(x, z, sample_weight)
 

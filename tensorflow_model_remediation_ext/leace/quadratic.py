@@ -203,7 +203,7 @@ class QuadraticFitter(Fitter):
         """
         x = arrays.rows("x", x)
         if num_classes is None:
-            num_classes = labels.inferred_classes("z", z)
+            num_classes = labels.inferred_classes("z", z, sample_weight)
         fitter = cls(x.shape[-1], num_classes, **options)
         return fitter.update(x, z, sample_weight)
 
@@ -234,7 +234,7 @@ class QuadraticFitter(Fitter):
             # A row of weight zero is left out even if it holds NaN.
             out = weight == 0
             x = tf.where(out[:, None], tf.zeros([], x.dtype), x)
-            ids = tf.where(out, tf.zeros([], ids.dtype), ids)
+            ids = labels.blanked(ids, weight)
             check = labels.in_range("z", ids, self.num_classes)
         # Checked ahead of the first class, not by each class' moments.
         checks = (

@@ -175,9 +175,9 @@ class SoftQuadraticFitter:
             limited by it.
         preserve_dim: If positive, the number of columns or classes of
             `preserve`, task labels whose covariance with `x` erasure keeps as
-            it is. Where the concept is most of the task, this would take more
-            variance than all features have: such directions of the task are
-            not kept, with a warning.
+            it is. Where erasure leaves so little of the task, as the concept is
+            most of it, that this would add more variance than all features
+            have, it is not kept, with a warning.
 
     Raises:
         ValueError: On sizes or options out of range.
@@ -258,14 +258,15 @@ class SoftQuadraticFitter:
         if preserve is not None:
             preserve = labels.labels("preserve", preserve)
             options.setdefault(
-                "preserve_dim", labels.inferred_size("preserve", preserve, x)
+                "preserve_dim",
+                labels.inferred_size("preserve", preserve, x, sample_weight),
             )
         if num_classes is None:
-            num_classes = labels.inferred_classes("z", z)
+            num_classes = labels.inferred_classes("z", z, sample_weight)
         fitter = cls(x.shape[-1], num_classes, **options)
-        ids, check = labels.class_ids("z", z, leading, num_classes)
-        with arrays.require(check):
-            rows = arrays.features(x, fitter.x_dim, least_rank=2)
+        # Their range is checked as batches are read, but for rows left out.
+        ids, _ = labels.class_ids("z", z, leading, num_classes)
+        rows = arrays.features(x, fitter.x_dim, least_rank=2)
         rows = tf.reshape(rows, [-1, fitter.x_dim])
         if preserve is not None:
             preserve = tf.reshape(

@@ -103,10 +103,10 @@ def fit_transport(
     routed = _in_units(linear, offsets, scale, inverse)
     after = _linear_moments(data.read(), sizes, _Erasing(mean, models, *routed))
     sigma, now_z, now_y = _standard(after, inverse, k)
-    last, shared = _remove(sigma, now_z, n), 0
+    last, lost = _remove(sigma, now_z, n), 0
     if now_y is not None:
         deviations = np.sqrt(total.squares_z[k - 1 :] / n)
-        last, shared = _restore(last, sigma, now_y, task, deviations)
+        last, lost = _restore(last, sigma, now_y, task, deviations)
     # Whatever the mean of the outputs was, it is that of `x` in the end.
     moved = (mean - after.mean_x) * inverse
     maps, offsets = _in_units(
@@ -125,7 +125,7 @@ def fit_transport(
         means,
         _shrink(sigmas, shares, shrinkage),
         [
-            *leftovers.task_lost(shared),
+            *leftovers.task_too_dear(lost),
             *leftovers.most_erased(rank, sizes.x_dim),
         ],
     )

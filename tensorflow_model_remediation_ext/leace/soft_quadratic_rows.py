@@ -82,16 +82,18 @@ class Passes:
         total, count = 0, 0
         for x, z, weight in fitting.batches(self._dataset, 0):
             rows = self._rows(x, z, weight)
-            fold, mark = logistic.folds(rows.x)
-            total, count = (total + mark) % 2**64, count + len(fold)
-            yield rows, fold
+            hashed = logistic.hashes(rows.x)
+            mark = _fingerprint(hashed, rows)
+            total, count = (total + mark) % 2**64, count + len(hashed)
+            yield rows, logistic.folds(hashed)
         if self._first is None:
             self._first = total, count
         elif self._first != (total, count):
             raise ValueError(
                 f"`dataset` must yield the same rows each of {PASSES} times "
-                "that it is read, in any order: no random changes to them, and "
-                "no remainder dropped after shuffling. Received: "
+                "that it is read, in any order, each with the same labels and "
+                "weight: no random changes to them, nothing zipped after "
+                "shuffling, and no remainder dropped after it. Received: "
                 f"{self._first[1]} rows at first, then {count}, or other ones"
             )
         self._bar.add(1)
@@ -112,14 +114,18 @@ class Passes:
             )
         x = arrays.features(x, sizes.x_dim, least_rank=2)
         leading = x.shape[:-1]
-        ids, check = labels.class_ids("z", z, leading, sizes.num_classes)
-        with arrays.require(check):
+        if weight is not None:
+            weight = labels.weights(weight, leading, tf.float64)
+        k = sizes.num_classes
+        ids = labels.blanked(labels.class_ids("z", z, leading, k)[0], weight)
+        with arrays.require(labels.in_range("z", ids, k)):
             ids = ids.numpy()
         if preserve is not None:
             m = sizes.preserve_dim
             preserve = labels.columns_or_ids(
                 "preserve", preserve, m, leading, tf.float64
             )
+            preserve = labels.blanked(preserve, weight)
             if preserve.dtype == tf.int64:
                 with arrays.require(labels.in_range("preserve", preserve, m)):
                     preserve = tf.one_hot(preserve, m, dtype=tf.float64)
@@ -127,12 +133,19 @@ class Passes:
         # In float32 the sums of a pass, and so the steps of the regression,
         # would depend on how rows are batched.
         x = tf.reshape(tf.cast(x, tf.float64), [-1, sizes.x_dim])
-        if weight is None:
-            weight = np.ones(len(ids))
-        else:
-            weight = labels.weights(weight, leading, tf.float64).numpy()
+        weight = np.ones(len(ids)) if weight is None else weight.numpy()
         # A row of weight zero is left out, whatever it holds.
         kept = weight != 0
         if preserve is not None:
             preserve = preserve[kept]
         return Rows(x.numpy()[kept], ids[kept], preserve, weight[kept])
+
+
+def _fingerprint(hashed, rows):
+    """Of rows with what belongs to them; sums do not depend on their order."""
+    others = [rows.z, rows.weight]
+    if rows.preserve is not None:
+        others.extend(rows.preserve.T)
+    # Of which row they are is in it: those of two rows may not be swapped.
+    marks = logistic.hashes(np.column_stack([hashed.astype(float), *others]))
+    return int(marks.sum(dtype=np.uint64))

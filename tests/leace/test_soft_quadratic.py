@@ -123,7 +123,7 @@ def test_erasure_wins_over_a_task_that_is_the_concept(k, task):
     assert spread(erased, z) < 1e-9
     assert erased.var(0).sum() < 2 * x.var(0).sum()
     lost = k - 1 if task in ("concept", "nearly") else 1
-    assert f"share {lost} direction" in str(warned[0].message)
+    assert f"of {lost} direction" in str(warned[0].message)
     if task == "both":
         kept = np.cov(erased.T, other)[-1, :-1]
         np.testing.assert_allclose(kept, np.cov(x.T, other)[-1, :-1], atol=1e-9)
@@ -266,6 +266,35 @@ def test_refuses_what_cannot_be_read_again():
         fitter.fit_dataset(noisy, verbose=0)
     with pytest.raises(ValueError, match="Nothing was fitted"):
         fitter.editor()
+
+
+def test_refuses_labels_and_weights_that_change():
+    x, z = classes(2, 90)
+    rng = np.random.default_rng(0)
+    ones = np.ones(90)
+
+    class Changing:
+        def __init__(self, batch):
+            self.batch = batch
+
+        def __iter__(self):
+            yield self.batch()
+
+    def other_task():
+        return x, (z, rng.normal(size=90))
+
+    for preserve_dim, batch in (
+        (0, lambda: (x, rng.permutation(z))),
+        (0, lambda: (x, z, rng.permutation(ones + z))),
+        (1, other_task),
+    ):
+        fitter = SoftQuadraticFitter(D, 2, preserve_dim=preserve_dim)
+        with pytest.raises(ValueError, match="same labels and weight"):
+            fitter.fit_dataset(Changing(batch), verbose=0)
+    features, ids = map(tf.data.Dataset.from_tensor_slices, (x, z))
+    zipped = tf.data.Dataset.zip((features, ids.shuffle(90))).batch(50)
+    with pytest.raises(ValueError, match="zipped after shuffling"):
+        SoftQuadraticFitter(D, 2).fit_dataset(zipped, verbose=0)
 
 
 def test_refuses_shapes_that_do_not_match():

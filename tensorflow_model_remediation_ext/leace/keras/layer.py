@@ -210,7 +210,7 @@ class LeaceLayer(ErasingLayer):
     def _fitted_to_rows(self, x, z, weight):
         z_dim = self.z_dim
         if self._z_dim_inferred:
-            z_dim = labels.inferred_size("z", z, x)
+            z_dim = labels.inferred_size("z", z, x, weight)
         fitter = self._fitter(x, z_dim)
         for i in range(0, x.shape[0], _ROWS):
             rows = slice(i, i + _ROWS)
