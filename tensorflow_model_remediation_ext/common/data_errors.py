@@ -72,6 +72,20 @@ def require(condition: tf.Tensor, sentence: str, received: tf.Tensor) -> Any:
     return tf.control_dependencies([check])
 
 
+def require_all(fine: tf.Tensor, sentence: str, values: tf.Tensor) -> Any:
+    """Returns a context in which tensors fail unless all values are fine.
+
+    Args:
+        fine: Which ones are, as booleans.
+        sentence: What to tell the user otherwise.
+        values: As many values; the first that are not fine are at the end of
+            the sentence.
+    """
+    fine, values = tf.reshape(fine, [-1]), tf.reshape(values, [-1])
+    wrong = tf.boolean_mask(values, tf.logical_not(fine))
+    return require(tf.equal(tf.size(wrong), 0), sentence, wrong)
+
+
 def in_plain_words(function: Callable[P, R]) -> Callable[P, R]:
     """Decorates a function that reads data: our sentence is all of an error.
 

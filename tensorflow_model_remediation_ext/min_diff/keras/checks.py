@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tensorflow_model_remediation_ext.common.data_errors import require
+from tensorflow_model_remediation_ext.common.data_errors import require_all
 from tensorflow_model_remediation_ext.common.objectives import (
     by_objective,
     unwrap,
@@ -103,7 +103,7 @@ def _checked(membership, weight, groups, name):
         return membership
     ids = tf.cast(membership, tf.float32)
     belongs = tf.equal(tf.reshape(ids, [-1, 1]), np.arange(groups, dtype="f"))
-    with _require_all(
+    with require_all(
         tf.reduce_any(belongs, axis=1),
         f"`{name}`: `membership` must hold ids from 0 to {groups - 1}, one "
         f"for each of groups={groups}. Received:",
@@ -112,19 +112,12 @@ def _checked(membership, weight, groups, name):
         membership = tf.identity(membership)
     if weight is None:
         return membership
-    with _require_all(
+    with require_all(
         tf.reshape(tf.logical_and(weight >= 0, weight < np.inf), [-1]),
         f"`{name}`: weights must be finite, zero or greater. Received:",
         weight,
     ):
         return tf.identity(membership)
-
-
-def _require_all(fine, sentence, values):
-    """Requires something of every value, in few operations a batch."""
-    wrong = tf.where(tf.logical_not(fine))
-    wrong_values = tf.gather_nd(tf.reshape(values, [-1]), wrong)
-    return require(tf.equal(tf.size(wrong), 0), sentence, wrong_values)
 
 
 def _spread(x, membership, weight, groups):

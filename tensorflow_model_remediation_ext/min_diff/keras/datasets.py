@@ -56,13 +56,12 @@ def build_min_diff_dataset(
     and again: `cache()` it if it fits in memory. Each epoch starts at another
     place of it, so that all rows have their turn. One epoch sees what is near
     that place, so rows should be in no order. Unless `group` is a function
-    that returns booleans, or `groups` is given, it is also read once, now, to
-    see which groups there are. With more than two groups that pass counts
-    them too, and weights make each group weigh what it weighs in the dataset,
-    so that "the rest" is that of the data. A dataset that was not read, and
-    does not know how many elements it has, is read from its beginning in each
-    epoch: tell it (`data.apply(tf.data.experimental.assert_cardinality(n))`),
-    or `shuffle` it.
+    that returns booleans, or `groups` gives two groups, it is also read once,
+    now, to see which groups there are and to count them. More than two weigh
+    what they weigh in the dataset, so that "the rest" is that of the data. A
+    dataset that was not read, and does not know how many elements it has, is
+    read from its beginning in each epoch: `shuffle` it, or tell it
+    (`data.apply(tf.data.experimental.assert_cardinality(n))`).
 
     Args:
         sensitive_group_dataset: A dataset of `x`, `(x,)`, `(x, y)` or
@@ -76,13 +75,14 @@ def build_min_diff_dataset(
             booleans (true: sensitive) or class ids, one a row.
         condition: `"negatives"` keeps rows with label 0, so that false
             positive rates are compared, `"positives"` rows with label 1, for
-            true positive rates; or a function of the element that returns
-            booleans, one a row.
+            true positive rates (labels are 0 and 1, or booleans); or a
+            function of the element that returns booleans, one a row.
         batch_size: Rows of a batch, of all groups together. Default: that of
             the dataset, if it is batched, or 128.
         groups: The values of `group` in the order of their ids (tuples for
-            several names). Default: those found, sorted. With two groups, the
-            second one is the sensitive one, with membership 1.
+            several names); rows with other values are left out. Default:
+            those found, sorted, none of which may be missing (NaN). With two
+            groups, the second one is the sensitive one, with membership 1.
         keep_group: Whether features that tell the group stay in `x`.
         shuffle_buffer: Rows of each group held to draw from.
         seed: Seed of the shuffling and of the places to start at: with the

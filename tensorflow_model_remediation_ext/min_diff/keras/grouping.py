@@ -1,11 +1,16 @@
 """Which group each row of a dataset belongs to, and which rows count."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
+
+from tensorflow_model_remediation_ext.common.data_errors import (
+    in_plain_words,
+    require_all,
+)
 
 _MOST_GROUPS = 64
 _SEPARATOR = "\x1f"
@@ -87,26 +92,43 @@ class Grouping:
                 "the dataset; for others give a function. "
                 f"Received: y={y}"
             )
-        positive = tf.cast(self._rows(y, "`y`"), tf.float32) > 0.5
+        label = tf.cast(self._rows(y, "`y`"), tf.float32)
+        with require_all(
+            tf.logical_or(tf.equal(label, 0.0), tf.equal(label, 1.0)),
+            f"`condition={self._condition!r}` needs labels of 0 and 1; for "
+            "others give a function, such as `lambda element: element[1] == "
+            "2`. Received, among the labels:",
+            label,
+        ):
+            positive = label > 0.5
         if self._condition == "positives":
             return positive
         return tf.logical_not(positive)
 
+    @in_plain_words
     def found_in(
-        self, dataset: tf.data.Dataset
-    ) -> tuple[dict[tuple, int], int]:
+        self, dataset: tf.data.Dataset, wanted: tf.Tensor | None = None
+    ) -> tuple[dict[bytes, tuple[tuple, int]], int]:
         """Counts the rows of each group that the condition keeps.
 
         Args:
             dataset: The whole dataset, its elements as one argument of `map`.
+            wanted: The keys of the groups to count, which may have no row;
+                default: all that there are.
 
         Returns:
-            Numbers of rows by value, a tuple for each group, sorted; groups
-            of which the condition keeps no row have 0. And the number of
-            elements.
+            Values and numbers of rows by key, sorted by value: a tuple of
+            values and 0 for groups of which the condition keeps no row. And
+            the number of elements.
+
+        Raises:
+            ValueError: Without `wanted`, if there are too many groups, or
+                rows whose group is missing.
         """
-        elements = 0
-        seen: dict[tuple, int] = {}
+        elements = missing = 0
+        seen: dict[bytes, tuple[tuple, int]] = {}
+        if wanted is not None:
+            seen = {key: ((), 0) for key in wanted.numpy()}
         data = dataset.map(
             lambda element: (self.values(element), self.counts(element)),
             num_parallel_calls=tf.data.AUTOTUNE,
@@ -115,21 +137,38 @@ class Grouping:
             data = data.batch(1024)
         for values, counts in data.as_numpy_iterator():
             elements += 1 if self._batched else len(counts)
+            if wanted is None:
+                present = _present(values)
+                missing += int(np.sum(counts & ~present))
+                values = [each[present] for each in values]
+                counts = counts[present]
+            if not len(counts):
+                continue
             keys = self.keys(tuple(map(tf.constant, values))).numpy()
-            _, first, which = np.unique(
+            keys, first, which = np.unique(
                 keys, return_index=True, return_inverse=True
             )
             kept = np.bincount(which, counts.astype("float64"), len(first))
-            for index, count in zip(first, kept, strict=True):
-                value = tuple(_plain(v[index]) for v in values)
-                seen[value] = seen.get(value, 0) + int(count)
-            if len(seen) > _MOST_GROUPS:
+            for key, index, count in zip(keys, first, kept, strict=True):
+                if wanted is None or key in seen:
+                    value = tuple(_plain(v[index]) for v in values)
+                    before = seen.get(key, (value, 0))[1]
+                    seen[key] = value, before + int(count)
+            if wanted is None and len(seen) > _MOST_GROUPS:
                 raise ValueError(
                     f"`group` must tell at most {_MOST_GROUPS} groups apart. "
                     f"Received: {self.described}, with more values than that, "
-                    f"such as {sorted(seen)[:3]}"
+                    f"such as {named(v for v, _ in seen.values())[:3]}"
                 )
-        return dict(sorted(seen.items())), elements
+        if missing:
+            raise ValueError(
+                "`group` must have a value in each row: leave out rows with "
+                "NaN, or give them a value of their own, or name the groups "
+                f"to compare in `groups`. Received: {self.described} with "
+                f"{missing} missing values"
+            )
+        ordered = sorted(seen.items(), key=lambda item: _rank(item[1][0]))
+        return dict(ordered), elements
 
     @property
     def described(self) -> str:
@@ -187,13 +226,36 @@ def _text(values: tf.Tensor) -> tf.Tensor:
         wide = tf.cast(values, tf.float64)
         whole = (tf.round(wide) == wide) & (tf.abs(wide) < _EXACT)
         number = tf.cast(tf.where(whole, wide, 0.0), tf.int64)
-        return tf.where(
-            whole, tf.strings.as_string(number), tf.strings.as_string(values)
-        )
+        exact = tf.strings.as_string(wide, precision=17, scientific=True)
+        return tf.where(whole, tf.strings.as_string(number), exact)
     return tf.strings.as_string(tf.cast(values, tf.int64))
 
 
 def _plain(value: Any) -> Any:
     if isinstance(value, bytes):
-        return value.decode(errors="replace")
+        try:
+            return value.decode()
+        except UnicodeDecodeError:
+            return value
     return value.item() if isinstance(value, np.generic) else value
+
+
+def _rank(value: tuple) -> tuple:
+    """What values of groups are sorted by; text in the order of its bytes."""
+    return tuple(v.encode() if isinstance(v, str) else v for v in value)
+
+
+def _present(values: tuple) -> np.ndarray:
+    """Returns which rows have a value in all columns."""
+    return np.all(
+        [
+            v == v if v.dtype.kind == "f" else np.full(len(v), True)
+            for v in values
+        ],
+        axis=0,
+    )
+
+
+def named(values: Iterable[tuple]) -> list[str]:
+    """How error messages call groups, by their values."""
+    return [repr(v[0]) if len(v) == 1 else repr(v) for v in values]

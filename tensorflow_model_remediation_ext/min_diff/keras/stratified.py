@@ -28,6 +28,10 @@ from tensorflow_model_remediation_ext.common.rows import (
     keep_rows,
     row_count,
 )
+from tensorflow_model_remediation_ext.min_diff.keras.found_groups import (
+    groups_of,
+    no_rows,
+)
 from tensorflow_model_remediation_ext.min_diff.keras.grouping import Grouping
 
 
@@ -60,22 +64,14 @@ def stratified_rows(
     if rows and by_name and not batched:
         dataset, batched = dataset.batch(rows), True
     grouping = Grouping(group, condition, dataset.element_spec, batched)
-    values, counts, length = _groups_of(
-        as_one_argument(dataset), grouping, groups
-    )
-    shares = _shares(counts)
-    length = known_length(dataset) or length
-    if batch_size < len(values):
+    found = groups_of(as_one_argument(dataset), grouping, groups)
+    shares = found.shares
+    length = known_length(dataset) or found.length
+    if batch_size < len(shares):
         raise ValueError(
-            f"`batch_size` must be at least {len(values)}, a row of each "
+            f"`batch_size` must be at least {len(shares)}, a row of each "
             f"group. Received: batch_size={batch_size}"
         )
-    known = grouping.keys(
-        tuple(
-            tf.constant([value[k] for value in values])
-            for k in range(len(values[0]))
-        )
-    )
     if not batched:
         # On its own a ragged row would become dense.
         dataset = dataset.batch(1)
@@ -90,10 +86,10 @@ def stratified_rows(
         return parts.rebatch(rows) if rows else parts
 
     def shuffled(parts, index, seed):
-        mine = _rows_of_group(index, shares[index], known[index])
-        found = parts.map(mine).filter(lambda x, *_: row_count(x) > 0)
-        found = found.rebatch(1) if ragged else found.unbatch()
-        return found.shuffle(shuffle_buffer, seed)
+        mine = _rows_of_group(index, shares[index], found.keys[index])
+        drawn = parts.map(mine).filter(lambda x, *_: row_count(x) > 0)
+        drawn = drawn.rebatch(1) if ragged else drawn.unbatch()
+        return drawn.shuffle(shuffle_buffer, seed)
 
     whole = parts_of(dataset)
 
@@ -101,13 +97,13 @@ def stratified_rows(
         """Draws from all groups, which begin at one place of the data."""
         turned = parts_of(start_at(dataset, number, length)) if length else None
         streams = []
-        for index, value in enumerate(values):
+        for index, value in enumerate(found.values):
             drawn = repeat_or_fail(
                 shuffled(whole, index, number + 2 * index),
-                _no_rows(grouping, value),
+                no_rows(grouping, value),
             )
             # A group that is shuffled as a whole may begin at its beginning.
-            if length and not 0 < counts[index] <= shuffle_buffer:
+            if length and not 0 < found.counts[index] <= shuffle_buffer:
                 first = shuffled(turned, index, number + 2 * index + 1)
                 drawn = first.concatenate(drawn)
             streams.append(drawn)
@@ -127,63 +123,6 @@ def stratified_rows(
 def _elements_are_batches(dataset):
     layout = layout_of(dataset)
     return layout is Layout.BATCHES or holds_batches(dataset.element_spec)
-
-
-def _groups_of(source, grouping, groups):
-    """Returns the groups, their rows, and how many elements were counted.
-
-    Where no pass over the data was needed, those are 0 and `None`.
-    """
-    if groups is not None:
-        values = [
-            v if isinstance(v, tuple) and len(grouping.names) > 1 else (v,)
-            for v in groups
-        ]
-        if len(set(values)) < max(2, len(values)):
-            raise ValueError(
-                "`groups` must hold two different values or more. "
-                f"Received: groups={groups!r}"
-            )
-        if any(len(v) != max(1, len(grouping.names)) for v in values):
-            raise ValueError(
-                "`groups` must hold a tuple for each group, of a value for "
-                f"each of {grouping.names}. Received: groups={groups!r}"
-            )
-        return values, [0] * len(values), None
-    spec = source.map(grouping.values).element_spec
-    if not grouping.names and spec[0].dtype == tf.bool:
-        return [(False,), (True,)], [0, 0], None
-    counts, length = grouping.found_in(source)
-    if not grouping.names and spec[0].dtype.is_integer:
-        counts = _all_ids(counts)
-    if len(counts) < 2:
-        raise ValueError(
-            "`group` must tell two groups apart, or more. Received: "
-            f"{grouping.described} with the values {_named(counts)}"
-        )
-    for value, count in counts.items():
-        if not count:
-            raise ValueError(_no_rows(grouping, value))
-    return list(counts), list(counts.values()), length
-
-
-def _shares(counts):
-    """Returns the weight of rows of each group, from how many it has."""
-    number, total = len(counts), sum(counts)
-    if number == 2 or not total:
-        return [1.0] * number
-    return [number * count / total for count in counts]
-
-
-def _all_ids(counts):
-    """Adds the class ids that no row has; the largest tells their number."""
-    ids = [value[0] for value in counts]
-    if ids and min(ids) < 0:
-        raise ValueError(
-            "`group` must return class ids from 0 on. "
-            f"Received: {sorted(ids)[:5]}"
-        )
-    return {(k,): counts.get((k,), 0) for k in range(max(ids, default=-1) + 1)}
 
 
 def _parts(element, grouping, batched, keep_group):
@@ -246,14 +185,3 @@ def _merged(*batches_of_one):
         return tf.squeeze(tensor, axis=1)
 
     return tf.nest.map_structure(merge, batches_of_one)
-
-
-def _no_rows(grouping, value):
-    return (
-        f"`group`: there is no row of the group {_named([value])[0]} "
-        f"({grouping.described}){grouping.condition_described}."
-    )
-
-
-def _named(values):
-    return [repr(v[0]) if len(v) == 1 else repr(v) for v in values]

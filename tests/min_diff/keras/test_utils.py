@@ -264,6 +264,129 @@ def test_several_columns_and_groups_weigh_what_they_do_in_the_data():
     np.testing.assert_allclose(shares / shares.sum(), counts / ROWS, rtol=1e-5)
 
 
+def test_given_groups_weigh_what_they_do_in_the_data_in_any_order():
+    shares = []
+    for names in (None, ["a", "b"], ["b", "a", "c"], ["c", "b", "a"]):
+        built = build_min_diff_dataset(
+            people().batch(8),
+            group="race",
+            groups=names,
+            batch_size=30,
+            keep_group=True,
+        )
+        x, _, weight = first(built, 4)
+        found = {
+            name.decode(): weight[x["race"] == name].mean()
+            for name in np.unique(x["race"])
+        }
+        shares.append(found)
+    expected = {name: (name == RACE).mean() * 3 for name in "abc"}
+    assert shares[0] == pytest.approx(expected)
+    assert shares[2] == pytest.approx(expected)
+    assert shares[3] == pytest.approx(expected)
+    # Two groups weigh the same; the third is left out.
+    assert shares[1] == {"a": 1, "b": 1}
+
+
+@pytest.mark.parametrize("pairs", [list, tuple, np.array])
+def test_several_columns_given(pairs):
+    groups = [["f", "a"], ["m", "c"]]
+    built = build(
+        group=["sex", "race"],
+        groups=pairs(groups) if pairs is np.array else [*map(pairs, groups)],
+        keep_group=True,
+    )
+    x, membership, _ = first(built, 4)
+    found = {*zip(x["sex"], x["race"], membership[:, 0], strict=True)}
+    assert found == {(b"f", b"a", 0), (b"m", b"c", 1)}
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (0.1, 0.123456789),
+        (1e-8, 2e-8),
+        (12345678.7, 12345678.2),
+        (2.0**60, 2.0**60 + 4096),
+        (2**40, 2**40 + 1),
+        (b"f\xe9m", b"f\xe8m"),
+        ("señora", b"f\xe9m"),
+        (np.inf, -np.inf),
+    ],
+)
+@pytest.mark.parametrize("given", [False, True])
+def test_values_that_are_hard_to_tell_apart(one, other, given):
+    if isinstance(other, bytes):
+        one, other = map(tf.compat.as_bytes, (one, other))
+    built = build(
+        people(value=np.array([one, other] * (ROWS // 2))),
+        group="value",
+        groups=[one, other] if given else None,
+    )
+    x, membership, _ = first(built, 4)
+    second = (x["age"].astype(int) % 2 == 1) == (given or other > one)
+    np.testing.assert_array_equal(membership[:, 0] == 1, second)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+def test_given_values_are_those_that_the_column_can_hold(dtype):
+    value = np.where(SEX == "f", 0.1, 0.3).astype(dtype)
+    built = build(people(value=value), group="value", groups=[0.3, 0.1])
+    x, membership, _ = first(built, 4)
+    assert (membership[:, 0] == (SEX[x["age"].astype(int)] == "f")).all()
+
+
+def test_missing_groups():
+    value = np.where(SEX == "f", 1.0, 0.0).astype("float32")
+    value[::8] = np.nan
+    for data in (people(value=value), people(value=value).batch(7)):
+        with pytest.raises(ValueError, match=r"`group`.*NaN.*'value'.* 5 m"):
+            build(data, group="value")
+        # Rows that are not asked for do no harm.
+        built = build(data, group="value", groups=[0.0, 1.0])
+        x, membership, _ = first(built, 4)
+        rows = x["age"].astype(int)
+        assert (value[rows] == membership[:, 0]).all()
+        kept = build(
+            data,
+            group="value",
+            condition=lambda e: tf.equal(e[0]["value"], e[0]["value"]),
+        )
+        assert np.isfinite(first(kept)[0]["age"]).all()
+
+
+LABELS = np.arange(ROWS) // 4 % 2
+
+
+@pytest.mark.parametrize("condition", ["positives", "negatives"])
+@pytest.mark.parametrize(
+    ("labels", "told"),
+    [
+        (LABELS + 1, "2"),
+        (np.arange(ROWS) % 4, "2"),
+        (LABELS * 0.4, "0.4"),
+        (LABELS * 2 - 1, "-1"),
+        (np.where(LABELS, np.nan, 1.0), "nan"),
+    ],
+    ids=["1/2", "classes", "soft", "signs", "nan"],
+)
+@pytest.mark.parametrize("groups", [None, ["f", "m"]])
+def test_labels_of_other_kinds_are_refused(condition, labels, told, groups):
+    x = {"age": AGE, "sex": SEX}
+    data = tf.data.Dataset.from_tensor_slices((x, labels)).batch(ROWS)
+    message = rf"needs labels of 0 and 1; .*function.*[\[ ]{told}"
+    with pytest.raises(tf.errors.InvalidArgumentError, match=message):
+        next(iter(build(data, group="sex", condition=condition, groups=groups)))
+
+
+@pytest.mark.parametrize("dtype", ["bool", "int64", "float16"])
+def test_labels_of_any_dtype(dtype):
+    x = {"age": AGE, "sex": SEX}
+    data = tf.data.Dataset.from_tensor_slices((x, LABELS.astype(dtype)))
+    built = build(data, group="sex", condition="positives")
+    assert (LABELS[first(built, 4)[0]["age"].astype(int)] == 1).all()
+
+
 @pytest.mark.parametrize(
     ("condition", "kept"),
     [
@@ -471,6 +594,15 @@ def build(data=None, **options):
             lambda: build(group=["sex", "race"], groups=["m", "f"]),
             ValueError,
             "`groups`.*tuple",
+        ),
+        (lambda: build(group="sex", groups=2), ValueError, "a list.*groups=2"),
+        (lambda: build(group="sex", groups="mf"), ValueError, "a list.*'mf'"),
+        (lambda: build(group="sex", groups=["m", 1]), ValueError, "one kind"),
+        (lambda: build(group="sex", groups=[["m"], 1]), ValueError, "one kind"),
+        (
+            lambda: build(group="race", groups=["a", "b", "z"]),
+            ValueError,
+            "no row of the group 'z'",
         ),
         (lambda: build(group="race", batch_size=2), ValueError, "`batch_size`"),
         (lambda: build(group="sex", batch_size=1), ValueError, "`batch_size`"),
