@@ -32,9 +32,9 @@ class ChangedTexts:
 
     def __init__(self, by_term: bool | Iterable[str], text_key: Any, most: int):
         self._wanted = by_term is not False
-        terms = () if isinstance(by_term, bool) else _checked(by_term)
+        given = () if isinstance(by_term, bool) else by_term
         # Longer terms win over shorter ones.
-        terms = sorted(terms, key=len, reverse=True)
+        terms = sorted({t.lower() for t in given}, key=len, reverse=True)
         self._as_words, self._anywhere = (
             re.compile("|".join(map(pattern, terms)) or "(?!)")
             for pattern in (characters.as_word, re.escape)
@@ -172,23 +172,6 @@ def _decoded(text: Any) -> str:
     if isinstance(text, bytes):
         return text.decode(errors="backslashreplace")
     return str(text)
-
-
-def _checked(by_term: Any) -> list[str]:
-    """Returns terms in lower case."""
-    terms = by_term
-    if isinstance(by_term, Iterable) and not isinstance(by_term, (str, bytes)):
-        terms = list(by_term)
-    if (
-        not isinstance(terms, list)
-        or not terms
-        or not all(isinstance(term, str) and term for term in terms)
-    ):
-        raise TypeError(
-            "`by_term` must be True, False or a list of terms. "
-            f"Received: by_term={by_term!r}"
-        )
-    return [term.lower() for term in terms]
 
 
 class _Change(NamedTuple):

@@ -26,6 +26,7 @@ from tensorflow_model_remediation_ext.evaluation.intervals import (
     rate_estimate,
 )
 from tensorflow_model_remediation_ext.evaluation.predictions import (
+    HALF,
     decisions,
     require_scores,
 )
@@ -72,11 +73,12 @@ def flips(
             polars, each boolean column of which is a mask, and each other
             column makes groups named `column=value`. Unused categories of
             pandas are groups without pairs.
-        threshold: A prediction greater than this is a positive decision; of
-            two columns the second one's. Predictions must be probabilities if
-            it is strictly between 0 and 1, and sum to one in a row; give
-            `threshold=0.0` for logits. With more columns the decision is the
-            largest one.
+        threshold: A prediction greater than this is a positive decision.
+            Predictions must be probabilities if it is strictly between 0 and
+            1; give `threshold=0.0` for logits. With several columns the
+            decision is the largest column, of probabilities as of logits, and
+            with two of them the second is the positive one; another threshold
+            than 0.5 or 0 is for that one, of probabilities that sum to one.
         sample_weight: Non-negative weights of the pairs, `[n]`; a zero leaves
             a pair out.
         classes: Names of the columns, for the flows from class to class; by
@@ -216,5 +218,6 @@ def _predictions(values: Any, name: str, threshold: float) -> np.ndarray:
             f"`{name}` must have shape [n], [n, 1] or [n, k]. "
             f"Received: shape={np.shape(values)}"
         )
-    require_scores(array, name, threshold)
+    if array.shape[1] == 1 or threshold != HALF:
+        require_scores(array, name, threshold)
     return array

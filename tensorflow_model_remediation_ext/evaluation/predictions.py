@@ -16,6 +16,8 @@ from tensorflow_model_remediation_ext.evaluation.performance import (
     labels_and_scores,
 )
 
+# The threshold at which the largest of several columns is the decision.
+HALF = 0.5
 # What probabilities in half precision may lack of one.
 _ROUNDING = 5e-3
 
@@ -140,9 +142,10 @@ def decisions(scores: np.ndarray, threshold: float) -> np.ndarray:
     """Returns what scores `[n, k]` decide, `[n]`.
 
     Of one column, or of two, whether the positive class is above the
-    threshold; of more the largest one.
+    threshold; of more, or at a threshold of one half, the largest one.
     """
-    if scores.shape[1] > 2:
+    columns = scores.shape[1]
+    if columns > 2 or (columns == 2 and threshold == HALF):
         return scores.argmax(axis=1)
     return _positive(scores, threshold) > threshold
 

@@ -99,7 +99,9 @@ def test_two_columns_are_the_binary_case():
 def test_many_classes_use_the_largest():
     original = np.array([[3.0, 1, 2], [0, 5, 1], [0, 1, 2]])  # Logits.
     changed = np.array([[1.0, 3, 2], [1, 5, 2], [0, 2, 1]])
-    row = flips(original, changed, threshold=0.0, seed=0)["overall"]
+    row = flips(original, changed, seed=0)["overall"]
+    named = flips(original, changed, threshold=0.0, seed=0)["overall"]
+    assert named.flip_count == row.flip_count
     assert row.flip_count == 2
     assert row.counterfactual_gap.value == pytest.approx(8 / 9)
     assert np.isnan(row.positive_to_negative.value)
@@ -262,11 +264,11 @@ def test_without_pandas_only_the_frame_is_missing(monkeypatch):
             "`original_predictions`.*probabilities.*-1 to 1.5",
         ),
         (
-            {"original_predictions": np.full((5, 3), 0.9)},
-            "`original_predictions`.*sum to one.*2.7 in row 0",
+            {"original_predictions": np.full((5, 2), 0.9), "threshold": 0.7},
+            "`original_predictions`.*sum to one.*1.8 in row 0",
         ),
         (
-            {"original_predictions": np.full((5, 2), 3.0)},
+            {"original_predictions": np.full((5, 2), 3.0), "threshold": 0.7},
             "`original_predictions`.*`threshold=0.0` for logits.*3 to 3",
         ),
         (

@@ -316,7 +316,7 @@ def test_terms_that_flip_most_come_first():
         "man",
     }
     assert others.examples == report.examples
-    for wrong in ("gay", [], [1], [""], 3, None):
+    for wrong in ("gay", [1], 3, None):
         with pytest.raises(TypeError, match="`by_term` must be True"):
             flips_of_model(text_model(), text_pairs(), by_term=wrong, **options)
 
