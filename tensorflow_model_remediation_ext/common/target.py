@@ -148,6 +148,8 @@ class TargetKeeper(keras.layers.Layer):
         self._steps = self._variable((), "steps")
         # Steps since there was a weight.
         self._idle = self._variable((), "idle")
+        # Steps whose counts were not numbers.
+        self._lost = self._variable((), "lost")
         self._counts = self._variable(metric.counts_shape, "counts")
         self._z = self._variable((len(signs), figures), "exponents")
         self._weights = self._variable((figures,), "weights")
@@ -202,7 +204,7 @@ class TargetKeeper(keras.layers.Layer):
         """Takes a step of training into account.
 
         A batch whose counts are not finite, as for predictions that are not
-        numbers, leaves everything as it was.
+        numbers, is counted as lost and leaves all else as it was.
 
         Args:
             updates: Arguments of the metric's `counts`, for each output.
@@ -229,6 +231,7 @@ class TargetKeeper(keras.layers.Layer):
         for variable, value in (
             (self._steps, steps),
             (self._idle, idle),
+            (self._lost, self._lost + 1.0 - step),
             (self._counts, counts),
             (self._z, z),
             (self._weights, weights),
@@ -256,10 +259,24 @@ class TargetKeeper(keras.layers.Layer):
     def warn_of(self, target: float, name: str) -> None:
         """Warns of a target that was not met, or that asked for nothing.
 
+        Or whose steps were lost, as predictions in them were not numbers.
+
         Args:
             target: The target.
             name: What to call the penalty.
         """
+        seen, lost = (
+            float(ops.convert_to_numpy(each))
+            for each in (self._steps, self._lost)
+        )
+        if lost:
+            warnings.warn(
+                f"In {lost:.0f} of {seen + lost:.0f} steps of training the "
+                f"target of {name} was not followed: a prediction for the "
+                "penalty's data, or a weight, was not a number (NaN). Look "
+                "for NaN in the data, or lower the learning rate.",
+                stacklevel=4,
+            )
         if not self.started:
             return
         counts = ops.convert_to_tensor(self._counts)
@@ -283,7 +300,7 @@ class TargetKeeper(keras.layers.Layer):
                 "ask for less.",
                 stacklevel=4,
             )
-        elif 2 * idle > steps and abs(figure) < target:
+        elif not lost and 2 * idle > steps and abs(figure) < target:
             warnings.warn(
                 f"The target of {name} asks for nothing: the running figure "
                 f"is {figure:.4g} without any penalty, the target "

@@ -16,7 +16,8 @@ class GroupedRows(NamedTuple):
     Attributes:
         membership: `[n, 1]` where there are two groups, 1.0 for the sensitive
             one; otherwise `[n, groups]`, one column a group.
-        predictions: `[n, columns]`.
+        predictions: `[n, columns]`; 0 in rows of weight 0, of which nothing
+            is heard, NaN included.
         weight: `[n, 1]`; 0 where Keras masks a position.
     """
 
@@ -76,7 +77,9 @@ def grouped_rows(
         weight = weight * ops.ones_like(like[..., 0])
         membership = ops.reshape(membership, (-1, columns))
         predictions = ops.reshape(predictions, (-1, predictions.shape[-1]))
-    return GroupedRows(membership, predictions, ops.reshape(weight, (-1, 1)))
+    weight = ops.reshape(weight, (-1, 1))
+    heard = ops.where(weight > 0, predictions, 0.0)
+    return GroupedRows(membership, heard, weight)
 
 
 def check_ids(ids: np.ndarray, groups: int, owner: str) -> None:

@@ -65,6 +65,8 @@ class _PairMetric(PenaltyMetric):
         weights = ops.ones_like(values)
         if pair.weight is not None:
             weights = weights * ops.cast(pair.weight, self.dtype)
+            # Of a pair without weight nothing is heard, NaN included.
+            values = ops.where(weights > 0, values, 0.0)
         parts = values * weights, weights, weights * weights
         return ops.stack([[ops.sum(part) for part in parts]])
 
@@ -100,11 +102,19 @@ class _FlipMetric(_PairMetric):
 
     def _values(self, original: Any, counterfactual: Any) -> Any:
         if original.shape[-1] == 1:
-            return (original > self.threshold)[..., 0] != (
+            flips = (original > self.threshold)[..., 0] != (
                 counterfactual > self.threshold
             )[..., 0]
-        return ops.argmax(original, axis=-1) != ops.argmax(
-            counterfactual, axis=-1
+        else:
+            flips = ops.argmax(original, axis=-1) != ops.argmax(
+                counterfactual, axis=-1
+            )
+        # NaN is no decision, and must not pass for one that stays.
+        missing = ops.isnan(original) | ops.isnan(counterfactual)
+        return ops.where(
+            ops.any(missing, axis=-1),
+            float("nan"),
+            ops.cast(flips, self.dtype),
         )
 
     def get_config(self) -> dict:

@@ -56,12 +56,24 @@ def checked_data(
         )
         number = groups.get(objective, next(iter(groups.values())))
         x = _features_alike(x, task_x, name)
+        check_numbers(membership, weight, name)
         _check_shapes(membership, weight, name)
         membership = _checked(membership, weight, number, name)
         if getattr(strategy, "num_replicas_in_sync", 1) > 1:
             x, membership, weight = _spread(x, membership, weight, number)
         checked[objective] = (x, membership, weight)[: len(each)]
     return unwrap(checked)
+
+
+def check_numbers(membership: Any, weight: Any, name: str) -> None:
+    """Raises `ValueError` where memberships or weights, or specs, are text."""
+    for what, each in (("membership", membership), ("weight", weight)):
+        dtype = getattr(each, "dtype", None)
+        if dtype == tf.string or getattr(dtype, "kind", None) in set("OSU"):
+            raise ValueError(
+                f"`{name}` must have a {what} of numbers or booleans. "
+                f"Received: {each}"
+            )
 
 
 def _features_alike(x, task_x, name):
@@ -112,8 +124,10 @@ def _checked(membership, weight, groups, name):
         membership = tf.identity(membership)
     if weight is None:
         return membership
+    if not weight.dtype.is_floating:
+        weight = tf.cast(weight, tf.float32)
     with require_all(
-        tf.reshape(tf.logical_and(weight >= 0, weight < np.inf), [-1]),
+        tf.logical_and(weight >= 0, weight < np.inf),
         f"`{name}`: weights must be finite, zero or greater. Received:",
         weight,
     ):

@@ -10,9 +10,6 @@ from tensorflow_model_remediation_ext.common.batching import (
     layout_of,
     require_batches,
 )
-from tensorflow_model_remediation_ext.common.batching import (
-    batch_size as rows_of_batches,
-)
 from tensorflow_model_remediation_ext.common.checks import whole
 from tensorflow_model_remediation_ext.common.elements import check_dataset
 from tensorflow_model_remediation_ext.common.endless import (
@@ -26,8 +23,6 @@ from tensorflow_model_remediation_ext.common.rows import row_count
 from tensorflow_model_remediation_ext.min_diff.keras.stratified import (
     stratified_rows,
 )
-
-_DEFAULT_ROWS = 128
 
 
 def build_min_diff_dataset(
@@ -78,7 +73,7 @@ def build_min_diff_dataset(
             true positive rates (labels are 0 and 1, or booleans); or a
             function of the element that returns booleans, one a row.
         batch_size: Rows of a batch, of all groups together. Default: that of
-            the dataset, if it is batched, or 128.
+            the dataset, if it is batched and has room for all groups, or 128.
         groups: The values of `group` in the order of their ids (tuples for
             several names); rows with other values are left out. Default:
             those found, sorted, none of which may be missing (NaN). With two
@@ -126,7 +121,7 @@ def build_min_diff_dataset(
             dataset,
             group,
             condition,
-            batch_size or rows_of_batches(dataset) or _DEFAULT_ROWS,
+            batch_size,
             groups,
             keep_group,
             whole("shuffle_buffer", shuffle_buffer),

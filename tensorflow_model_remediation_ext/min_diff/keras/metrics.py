@@ -119,9 +119,10 @@ class RateGap(PenaltyMetric):
                 "with `predictions_transform`. Received: shape "
                 f"{tuple(rows.predictions.shape)}"
             )
-        # NaN is no decision, and must not pass for a negative one.
-        known = ops.where(ops.isfinite(rows.predictions), 1.0, float("nan"))
-        hits = ops.cast(rows.predictions > self.threshold, "float32") * known
+        hits = ops.cast(rows.predictions > self.threshold, "float32")
+        # NaN is no decision, and must not pass for a negative one. A logit
+        # may be infinite.
+        hits = ops.where(ops.isnan(rows.predictions), float("nan"), hits)
         sides = []
         for side in (rows.membership, 1.0 - rows.membership):
             weight = ops.cast(side * rows.weight, "float32")

@@ -20,6 +20,9 @@ from tensorflow_model_remediation_ext.common.objectives import (
     by_objective,
     unwrap,
 )
+from tensorflow_model_remediation_ext.min_diff.keras.checks import (
+    check_numbers,
+)
 from tensorflow_model_remediation_ext.min_diff.keras.datasets import (
     build_min_diff_dataset,
 )
@@ -215,6 +218,7 @@ def _check_element(spec, x_spec, name):
             f"`build_min_diff_dataset` does. Received: {spec}"
         )
     x, membership, weight = keras.utils.unpack_x_y_sample_weight(spec)
+    check_numbers(membership, weight, name)
     for what, each in (("membership", membership), ("weight", weight)):
         rank = getattr(getattr(each, "shape", None), "rank", None)
         if rank == 0 or (rank is not None and rank > 2 and what != "weight"):

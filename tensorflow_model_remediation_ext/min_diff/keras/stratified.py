@@ -10,9 +10,13 @@ import tensorflow as tf
 from tensorflow_model_remediation_ext.common.batching import (
     Layout,
     chunk_rows,
+    declared_batch_size,
     holds_batches,
     inner_sizes_vary,
     layout_of,
+)
+from tensorflow_model_remediation_ext.common.batching import (
+    batch_size as rows_of_batches,
 )
 from tensorflow_model_remediation_ext.common.data_errors import repeat_or_fail
 from tensorflow_model_remediation_ext.common.elements import (
@@ -34,12 +38,14 @@ from tensorflow_model_remediation_ext.min_diff.keras.found_groups import (
 )
 from tensorflow_model_remediation_ext.min_diff.keras.grouping import Grouping
 
+_DEFAULT_ROWS = 128
+
 
 def stratified_rows(
     dataset: tf.data.Dataset,
     group: Any,
     condition: Any,
-    batch_size: int,
+    batch_size: int | None,
     groups: Any,
     keep_group: bool,
     shuffle_buffer: int,
@@ -53,6 +59,7 @@ def stratified_rows(
             "dataset without end"
         )
     batched = _elements_are_batches(dataset)
+    size = (rows_of_batches(dataset) or 0) if batched else 0
     ragged = any(
         isinstance(spec, tf.RaggedTensorSpec)
         for spec in tensor_specs(dataset.element_spec)
@@ -67,6 +74,8 @@ def stratified_rows(
     found = groups_of(as_one_argument(dataset), grouping, groups)
     shares = found.shares
     length = known_length(dataset) or found.length
+    if batch_size is None:
+        batch_size = size if size >= len(shares) else _DEFAULT_ROWS
     if batch_size < len(shares):
         raise ValueError(
             f"`batch_size` must be at least {len(shares)}, a row of each "
@@ -121,6 +130,11 @@ def stratified_rows(
 
 
 def _elements_are_batches(dataset):
+    specs = tensor_specs(dataset.element_spec)
+    columns = all(spec.shape == [1] for spec in specs)
+    if columns and declared_batch_size(dataset) is None:
+        # Rows of columns of one value, not batches of one.
+        return False
     layout = layout_of(dataset)
     return layout is Layout.BATCHES or holds_batches(dataset.element_spec)
 

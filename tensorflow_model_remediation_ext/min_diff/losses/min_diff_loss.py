@@ -136,7 +136,7 @@ class MinDiffLoss(keras.losses.Loss):
             to_predictions,
         )
         weight = ops.divide_no_nan(rows.weight, ops.sum(rows.weight))
-        heard = ops.where(rows.weight > 0, rows.predictions, 0.0)
+        heard = rows.predictions
         figures = []
         for k in range(rows.membership.shape[1]):
             membership = rows.membership[:, k : k + 1]

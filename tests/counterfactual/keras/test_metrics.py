@@ -72,6 +72,28 @@ def test_threshold():
     assert float(FlipRate()([[0.5]], [[0.4]])) == 0.0
 
 
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("columns", [1, 3])
+def test_nan_is_no_decision(metric, columns):
+    a, b = RNG.uniform(size=(2, 4, columns)).astype("float32")
+    a[1, 0] = np.nan
+    assert np.isnan(float(metric()(a, b)))
+    assert np.isnan(float(metric()(b, a)))
+    # A pair without weight is not heard.
+    weight = np.array([1.0, 0.0, 2.0, 1.0], "float32")
+    kept = weight > 0
+    found, expected = (
+        metric()(a, b, weight),
+        metric()(a[kept], b[kept], weight[kept]),
+    )
+    assert float(found) == pytest.approx(float(expected))
+
+
+def test_infinite_logits_are_decisions():
+    a, b = [[np.inf], [-np.inf], [np.inf]], [[-np.inf], [-np.inf], [2.0]]
+    assert float(FlipRate(0.0)(a, b)) == pytest.approx(1 / 3)
+
+
 def test_sequences_of_decisions():
     a = np.zeros((2, 3, 2), "float32")
     b = a.copy()

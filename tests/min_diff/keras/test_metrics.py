@@ -55,6 +55,16 @@ def test_nan_is_no_decision():
     scores = SCORES.copy()
     scores[1] = np.nan
     assert np.isnan(gap(RateGap(), IDS, scores))
+    # A row without weight is not heard, as in the losses.
+    weight = np.where(np.arange(6) == 1, 0.0, WEIGHT)
+    found = gap(RateGap(), IDS, scores, weight)
+    assert found == pytest.approx(gap(RateGap(), IDS, SCORES, weight))
+
+
+def test_infinite_logits_are_decisions():
+    scores = np.where(SCORES > 0.5, np.inf, -np.inf)
+    found = gap(RateGap(0.0), IDS, scores)
+    assert found == pytest.approx(gap(RateGap(), IDS, SCORES))
 
 
 def test_a_mask_and_a_transform():

@@ -506,6 +506,29 @@ def test_bad_values_in_a_dataset(arrays, data, message):
     assert "Assert" not in error.value.message
 
 
+@pytest.mark.parametrize("dtype", ["int64", "bool", "float16"])
+def test_weights_of_rows_of_any_dtype(arrays, dtype):
+    found = []
+    for kind in ("float32", dtype):
+        packed = pack(arrays).map(
+            lambda inputs, y, w, kind=kind: (
+                MinDiffPackedInputs(
+                    inputs.original_inputs,
+                    (
+                        *inputs.min_diff_data[:2],
+                        tf.cast(inputs.min_diff_data[2] > 0, kind),
+                    ),
+                ),
+                y,
+                w,
+            )
+        )
+        keras.utils.set_random_seed(0)
+        model = compiled(MinDiffModel(plain_model(), "mmd"))
+        found.append(model.fit(packed, **FIT).history["min_diff_loss"][-1])
+    assert found[0] == pytest.approx(found[1], rel=1e-3)
+
+
 @pytest.mark.parametrize(
     ("data", "message"),
     [

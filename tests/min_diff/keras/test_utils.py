@@ -408,6 +408,23 @@ def test_conditions(condition, kept, column):
     assert set(x["age"].astype(int)) == set(np.flatnonzero(kept))
 
 
+def test_rows_of_columns_of_one_value_are_no_batches():
+    x = {"age": AGE[:, None], "sex": SEX[:, None]}
+    data = tf.data.Dataset.from_tensor_slices((x, LABEL[:, None]))
+    for options, size in (({}, 128), ({"batch_size": 10}, 10)):
+        built = build_min_diff_dataset(data, group="sex", **options)
+        x, membership, _ = first(built)
+        assert x["age"].shape == membership.shape == (size, 1)
+        rows = x["age"][:, 0].astype(int)
+        assert ((SEX[rows] == "m") == membership[:, 0]).all()
+    # Batches of one have no room for two groups; features are no batch size.
+    batches = people().batch(1, drop_remainder=True)
+    assert len(first(build_min_diff_dataset(batches, group="sex"))[1]) == 128
+    wide = tf.data.Dataset.from_tensor_slices((np.ones((9, 3)), np.arange(9)))
+    built = build_min_diff_dataset(wide, group=lambda e: e[1] > 4)
+    assert len(first(built)[1]) == 128
+
+
 def test_ragged_and_padded_rows():
     ragged = tf.data.Dataset.from_tensor_slices(
         {"g": [0, 1, 0, 1], "x": tf.ragged.constant([[1], [2, 2], [], [3]])}
@@ -663,6 +680,16 @@ def build(data=None, **options):
             ),
             ValueError,
             "names, dtypes and shapes",
+        ),
+        (
+            lambda: pack_min_diff_data(
+                numbers([1]),
+                min_diff_dataset=numbers([1]).map(
+                    lambda x, y: (x, tf.strings.as_string(y))
+                ),
+            ),
+            ValueError,
+            "membership of numbers or booleans.*string",
         ),
         (lambda: map_inputs(numbers([1]), abs), ValueError, "`packed`"),
         (lambda: map_inputs(3, abs), TypeError, "`packed`"),
