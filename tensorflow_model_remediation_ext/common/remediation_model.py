@@ -338,7 +338,8 @@ class RemediationModel(WrappingModel):
 
         Those of targets come with training alone.
         """
-        results = super().compute_metrics(x, y, y_pred, sample_weight)
+        with self._ledger.showing_all():
+            results = super().compute_metrics(x, y, y_pred, sample_weight)
         self._ledger.check_names(self.metrics)
         present = x.penalty_inputs if isinstance(x, RemediationInputs) else ()
         absent = set(self._ledger.losses) - set(present)
@@ -348,8 +349,29 @@ class RemediationModel(WrappingModel):
                 hidden += self._ledger.targets[objective]
         for tracker in hidden:
             for name in logged_names(tracker):
-                del results[name]
+                results.pop(name, None)
+        self._ledger.shown[self._in_training] = set(results)
         return results
+
+    def get_metrics_result(self) -> dict[str, Any]:
+        """Returns the results that `compute_metrics` returned last.
+
+        Of training or, within `evaluate`, of testing. With the same names
+        Keras takes these for its logs, and otherwise those of a last step,
+        which on replicas is a mean over them.
+        """
+        results = super().get_metrics_result()
+        shown = self._ledger.shown_now
+        return {
+            name: result
+            for name, result in results.items()
+            if shown is None or name in shown
+        }
+
+    def evaluate(self, *args: Any, **kwargs: Any) -> Any:
+        """Evaluates on packed or plain data, as `keras.Model.evaluate`."""
+        with self._ledger.testing():
+            return super().evaluate(*args, **kwargs)
 
     def fit(self, *args: Any, **kwargs: Any) -> Any:
         """Trains on packed data, as `keras.Model.fit`.

@@ -1,7 +1,8 @@
 """The trackers of a remediation model: losses and metrics by objective."""
 
+import contextlib
 from collections import Counter
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Iterator
 from typing import Any
 
 import keras
@@ -53,6 +54,8 @@ class PenaltyLedger:
         metrics: Of the user, by objective.
         targets: The weight that a target has found and the figure it is
             about, by objective; nothing for those without a target.
+        shown: Names of the results of the last step that was traced, by
+            whether it was one of training.
     """
 
     def __init__(self, penalty_name: str, metrics: Any):
@@ -64,6 +67,31 @@ class PenaltyLedger:
         self.losses: dict[str, keras.metrics.Mean] = {}
         self.metrics: dict[str, list[keras.metrics.Metric]] = {}
         self.targets: dict[str, list[Latest]] = {}
+        self.shown: dict[bool, set[str]] = {}
+        self._testing = self._all = False
+
+    @property
+    def shown_now(self) -> set[str] | None:
+        """Names of the results that are shown; `None` for all."""
+        return None if self._all else self.shown.get(not self._testing)
+
+    @contextlib.contextmanager
+    def testing(self) -> Iterator[None]:
+        """Shows the results of testing for a while."""
+        before, self._testing = self._testing, True
+        try:
+            yield
+        finally:
+            self._testing = before
+
+    @contextlib.contextmanager
+    def showing_all(self) -> Iterator[None]:
+        """Shows all results for a while."""
+        self._all = True
+        try:
+            yield
+        finally:
+            self._all = False
 
     def _listed(self, metrics: Any) -> Any:
         """A list of metrics, or a dict of lists by objective."""

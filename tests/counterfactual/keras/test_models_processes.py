@@ -17,7 +17,7 @@ COMMON = """
 import json, sys
 import keras, numpy as np, tensorflow as tf
 from tensorflow_model_remediation_ext.counterfactual.keras import (
-    CounterfactualModel, CounterfactualPackedInputs, metrics)
+    AtMost, CounterfactualModel, CounterfactualPackedInputs, metrics)
 from tensorflow_model_remediation_ext.counterfactual.losses import (
     PairwiseAbsoluteDifferenceLoss, PairwiseCosineLoss, PairwiseMSELoss)
 
@@ -46,7 +46,7 @@ def pack(batch):
 def compile_wrapped(loss_weight, noise=False, loss=None, optimizer="adam"):
     wrapped = make_wrapped(noise)
     model = CounterfactualModel(wrapped, loss, loss_weight)
-    model.compile(optimizer, "binary_crossentropy", metrics=["accuracy"],
+    model.compile(optimizer, "binary_crossentropy", metrics=["accuracy", "auc"],
                   counterfactual_metrics=[
                       metrics.FlipRate(), metrics.FlipCount(),
                       metrics.CounterfactualGap()])
@@ -111,7 +111,26 @@ for of_one, of_two, *options in (
             two_logs[name], values, rtol=1e-4, atol=1e-5, err_msg=name)
     if options[:1] == [2]:
         assert set(one_plain) == set(two_plain) == {
-            "loss", "original_loss", "accuracy"}
+            "loss", "original_loss", "accuracy", "auc"}
+        for name, value in one_plain.items():
+            np.testing.assert_allclose(
+                two_plain[name], value, rtol=1e-4, err_msg=name)
+
+# Of a target, too, what `evaluate` shows is that of all replicas.
+def evaluated(scope):
+    with scope:
+        _, model = compile_wrapped(AtMost(0.1))
+    logs = model.fit(pack(8), verbose=0, shuffle=False,
+                     validation_data=pack(8)).history
+    found = model.evaluate(pack(8), return_dict=True, verbose=0)
+    assert "counterfactual_running" in logs
+    assert "counterfactual_running" not in found
+    return logs | found
+
+one, two = map(evaluated, (contextlib.nullcontext(), strategy.scope()))
+for name, value in one.items():
+    np.testing.assert_allclose(
+        two[name], value, rtol=1e-4, atol=1e-5, err_msg=name)
 """
 )
 
@@ -158,7 +177,7 @@ for loss in (PairwiseAbsoluteDifferenceLoss("logit"), PairwiseMSELoss("logit")):
     wrapped, model = compile_wrapped(1.0, loss=loss)
     model.fit(pack(8), validation_data=pack(8), verbose=0, shuffle=False)
 scores = model.evaluate(x, y, return_dict=True, verbose=0)
-assert set(scores) == {"loss", "original_loss", "accuracy"}
+assert set(scores) == {"loss", "original_loss", "accuracy", "auc"}
 model.save(sys.argv[2] + "/m.keras")
 loaded = keras.models.load_model(sys.argv[2] + "/m.keras")
 np.testing.assert_allclose(loaded.predict(x, verbose=0),
