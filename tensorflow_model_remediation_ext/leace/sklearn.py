@@ -33,7 +33,7 @@ try:
     from sklearn.utils.validation import validate_data
 except ImportError:  # Before scikit-learn 1.6.
 
-    def validate_data(estimator, X, **options):  # type: ignore[misc]
+    def validate_data(estimator, X, **options):
         """What a method did: checks `X`, and its names against those of fit."""
         return estimator._validate_data(X, **options)
 

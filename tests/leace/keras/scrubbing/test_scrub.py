@@ -717,7 +717,7 @@ def test_errors_name_what_is_wrong():
     ):
         with pytest.raises(error, match=message):
             scrub(*arguments, **OPTIONS)
-    with pytest.raises(TypeError, match="`layers` must be .* layers=5"):
+    with pytest.raises(TypeError, match=r"`layers` must be .* layers=5"):
         scrub(model, data, z_dim=K, layers=5, verbose=0)
     for options, message in (
         ({"z_dim": 0}, "`z_dim` must be an integer of at least 1"),
