@@ -119,7 +119,7 @@ class CenteredSums(tf.Module):
 
         Raises:
             TypeError: If `other` is of another type.
-            ValueError: If it tracks other sums.
+            ValueError: If it tracks other sums, or sums of both overflow.
         """
         if not isinstance(other, CenteredSums):
             kind = type(self).__name__
@@ -143,6 +143,14 @@ class CenteredSums(tf.Module):
                 self._difference(other._center_x, center_x),
                 self._difference(other._center_z, center_z),
             )
+        held = tf.nest.flatten(self._sums())
+        for mine, more in zip(held, tf.nest.flatten(sums), strict=True):
+            if not np.isfinite(mine + more).all():
+                raise ValueError(
+                    f"`other` has sums that overflow {self.dtype.name}, alone "
+                    "or with those here. Received: other with sums in "
+                    f"{other.dtype.name}"
+                )
         self._add(sums, (tf.identity(center_x), tf.identity(center_z)))
         self._recenter()
 
@@ -203,7 +211,7 @@ class CenteredSums(tf.Module):
             (self._center_z, self._z),
         ):
             mean = tf.cast(center, self.dtype) + total / n
-            centers.append(tf.cast(mean, tf.float32))
+            centers.append(_as_center(mean))
             moves.append(self._difference(center, centers[-1]))
         sums = shift(self._sums(), *moves)
         for variable, value in zip(
@@ -234,4 +242,10 @@ def first_center(rows, weight, reduce_sum):
         rows = tf.where(ones[:, None] == 0, tf.zeros([], rows.dtype), rows)
     total = tf.linalg.matvec(rows, ones, transpose_a=True)
     total, n = reduce_sum([total, tf.reduce_sum(ones)])
-    return tf.cast(tf.math.divide_no_nan(total, n), tf.float32)
+    return _as_center(tf.math.divide_no_nan(total, n))
+
+
+def _as_center(mean):
+    """Rounds to float32: any center is right, but it must be finite."""
+    largest = tf.cast(tf.float32.max, mean.dtype)
+    return tf.cast(tf.clip_by_value(mean, -largest, largest), tf.float32)

@@ -387,9 +387,9 @@ class LeaceFitter(Fitter):
         Warns about what `eraser_and_leftovers` says: where the concept has no
         linear trace in `x` beyond `svd_tol`, so that the eraser does nothing;
         where `svd_tol` or `max_rank` leaves a correlation so large that chance
-        explains it less than once in a thousand times; where what `preserve`
-        names cannot be kept; and where more than half of all dimensions are
-        erased.
+        explains it less than once in a thousand times; where columns vary too
+        little beside a large offset to be seen; where what `preserve` names
+        cannot be kept; and where more than half of all dimensions are erased.
 
         Raises:
             ValueError: If there are fewer than two samples.
@@ -431,6 +431,8 @@ class LeaceFitter(Fitter):
                 options.svd_tol,
                 options.max_rank,
             ),
+            *leftovers.taken_for_constant("x", moments.lost_x),
+            *leftovers.taken_for_constant("z", moments.lost_z[: self.z_dim]),
             *leftovers.task_lost(shared),
             *leftovers.most_erased(rank, self.x_dim),
         ]

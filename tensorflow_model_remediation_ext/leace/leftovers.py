@@ -15,13 +15,15 @@ class Leftover(NamedTuple):
             `svd_tol`, so that the eraser changes nothing; `"partial"` where
             `svd_tol` or `max_rank` leaves more of the concept in than chance
             does;
+            `"constant"` where columns vary too little beside their mean to be
+            seen, so that they count as constant;
             `"shared"` where directions of the task to preserve are not kept, as
             the concept has them, too; `"most"` where more than half of the
             dimensions of `x` are erased.
         text: The same for a reader, in sentences.
     """
 
-    kind: Literal["nothing", "partial", "shared", "most"]
+    kind: Literal["nothing", "partial", "constant", "shared", "most"]
     text: str
 
 
@@ -53,11 +55,15 @@ def concept_left(
     if errors <= np.sqrt(2 * np.log(1000 * left.size)):
         if rank:
             return []
-        text = (
-            "The concept does not vary with `x` by more than "
-            f"svd_tol={svd_tol}: the eraser changes nothing."
-        )
-        return [Leftover("nothing", text)]
+        text = f"The concept does not vary with `x` by more than {svd_tol=}"
+        for name, spread in (("z", spread_z), ("x", spread_x)):
+            if not spread.any():
+                text = (
+                    f"`{name}` does not vary, or too little beside its mean to "
+                    "be told from rounding. If that is an offset, subtract it "
+                    "first"
+                )
+        return [Leftover("nothing", f"{text}: the eraser changes nothing.")]
     what = "leaves some of the concept"
     if not rank:
         what = "leaves all of the concept, the eraser changes nothing"
@@ -71,6 +77,23 @@ def concept_left(
         "it."
     )
     return [Leftover("partial", text)]
+
+
+def taken_for_constant(name: str, lost: np.ndarray) -> list[Leftover]:
+    """Returns which columns vary too little beside their mean to be seen.
+
+    Args:
+        name: Of the argument.
+        lost: `[size]`, whether a column does.
+    """
+    if not lost.any():
+        return []
+    text = (
+        f"The columns {np.flatnonzero(lost).tolist()} of `{name}` vary too "
+        "little beside their mean to be told from rounding, and are taken for "
+        "constant. Subtract their offset first."
+    )
+    return [Leftover("constant", text)]
 
 
 def task_lost(shared: int) -> list[Leftover]:

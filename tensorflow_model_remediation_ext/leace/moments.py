@@ -22,10 +22,8 @@ from tensorflow_model_remediation_ext.leace.sums import (
     spans,
     with_gram,
 )
+from tensorflow_model_remediation_ext.leace.variation import variation
 
-# A feature that varies by less than this share of its mean is constant: what
-# varies is the rounding of sums.
-_CONSTANT = 1e-9
 # Smaller squares are lost in float32.
 _SMALLEST = float(np.finfo(np.float32).tiny)
 
@@ -65,13 +63,12 @@ class Moments(CenteredSums):
         if not self._xx:
             raise ValueError("The second moment of `x` is not tracked.")
         x = np.asarray(self._x.numpy(), np.float64)
-        mean, mean_x, strips = x / max(self.n, TINY), self.mean_x, []
+        mean, varying, strips = x / max(self.n, TINY), self.squares_x > 0, []
         for strip, (i, j) in zip(self._xx, spans(self.x_dim), strict=True):
             strip = np.asarray(strip.numpy(), np.float64)
             strip -= outer(x[i:j], mean[i:])
             index = np.arange(j - i)
-            squares = strip[index, index]
-            strip[index, index] = self._varying(squares, mean_x[i:j])
+            strip[index, index] *= varying[i:j]
             strips.append(strip)
         return strips
 
@@ -83,19 +80,35 @@ class Moments(CenteredSums):
     @property
     def squares_x(self) -> np.ndarray:
         """`[x_dim]`: the diagonal of `scatter_xx`, always tracked."""
-        x = self._x.numpy()
-        squares = self._squares.numpy() - x**2 / max(self.n, TINY)
-        return self._varying(squares, self.mean_x)
+        return self._variation(self._x, self._squares.numpy(), self.mean_x)[0]
 
     @property
     def squares_z(self) -> np.ndarray:
         """`[z_dim]`: the diagonal of `scatter_zz`."""
         return self.scatter_zz.diagonal()
 
-    def _varying(self, squares, mean):
-        """Sums of squares, zero where they are those of a constant."""
-        constant = squares <= self.n * (_CONSTANT * mean) ** 2
-        return np.where(constant, 0.0, squares)
+    @property
+    def lost_x(self) -> np.ndarray:
+        """`[x_dim]`: what varies too little beside its mean to be seen.
+
+        These features are taken for constant, and are not, or at least not
+        beyond doubt.
+        """
+        return self._variation(self._x, self._squares.numpy(), self.mean_x)[1]
+
+    @property
+    def lost_z(self) -> np.ndarray:
+        """`[z_dim]`: the same of columns of `z`."""
+        return self._variation(self._z, np.diagonal(self._zz), self.mean_z)[1]
+
+    def _variation(self, total, squares, mean):
+        return variation(
+            np.asarray(total.numpy(), np.float64),
+            np.asarray(squares, np.float64),
+            mean,
+            max(self.n, TINY),
+            self.dtype.name,
+        )
 
     @property
     def scatter_xz(self) -> np.ndarray:
@@ -114,7 +127,8 @@ class Moments(CenteredSums):
         """`[z_dim, z_dim]`: the sum of `w (z - mean_z) (z - mean_z)^T`."""
         z = self._z.numpy()
         scatter = self._zz.numpy() - outer(z, z / max(self.n, TINY))
-        varying = self._varying(scatter.diagonal(), self.mean_z) > 0
+        squares = np.diagonal(self._zz)
+        varying = self._variation(self._z, squares, self.mean_z)[0] > 0
         return scatter * outer(varying, varying)
 
     # Writing.
@@ -209,13 +223,36 @@ class Moments(CenteredSums):
         fine = Checks(*fine.numpy())
         if in_numpy:
             sums = with_gram(sums, np.asarray(centered), self.dtype)
-            fine = fine._replace(x=fine.x and np.isfinite(sums.squares).all())
+        fine = self._with_room(fine, sums)
         if not all(fine):
             messages = self._messages(z, weight)
             raise ValueError(fine.first_failing(messages))
         self._add(sums, None if n > 0 else centers)
         if n + sums.n.numpy() >= 2 * self._n_at_center.numpy():
             self._recenter()
+
+    def _with_room(self, fine, sums):
+        """Checks that sums stay finite, too, in the dtype that keeps them.
+
+        No product is larger than the squares of both of its factors.
+        """
+        limits = np.finfo(self.dtype.name)
+        held = self._sums()
+
+        def fits(variable, more, read=np.asarray):
+            # What is lost beside the largest number adds up to no larger one:
+            # reading what there is would take longer.
+            if (more <= limits.max * limits.eps / 4).all():
+                return True
+            with np.errstate(over="ignore", invalid="ignore"):
+                return (read(variable) + more <= limits.max).all()
+
+        return fine._replace(
+            weights=fine.weights and fits(held.n, np.asarray(sums.n)),
+            x=fine.x and fits(held.squares, np.asarray(sums.squares)),
+            z=fine.z
+            and fits(held.zz, np.asarray(sums.zz).diagonal(), np.diagonal),
+        )
 
     def _update_in_graph(self, x, z, weight, replica):
         def reduce_sum(values):
@@ -242,7 +279,13 @@ class Moments(CenteredSums):
         if replica is not None:
             flat = reduce_sum(tf.nest.flatten((sums, faults)))
             sums, faults = tf.nest.pack_sequence_as((sums, faults), flat)
-        fine = checks_of(sums, faults)
+        held = self._sums()
+        totals = sums._replace(
+            n=held.n + sums.n,
+            squares=held.squares + sums.squares,
+            zz=held.zz + sums.zz,
+        )
+        fine = checks_of(totals, faults)
         messages = self._messages(z, weight)
         with arrays.require(*zip(fine, messages, strict=True)):
             self._add(sums, centers)

@@ -7,7 +7,11 @@ import numpy as np
 import tensorflow as tf
 
 from tensorflow_model_remediation_ext.common.checks import whole
-from tensorflow_model_remediation_ext.leace import arrays, labels
+from tensorflow_model_remediation_ext.leace import (
+    arrays,
+    labels,
+    leftovers,
+)
 from tensorflow_model_remediation_ext.leace.fitting import (
     Fitter,
     degrees_of_freedom,
@@ -240,8 +244,14 @@ class OracleFitter(Fitter):
         values = values[values > self.svd_tol]
         if not values.size:
             warnings.warn(
-                "The concept does not vary: the eraser changes nothing.",
+                "The concept does not vary, or too little beside its mean to "
+                "be told from rounding: the eraser changes nothing.",
                 stacklevel=4,
             )
+        for found in (
+            *leftovers.taken_for_constant("x", self._moments.lost_x),
+            *leftovers.taken_for_constant("z", self._moments.lost_z),
+        ):
+            warnings.warn(found.text, stacklevel=4)
         coef = (sigma_xz @ basis / values) @ basis.T
         return OracleEraser(coef, self.mean_z)

@@ -24,8 +24,8 @@ from tensorflow_model_remediation_ext.leace.shrinkage import (
 )
 from tensorflow_model_remediation_ext.leace.transporting import transported
 
-# Far enough from the end of float64 for any weighted sum of squares.
-LARGEST = 1e100
+# Far enough from the end of sums' dtype for any weighted sum of squares.
+LARGEST = {"float32": 1e11, "float64": 1e100}
 
 
 class QuadraticEraser(tf.Module):
@@ -237,14 +237,15 @@ class QuadraticFitter(Fitter):
             ids = labels.blanked(ids, weight)
             check = labels.in_range("z", ids, self.num_classes)
         # Checked ahead of the first class, not by each class' moments.
+        largest = LARGEST[self._moments[0].dtype.name]
         checks = (
             check,
             (
-                tf.reduce_all(tf.abs(x) < LARGEST),
-                f"`x` holds NaN, infinity or values beyond {LARGEST:g}.",
+                tf.reduce_all(tf.abs(x) < largest),
+                f"`x` holds NaN, infinity or values beyond {largest:g}.",
             ),
             (
-                tf.reduce_all((weight >= 0) & (weight < LARGEST)),
+                tf.reduce_all((weight >= 0) & (weight < largest)),
                 labels.weights_fault(weight if weight.shape.rank else None),
             ),
         )

@@ -48,7 +48,7 @@ class Checks(NamedTuple):
         weights: Weights are finite and not negative.
         class_ids: Class ids are in range.
         x: `x` and its squares are finite.
-        z: `z` is finite.
+        z: `z` and its squares are finite.
         products: The products of both are finite.
     """
 
@@ -280,7 +280,7 @@ def checks_of(sums: Sums, faults) -> Checks:
     need no pass of their own.
 
     Args:
-        sums: Of the batch.
+        sums: Of the batch, or with it.
         faults: As from `batch_sums`.
     """
 
@@ -292,7 +292,7 @@ def checks_of(sums: Sums, faults) -> Checks:
         class_ids=faults[1] == 0,
         # No product of two features is larger than their squares.
         x=finite(sums.x) & finite(sums.squares),
-        z=finite(sums.z),
+        z=finite(sums.z) & finite(tf.linalg.diag_part(sums.zz)),
         products=finite(sums.xz),
     )
 

@@ -216,6 +216,31 @@ def test_constant_features_take_no_part(dtype):
     np.testing.assert_allclose(eraser(x)[:, D:], x[:, D:])
 
 
+@pytest.mark.parametrize("offset", [1e6, 1e9, 1.7e9, 1e12])
+def test_offsets_of_features_and_concept_change_nothing(offset):
+    x, ids, _ = make_data(3)
+    z = ids.astype(float)
+    want = LeaceEraser.fit(x, z)
+    # Erasing rows at an offset rounds as the rows themselves do.
+    tolerance = 1e-11 + 1e-14 * offset
+    for dx, dz in ((0, offset), (offset, 0), (offset, offset)):
+        eraser = LeaceEraser.fit(x + dx, z + dz)
+        np.testing.assert_allclose(eraser.P, want.P, atol=tolerance)
+
+
+def test_what_an_offset_hides_is_said():
+    x, ids, _ = make_data(3, n=20_000)
+    z = ids.astype(float)
+    # Float64 holds it, and float32 the center only to 400,000.
+    x[:, 1] = 0.6 * np.random.default_rng(0).normal(size=len(x))
+    far = np.where(np.arange(D) == 1, 1e14, 0)
+    with pytest.warns(UserWarning, match=r"columns \[1\] of `x` vary too lit"):
+        LeaceEraser.fit(x + far, z)
+    for moved in ((x, z + 1e17), (x + 1e17, z)):
+        with pytest.warns(UserWarning, match="does not vary, or too little"):
+            LeaceEraser.fit(*moved)
+
+
 def rare(rng, n=50_000):
     z = rng.choice(3, n, p=[0.5, 0.499, 0.001])
     x = rng.normal(size=(n, 8))

@@ -115,6 +115,118 @@ def test_far_from_the_origin_float32_stays_exact(rng, weighted):
 
 
 @pytest.mark.parametrize("in_graph", [False, True])
+@pytest.mark.parametrize("xx", [False, True])
+@pytest.mark.parametrize("name", ["x", "z"])
+def test_what_overflows_the_sums_leaves_no_trace(data, in_graph, xx, name):
+    x = data[0] - data[0].mean(0)
+    z = x[:, :K]
+    moments = Moments(D, K, xx=xx, dtype="float32")
+    update = tf.function(moments.update) if in_graph else moments.update
+
+    def scaled(scale):
+        return (x * scale, z) if name == "x" else (x, z * scale)
+
+    def refused(batch):
+        before = moments.get_state()
+        with pytest.raises(
+            (ValueError, tf.errors.InvalidArgumentError),
+            match=f"`{name}` holds NaN, .* overflow",
+        ):
+            update(*batch)
+        for a, b in zip(before, moments.get_state(), strict=True):
+            np.testing.assert_array_equal(a, b)
+
+    refused(scaled(1e20))
+    update(*scaled(1.0))
+    refused(scaled(1e20))
+    # Squares of this fit once, and not twice.
+    spread = max(x.var(0)) if name == "x" else max(z.var(0))
+    fits = scaled(float(np.sqrt(2e38 / (N * spread))))
+    update(*fits)
+    refused(fits)
+    assert np.isfinite(moments.squares_x).all()
+
+
+def test_merging_what_overflows_leaves_no_trace(data):
+    x, ids = data
+    moments = Moments(D, K, dtype="float32")
+    moments.update(x, ids)
+    before = moments.get_state()
+    other = Moments(D, K)
+    other.update(x * 1e20, ids)
+    with pytest.raises(ValueError, match="`other` has sums that overflow fl"):
+        moments.merge(other)
+    for a, b in zip(before, moments.get_state(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("in_graph", [False, True])
+def test_means_beyond_float32(data, in_graph):
+    x, ids = data
+    scale = 1e60
+    moments = Moments(D, K)
+    update = tf.function(moments.update) if in_graph else moments.update
+    for rows in (slice(20), slice(20, N)):
+        update(tf.constant(x[rows] * scale), tf.constant(ids[rows]))
+    want = expected(x, np.eye(K)[ids])
+    np.testing.assert_allclose(moments.mean_x / scale, want["mean_x"])
+    found = moments.scatter_xx / scale**2
+    np.testing.assert_allclose(found, want["scatter_xx"], atol=1e-11)
+
+
+@pytest.mark.parametrize("offset", [1e6, 1e9, 1.7e9, 1e11, 1e12])
+@pytest.mark.parametrize("in_graph", [False, True])
+def test_far_from_the_origin_float64_stays_exact(rng, offset, in_graph):
+    x, z = rng.normal(size=(2, 2000, K)) + offset
+    moments = Moments(K, K)
+    update = tf.function(moments.update) if in_graph else moments.update
+    for i in range(0, 2000, 250):
+        update(tf.constant(x[i : i + 250]), tf.constant(z[i : i + 250]))
+    # The center is 6e-8 of the offset off, and float64 sees 2e-16 of that.
+    tolerance = 1e-11 + 1e-30 * offset**2
+    want = expected(x - offset, z - offset)
+    for name in ("scatter_xx", "scatter_xz", "scatter_zz"):
+        found = getattr(moments, name)
+        np.testing.assert_allclose(
+            found / 2000, want[name] / 2000, atol=tolerance
+        )
+    assert not moments.lost_x.any() and not moments.lost_z.any()
+
+
+CONSTANTS = np.array([0.1, 1 / 3, 1e9 + 0.1, -1.7e9 / 3, 1e12 / 7, 1e-30, 0.0])
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("sums_in", ["float32", "float64"])
+@pytest.mark.parametrize("batch", [1, 7, 400])
+def test_constants_are_constant(rng, dtype, weighted, sums_in, batch):
+    values = CONSTANTS[:2] if dtype == "float16" else CONSTANTS
+    x = np.tile(values, (400, 1)).astype(dtype)
+    d = len(values)
+    for xx in (True, False):
+        moments = Moments(d, d, xx=xx, dtype=sums_in)
+        for i in range(0, 400, batch):
+            rows = x[i : i + batch]
+            w = rng.uniform(0.01, 2, len(rows)) if weighted else None
+            moments.update(rows, rows, w)
+        for name in ("x", "z"):
+            assert not getattr(moments, f"squares_{name}").any()
+            assert not getattr(moments, f"lost_{name}").any()
+        assert not moments.scatter_xz.any()
+
+
+def test_what_is_hardly_seen_beside_an_offset_is_no_constant_for_certain(rng):
+    x = 0.6 * rng.normal(size=(20_000, 2))
+    moments = Moments(2, 2)
+    moments.update(x + [1e14, 0], x + [0, 1e14])
+    np.testing.assert_array_equal(moments.lost_x, [True, False])
+    np.testing.assert_array_equal(moments.lost_z, [False, True])
+    np.testing.assert_array_equal(moments.squares_x > 0, [False, True])
+    np.testing.assert_array_equal(moments.squares_z > 0, [True, False])
+
+
+@pytest.mark.parametrize("in_graph", [False, True])
 def test_a_bad_first_batch_is_recovered_from(rng, in_graph):
     x = (rng.normal(size=(6000, 4)) + 1e4).astype(np.float32)
     x[0] = 0  # Such as padding.

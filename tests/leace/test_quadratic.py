@@ -383,3 +383,15 @@ def test_two_replicas_hold_the_statistics_of_one():
     whole = QuadraticFitter.fit(x, z)
     np.testing.assert_allclose(fitter.mean_x, whole.mean_x, rtol=1e-12)
     np.testing.assert_allclose(fitter.sigma_xx, whole.sigma_xx, rtol=1e-10)
+
+
+def test_values_too_large_for_sums_in_float32_leave_no_trace():
+    rng = np.random.default_rng(0)
+    x, z = rng.normal(size=(60, 2)), np.arange(60) % 2
+    fitter = QuadraticFitter(2, 2, dtype="float32").update(x, z)
+    before = fitter.get_state()
+    # Class 1 alone: class 0 is added first.
+    with pytest.raises(ValueError, match=r"`x` holds .* beyond 1e\+11"):
+        fitter.update(np.where(z[:, None] == 1, x * 1e20, x), z)
+    for a, b in zip(before, fitter.get_state(), strict=True):
+        np.testing.assert_array_equal(a, b)

@@ -218,7 +218,9 @@ def scrub(
                     forward.erasers[path].set_eraser(eraser)
                 # "nothing" is welcome where earlier erasers left nothing.
                 said = [
-                    f.text for f in found if f.kind in ("partial", "shared")
+                    f.text
+                    for f in found
+                    if f.kind in ("partial", "constant", "shared")
                 ]
                 if said:
                     notes[path] = " ".join(said)
