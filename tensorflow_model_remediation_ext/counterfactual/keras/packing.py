@@ -56,7 +56,8 @@ def pack_counterfactual_data(
     For that their number must be known, as that of found pairs is not: tell
     it (`pairs.apply(tf.data.experimental.assert_cardinality(n))`), or
     `shuffle` them, or each epoch takes the first ones. Data that repeat
-    themselves without end start at the beginning, too.
+    themselves without end start at the beginning, too. For the same pairs
+    each time, as in validation, `cache()` what is returned.
 
     Args:
         original_input: A dataset of `x`, `(x,)`, `(x, y)` or

@@ -63,7 +63,8 @@ def pack_min_diff_data(
     (`rows.apply(tf.data.experimental.assert_cardinality(n))`), or `shuffle`
     them, or each epoch takes the first ones. Data that repeat themselves
     without end start at the beginning, too; those of `build_min_diff_dataset`
-    do not.
+    do not. For the same rows each time, as in validation, `cache()` what is
+    returned.
 
     Args:
         original_dataset: A dataset of batches of `x`, `(x,)`, `(x, y)` or
