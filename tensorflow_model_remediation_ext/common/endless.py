@@ -11,6 +11,9 @@ import tensorflow as tf
 
 from tensorflow_model_remediation_ext.common.data_errors import repeat_or_fail
 
+# Elements are many if they are as many times what an iteration reads of them.
+_FEW = 4
+
 
 def each_iteration(
     build: Callable[[tf.Tensor], tf.data.Dataset], seed: int | None
@@ -39,14 +42,14 @@ def repeat_from_anywhere(
     dataset: tf.data.Dataset,
     prepare: Callable[[tf.data.Dataset], tf.data.Dataset],
     sentence: str,
-    reach: int | None = None,
+    reach: float | None = None,
 ) -> tf.data.Dataset:
     """Repeats a dataset without end, each iteration from another place on.
 
     The first iteration starts at the beginning, and the places of later ones
     are the same in each run. A dataset that does not know how many elements
-    it has, or that is read to its end in every iteration, is always read from
-    the beginning.
+    it has, or of which an iteration reads a quarter or more, is always read
+    from the beginning: what is small gives the same elements each time.
 
     Args:
         dataset: What is read, as little transformed as can be, as elements
@@ -57,7 +60,9 @@ def repeat_from_anywhere(
     """
     repeated = repeat_or_fail(prepare(dataset), sentence)
     length = known_length(dataset)
-    if length is None or length < 2 or (reach or 0) >= length:
+    if length is None or length < 2:
+        return repeated
+    if reach is not None and reach * _FEW >= length:
         return repeated
     first = next(iter(_numbers(0)))
 

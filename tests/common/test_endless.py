@@ -63,12 +63,12 @@ def test_all_elements_come_in_each_pass():
 @pytest.mark.parametrize(
     ("data", "reach"),
     [
-        (Dataset.range(8), 8),
+        (Dataset.range(32), 8),
         (Dataset.range(1), None),
         (Dataset.range(50).filter(lambda x: True), None),
         (Dataset.range(50).repeat(), None),
     ],
-    ids=["read to the end", "one", "unknown", "endless"],
+    ids=["a quarter", "one", "unknown", "endless"],
 )
 def test_what_starts_at_the_beginning(data, reach):
     found = epochs(endless(data, reach=reach))

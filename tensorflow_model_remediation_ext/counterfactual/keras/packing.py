@@ -51,7 +51,7 @@ def pack_counterfactual_data(
 
     The pairs are read again and again: `cache()` them if they fit in memory,
     or all of their source is searched for terms each time. Where an epoch
-    takes fewer pairs than there are, the first epoch starts at the first pair
+    takes less than a quarter of them, the first epoch starts at the first pair
     and each later one at another place, so that all of them have their turn.
     For that their number must be known, as that of found pairs is not: tell
     it (`pairs.apply(tf.data.experimental.assert_cardinality(n))`), or

@@ -1,5 +1,6 @@
 """Datasets of rows of groups, for the penalty alone."""
 
+import math
 from typing import Any
 
 import keras
@@ -40,10 +41,9 @@ def build_min_diff_dataset(
     """Builds the dataset that a MinDiff penalty is computed on.
 
     From two datasets of batches, each batch is one of the sensitive group
-    followed by one of the other; both are repeated without end. The first
-    time they are read from the beginning, and each later time, so in each
-    epoch, from another place on, if they know how many elements they have
-    (see `pack_min_diff_data`).
+    followed by one of the other; both are repeated without end, each time from
+    their beginning. `pack_min_diff_data` takes the two datasets themselves,
+    too, and begins elsewhere in each epoch where they are long.
 
     With `group`, the first argument is a whole dataset, and the rows of each
     group are drawn out of it: as many of each group in every batch, one after
@@ -138,12 +138,28 @@ def build_min_diff_dataset(
             f"`group`. Received: condition={condition!r}, groups={groups!r}, "
             f"keep_group={keep_group!r}"
         )
-    return _two_datasets(
+    return rows_of_two_datasets(
         sensitive_group_dataset, nonsensitive_group_dataset, batch_size
     )
 
 
-def _two_datasets(sensitive, nonsensitive, batch_size):
+def rows_of_two_datasets(
+    sensitive: Any,
+    nonsensitive: Any,
+    batch_size: int | None = None,
+    reach: float | None = math.inf,
+) -> Any:
+    """Returns batches of rows of two groups, without end.
+
+    Args:
+        sensitive: See `build_min_diff_dataset`.
+        nonsensitive: See there.
+        batch_size: See there.
+        reach: How many batches of each an iteration reads, `None` if unknown.
+
+    Raises:
+        ValueError: See there.
+    """
     pair = {
         "sensitive_group_dataset": sensitive,
         "nonsensitive_group_dataset": nonsensitive,
@@ -164,12 +180,12 @@ def _two_datasets(sensitive, nonsensitive, batch_size):
         streams = []
         for (name, by_name), size in zip(sides.items(), halves, strict=True):
             full = f"{name}[{objective!r}]" if objective else name
-            streams.append(_batches(by_name[objective], size, full))
+            streams.append(_batches(by_name[objective], size, full, reach))
         built[objective] = tf.data.Dataset.zip(tuple(streams)).map(_join)
     return tf.data.Dataset.zip(unwrap(built))
 
 
-def _batches(dataset, size, name):
+def _batches(dataset, size, name, reach):
     check_dataset(dataset, name)
     if size is None:
         require_batches(dataset, name)
@@ -186,6 +202,7 @@ def _batches(dataset, size, name):
         dataset,
         batches,
         f"`{name}` is empty, or it can be read only once and has been.",
+        reach,
     )
 
 

@@ -24,7 +24,7 @@ from tensorflow_model_remediation_ext.min_diff.keras.checks import (
     check_numbers,
 )
 from tensorflow_model_remediation_ext.min_diff.keras.datasets import (
-    build_min_diff_dataset,
+    rows_of_two_datasets,
 )
 
 
@@ -56,15 +56,15 @@ def pack_min_diff_data(
     how long an epoch is. The other datasets are repeated without end. Their
     batches may be of any size.
 
-    Where an epoch does not reach the end of them, the first epoch starts at
+    Where an epoch takes less than a quarter of them, the first epoch starts at
     their beginning and each later one at another place, so that all rows have
     their turn. For that the number of their batches must be known, as after
     `filter` or `unbatch` it is not: tell it
     (`rows.apply(tf.data.experimental.assert_cardinality(n))`), or `shuffle`
     them, or each epoch takes the first ones. Data that repeat themselves
-    without end start at the beginning, too; those of `build_min_diff_dataset`
-    do not. For the same rows each time, as in validation, `cache()` what is
-    returned.
+    without end start at the beginning, too; those that
+    `build_min_diff_dataset` draws out of one dataset do not. For the same rows
+    each time, as in validation, `cache()` what is returned.
 
     Args:
         original_dataset: A dataset of batches of `x`, `(x,)`, `(x, y)` or
@@ -113,7 +113,8 @@ def pack_min_diff_data(
             f"nonsensitive_group_dataset={nonsensitive_group_dataset!r}"
         )
     if min_diff_dataset is None:
-        min_diff_dataset = build_min_diff_dataset(*pair)
+        steps = known_length(original_dataset)
+        min_diff_dataset = rows_of_two_datasets(*pair, reach=steps)
     x_spec = keras.utils.unpack_x_y_sample_weight(
         original_dataset.element_spec
     )[0]

@@ -81,8 +81,7 @@ def assert_same_weights(a, b, rtol=1e-5, atol=1e-6):
 )
 def test_trains_as_by_hand(arrays, options):
     loss = losses.MMDLoss("laplacian")
-    # The same rows of groups in each epoch.
-    packed = pack(arrays).cache()
+    packed = pack(arrays)
     reference, optimizer = plain_model(), keras.optimizers.Adam(0.05)
     logs = []
     for inputs, y, weight in packed:
@@ -155,7 +154,7 @@ def test_mixed_precision_accumulation_and_class_weights(arrays):
 # So few steps meet no target.
 @pytest.mark.filterwarnings("ignore:The target of")
 def test_evaluate_predict_and_save(arrays, tmp_path):
-    packed = pack(arrays).cache()
+    packed = pack(arrays)
     wrapped = plain_model()
     model = MinDiffModel(
         wrapped,
