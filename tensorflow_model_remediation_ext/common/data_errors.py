@@ -11,6 +11,8 @@ from typing import Any, ParamSpec, TypeVar
 
 import tensorflow as tf
 
+from tensorflow_model_remediation_ext.common import indices
+
 # The sentence stands between these in TensorFlow's message.
 _BEGIN, _END = "Error in the data: ", " (End of the error in the data.)"
 # Of a value, TensorFlow makes brackets.
@@ -82,7 +84,8 @@ def require_all(fine: tf.Tensor, sentence: str, values: tf.Tensor) -> Any:
             the sentence.
     """
     fine, values = tf.reshape(fine, [-1]), tf.reshape(values, [-1])
-    wrong = tf.boolean_mask(values, tf.logical_not(fine))
+    # Few operations, as it is run on every batch, too.
+    wrong = tf.gather(values, indices.where(tf.logical_not(fine)))
     return require(tf.equal(tf.size(wrong), 0), sentence, wrong)
 
 

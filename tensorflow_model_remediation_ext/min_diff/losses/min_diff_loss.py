@@ -136,15 +136,17 @@ class MinDiffLoss(keras.losses.Loss):
             to_predictions,
         )
         weight = ops.divide_no_nan(rows.weight, ops.sum(rows.weight))
-        heard = rows.predictions
+        mean = ops.sum(weight * rows.predictions)
         figures = []
         for k in range(rows.membership.shape[1]):
             membership = rows.membership[:, k : k + 1]
             inside = ops.sum(membership * weight)
             alone = ops.logical_or(inside <= 0, inside >= ops.sum(weight))
-            usable = ops.isfinite(inside + ops.sum(weight * heard))
+            usable = ops.isfinite(inside + mean)
             # At the way in as well, or 0 times infinity would come back.
-            predictions = ops.where(alone, ops.stop_gradient(heard), heard)
+            predictions = ops.where(
+                alone, ops.stop_gradient(rows.predictions), rows.predictions
+            )
             figure = call(membership, predictions, weight)
             figure = ops.where(alone, ops.zeros_like(figure), figure)
             # What is not a number must not pass for no difference.
