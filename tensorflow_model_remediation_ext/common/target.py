@@ -24,8 +24,6 @@ References:
     2007.03964): the damping.
 """
 
-import math
-import numbers
 import warnings
 from typing import Any
 
@@ -34,6 +32,7 @@ import numpy as np
 from keras import ops
 
 from tensorflow_model_remediation_ext.common import replicas
+from tensorflow_model_remediation_ext.common.checks import is_number
 
 PACKAGE = "tensorflow_model_remediation_ext"
 
@@ -88,10 +87,7 @@ class AtMost:
     """
 
     def __init__(self, target: float, metric: Any = None):
-        number = isinstance(target, numbers.Real) and not isinstance(
-            target, bool
-        )
-        if not (number and math.isfinite(target) and target > 0):
+        if not is_number(target) or target <= 0:
             raise ValueError(
                 "`target` must be a finite number greater than 0: a figure "
                 "of exactly 0 cannot be trained for, take a small one. "

@@ -1,9 +1,8 @@
 """The weight of a penalty in the loss of a remediation model."""
 
-import math
-import numbers
 from typing import Any
 
+from tensorflow_model_remediation_ext.common.checks import is_number
 from tensorflow_model_remediation_ext.common.objectives import (
     by_objective,
     prefixed,
@@ -43,8 +42,7 @@ def weigh(weight: float, value: Any) -> Any:
 def _checked(objective: str, weight: Any) -> float | AtMost:
     if isinstance(weight, AtMost):
         return weight
-    number = isinstance(weight, numbers.Real) and not isinstance(weight, bool)
-    if not (number and math.isfinite(weight) and weight >= 0):
+    if not is_number(weight) or weight < 0:
         raise ValueError(
             "`loss_weight` must be a finite number, zero or greater, or an "
             "`AtMost(...)`. Received: "

@@ -1,11 +1,11 @@
 """Kernels: how alike two predictions are."""
 
-import math
-import numbers
 from typing import Any
 
 import keras
 from keras import ops
+
+from tensorflow_model_remediation_ext.common.checks import is_number
 
 PACKAGE = "tensorflow_model_remediation_ext"
 
@@ -73,11 +73,7 @@ class _LengthKernel(MinDiffKernel):
 
     def __init__(self, kernel_length: float = 0.1, tile_input: bool = True):
         super().__init__(tile_input)
-        if (
-            isinstance(kernel_length, bool)
-            or not isinstance(kernel_length, numbers.Real)
-            or not 0 < kernel_length < math.inf
-        ):
+        if not is_number(kernel_length) or kernel_length <= 0:
             raise ValueError(
                 "`kernel_length` must be a finite number greater than 0. "
                 f"Received: kernel_length={kernel_length!r}"

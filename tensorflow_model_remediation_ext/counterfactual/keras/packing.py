@@ -1,7 +1,5 @@
 """Packing task data and counterfactual pairs into one dataset."""
 
-import numbers
-
 import tensorflow as tf
 
 from tensorflow_model_remediation_ext.common.batching import (
@@ -11,6 +9,7 @@ from tensorflow_model_remediation_ext.common.batching import (
     inner_sizes_vary,
 )
 from tensorflow_model_remediation_ext.common.cardinality import keep_cardinality
+from tensorflow_model_remediation_ext.common.checks import is_number
 from tensorflow_model_remediation_ext.common.elements import (
     as_one_argument,
     check_dataset,
@@ -212,8 +211,7 @@ def _shares(pairs_per_example, original_input, streams, layout):
             for objective, pairs in streams.items()
         }
     share = pairs_per_example
-    number = isinstance(share, numbers.Real) and not isinstance(share, bool)
-    if not number or not 0 < share <= 1:
+    if not is_number(share) or not 0 < share <= 1:
         raise ValueError(
             "`pairs_per_example` must be a number greater than 0 and at most "
             f"1, or 'auto'. Received: pairs_per_example={share!r}"

@@ -1,13 +1,15 @@
 """Difference between the groups' rates of decisions, smoothed."""
 
-import math
-import numbers
 from collections.abc import Callable
 from typing import Any
 
 import keras
 from keras import ops
 
+from tensorflow_model_remediation_ext.common.checks import (
+    is_number,
+    number,
+)
 from tensorflow_model_remediation_ext.min_diff.kernels import PACKAGE
 from tensorflow_model_remediation_ext.min_diff.losses.min_diff_loss import (
     ConfiguredLoss,
@@ -74,23 +76,17 @@ class RateGapLoss(ConfiguredLoss):
             name=name,
             groups=groups,
         )
-        for what, value, usable in (
-            ("threshold", threshold, math.isfinite),
-            ("temperature", temperature, lambda t: 0 < t < math.inf),
-        ):
-            number = isinstance(value, numbers.Real)
-            if not number or isinstance(value, bool) or not usable(value):
-                raise ValueError(
-                    f"`{what}` must be a finite number"
-                    f"{' greater than 0' * (what == 'temperature')}. "
-                    f"Received: {what}={value!r}"
-                )
+        self.threshold = number("threshold", threshold)
+        if not is_number(temperature) or temperature <= 0:
+            raise ValueError(
+                "`temperature` must be a finite number greater than 0. "
+                f"Received: temperature={temperature!r}"
+            )
         if signed not in (None, True, False):
             raise ValueError(
                 "`signed` must be None, True or False. "
                 f"Received: signed={signed!r}"
             )
-        self.threshold = float(threshold)
         self.temperature = float(temperature)
         self.signed = signed
 
