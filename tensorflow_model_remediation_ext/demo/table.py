@@ -89,6 +89,11 @@ def load_table(
             in each row.
     """
     name = pathlib.Path(path).name
+    if len(delimiter) != 1:
+        raise ValueError(
+            "`delimiter` must be one character. "
+            f"Received: delimiter={delimiter!r}"
+        )
     try:
         columns = _read(path, name, limit, delimiter, encoding)
     except (UnicodeDecodeError, LookupError) as error:
