@@ -345,7 +345,11 @@ def test_the_text_is_one_of_the_inputs():
         "age": keras.Input((1,), name="age"),
         "text": keras.Input((), dtype="string", name="text"),
     }
-    model = keras.Model(names, keras.layers.Dense(1, "sigmoid")(names["age"]))
+    words = keras.layers.TextVectorization(
+        vocabulary=["a", "gay", "man"], output_mode="multi_hot"
+    )(names["text"])
+    features = keras.layers.Concatenate()([names["age"], words])
+    model = keras.Model(names, keras.layers.Dense(1, "sigmoid")(features))
     pairs = tf.data.Dataset.from_tensor_slices((inputs, inputs)).batch(2)
     for key, error in (("texts", ValueError), ("age", TypeError)):
         with pytest.raises(error, match=f"`text_key`.*'{key}'"):
