@@ -1,6 +1,8 @@
 """The command line of the demo."""
 
 import argparse
+import hashlib
+import pathlib
 from collections.abc import Sequence
 
 DEFAULT_GAP, DEFAULT_WEIGHT = 0.02, 3.0
@@ -201,6 +203,21 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     if arguments.loss_weight is None:
         arguments.loss_weight = DEFAULT_WEIGHT
     return arguments
+
+
+def configuration(arguments: argparse.Namespace) -> dict[str, str]:
+    """Returns what decides the figures of a sweep.
+
+    That is the command line and what is in the files that it names: figures of
+    other data must not be taken up again.
+    """
+    found = {name: str(value) for name, value in vars(arguments).items()}
+    for name in ("csv", "table", "terms_file"):
+        path = getattr(arguments, name)
+        if path:
+            data = pathlib.Path(path).read_bytes()
+            found[f"data of {name}"] = hashlib.sha256(data).hexdigest()
+    return found
 
 
 def positive(kind: type):
