@@ -96,6 +96,29 @@ def test_areas_between_groups_and_their_background(weights):
         report.subgroups.generalized_mean("accuracy")
 
 
+@pytest.mark.parametrize("power", [-5e3, -5.0, 0.5, 1.0, 2.0, 5e3])
+def test_generalized_means_of_any_power(power):
+    # The areas are 0, 1 and 3/4.
+    y, p = [0, 1, 0, 1, 0, 0, 1, 1], [0.9, 0.1, 0.1, 0.9, 0.1, 0.6, 0.5, 0.9]
+    groups = list("aabbcccc")
+    for first, areas in ((0, [0, 1, 0.75]), (2, [1, 0.75])):
+        report = group_metrics(
+            y[first:], p[first:], groups[first:], mean_power=power, **FEW
+        )
+        mean = report.subgroups.generalized_mean("subgroup_auc")
+        expected = 0.0
+        if power > 0 or min(areas) > 0:
+            # Of large powers the largest or smallest area is all that counts.
+            most = max(areas) if power > 0 else min(areas)
+            shares = np.mean((np.array(areas) / most) ** power)
+            expected = most * shares ** (1 / power)
+        assert mean.value == exactly(expected)
+        if min(areas) > 0 or power >= 1:
+            assert mean.low < mean.value <= mean.high
+        else:  # Nothing is certain of it.
+            assert np.isnan([mean.low, mean.high]).all()
+
+
 def test_calibration_is_binned_by_hand(weights):
     report = group_metrics(Y, P, MASKS, sample_weight=weights, bins=7, **FEW)
     w = np.ones(N) if weights is None else weights
