@@ -121,6 +121,16 @@ def test_halves_of_different_lengths_go_one_after_the_other():
     assert report["overall"].flip_rate == expected["overall"].flip_rate
 
 
+def test_halves_of_different_dtypes_are_what_the_model_takes_them_for():
+    model = dense_model()
+    reports = [
+        flips_of_model(model, batches(X, half), seed=0, verbose=0)
+        for half in (CHANGED, CHANGED.astype("float64"))
+    ]
+    assert reports[0]["overall"].flip_count
+    assert reports[0].to_dict() == reports[1].to_dict()
+
+
 @pytest.mark.parametrize("wider", [0, 1])
 def test_two_replicas_count_every_pair_once(wider):
     with tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]).scope():
