@@ -354,6 +354,37 @@ def test_the_worst_group_by_each_figure():
     assert group_metrics(y, p, ["one"] * 120, **FEW).least_well_served is None
 
 
+@pytest.mark.parametrize("task", ["classification", "regression"])
+def test_a_group_of_one_row_is_not_said_to_be_worst_beyond_chance(task):
+    # Of 600 rows each a tenth or four tenths are wrong; and one row is.
+    sizes, wrong = [600, 600, 1], [60, 240, 1]
+    g = np.repeat(["good", "bad", "few"], sizes)
+    off = np.concatenate(
+        [np.arange(n) < k for n, k in zip(sizes, wrong, strict=True)]
+    )
+    y = np.resize([0, 1], len(g))
+    report = group_metrics(y, abs(y - off).astype(float), g, task=task, **FEW)
+    figures = "mean absolute error"
+    if task == "classification":
+        figures = "accuracy, AUC, true positive rate and false positive rate"
+    assert report.remarks() == [
+        f"the group bad (n = 600) has the worst {figures} beyond chance."
+    ]
+    # By the values alone it is the one row.
+    assert report.worst[0].group == "few"
+    # One that is worst in all it has, beyond chance, is named.
+    g = np.where(g == "few", "good", g)
+    report = group_metrics(y, abs(y - off).astype(float), g, task=task, **FEW)
+    assert report.remarks()[0].startswith("the group bad (n = 600) has")
+
+
+def test_errors_of_single_rows_say_nothing_of_chance():
+    y, p = np.zeros(3), np.array([0.1, 0.2, 0.9])
+    report = group_metrics(y, p, ["a", "a", "b"], task="regression", **FEW)
+    assert report.least_well_served == "b"
+    assert report.remarks() == []
+
+
 @pytest.mark.parametrize("groups", [2, 3])
 @pytest.mark.parametrize("task", ["classification", "regression"])
 def test_no_group_is_the_worst_of_groups_that_are_alike(groups, task):
