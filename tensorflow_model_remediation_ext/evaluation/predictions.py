@@ -164,8 +164,7 @@ def _codes(y_true: Any, names: list[Any], count: int) -> np.ndarray:
             f"`classes` must name the {count} classes of `y_pred`, each once. "
             f"Received: classes={names}"
         )
-    given = np.asarray(y_true, dtype=object)
-    values, rows = read_labels(y_true, "y_true", len(given))
+    values, rows = read_labels(y_true, "y_true", len(y_true))
     place = {name: k for k, name in enumerate(names)}
     for value in values:
         if value not in place:
