@@ -409,6 +409,17 @@ def test_bad_input_is_one_line_and_status_2(comments, changes, message, capsys):
         ["--label=x", "--group=y"],
         ["--table=a.csv", "--csv=b.csv"],
         ["--no-such-option"],
+        ["--keep-group"],
+        ["--rate=true-positive"],
+        ["--encoding=latin-1"],
+        ["--civil-comments", "--positive-label=x"],
+        ["--data-dir=x"],
+        *(
+            ["--table=a.csv", "--label=x", "--group=y", option]
+            for option in ("--positive-label=x", "--terms-file=x")
+        ),
+        ["--table=a.csv", "--label=x", "--group=y", "--skip-leace"],
+        ["--table=a.csv", "--label=x", "--group=y", "--clp-epochs=9"],
     ],
 )
 def test_bad_arguments_have_status_2(arguments, capsys):

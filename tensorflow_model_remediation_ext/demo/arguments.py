@@ -6,6 +6,19 @@ import pathlib
 from collections.abc import Sequence
 
 DEFAULT_GAP, DEFAULT_WEIGHT = 0.02, 3.0
+# Options that mean something beside one of others alone.
+_BESIDE = {
+    "text_column": ["csv"],
+    "label_column": ["csv"],
+    "positive_label": ["csv"],
+    "data_dir": ["civil_comments"],
+    "delimiter": ["csv", "table"],
+    "encoding": ["csv", "table"],
+    "keep_group": ["table"],
+    "rate": ["table"],
+    "mindiff_epochs": ["table"],
+}
+_OF_TEXTS = ["terms_file", "clp_epochs", "loss_weight", "skip_leace"]
 
 
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -194,15 +207,35 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         )
     if bool(arguments.table) != bool(arguments.label and arguments.group):
         parser.error("--table needs --label and --group, and they need it")
+    _refuse_meaningless(parser, arguments)
     if arguments.table:
-        if arguments.loss_weight is not None:
-            parser.error("--loss-weight is for texts: --table takes --target")
         arguments.group = list(dict.fromkeys(arguments.group))
         if arguments.target is None:
             arguments.target = DEFAULT_GAP
     if arguments.loss_weight is None:
         arguments.loss_weight = DEFAULT_WEIGHT
     return arguments
+
+
+def _refuse_meaningless(
+    parser: argparse.ArgumentParser, arguments: argparse.Namespace
+) -> None:
+    """Ends the program if an option was given that nothing would read."""
+    for name, value in vars(arguments).items():
+        if value == parser.get_default(name):
+            continue
+        flag = _flag(name)
+        if arguments.table and name in _OF_TEXTS:
+            parser.error(
+                f"{flag} is for texts, and has no meaning with --table"
+            )
+        beside = _BESIDE.get(name)
+        if beside and not any(getattr(arguments, other) for other in beside):
+            parser.error(f"{flag} needs {' or '.join(map(_flag, beside))}")
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
 
 
 def configuration(arguments: argparse.Namespace) -> dict[str, str]:
