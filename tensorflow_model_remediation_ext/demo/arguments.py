@@ -226,9 +226,7 @@ def _refuse_meaningless(
             continue
         flag = _flag(name)
         if arguments.table and name in _OF_TEXTS:
-            parser.error(
-                f"{flag} is for texts, and has no meaning with --table"
-            )
+            parser.error(f"{flag} is for texts, not for --table")
         beside = _BESIDE.get(name)
         if beside and not any(getattr(arguments, other) for other in beside):
             parser.error(f"{flag} needs {' or '.join(map(_flag, beside))}")
