@@ -216,8 +216,13 @@ class Table(Generic[SomeRow]):
 
 
 def frame(rows: Sequence[Row]) -> Any:
-    """Returns rows as a pandas DataFrame, their names as its index."""
+    """Returns rows as a pandas DataFrame, their names as its index.
+
+    Without rows it has no columns either.
+    """
     pandas = extra("pandas", "A data frame")
+    if not rows:
+        return pandas.DataFrame()
     result = pandas.DataFrame([row.to_dict() for row in rows])
     return result.set_index(result.columns[0])
 
@@ -270,7 +275,7 @@ def plot_estimates(
     step = 0.7 / len(series)
     for k, (label, estimates) in enumerate(series.items()):
         offset = step * (k - (len(series) - 1) / 2)
-        value, low, high = zip(*estimates, strict=True)
+        value, low, high = zip(*estimates, strict=True) if names else [()] * 3
         axes.errorbar(
             value,
             [place + offset for place in range(len(names))],
@@ -298,7 +303,7 @@ def plot_estimates(
     drawn += [value for values in references.values() for value in values]
     keep_within_shares(axes, "x", drawn)
     axes.set_yticks(range(len(names)), [*map(plain_text, names)])
-    axes.set_ylim(len(names) - 0.5, -0.5)
+    axes.set_ylim(max(len(names), 1) - 0.5, -0.5)
     axes.set_xlabel(plain_text(axis_label))
     axes.locator_params(axis="x", nbins=5)
     tidy(axes, grid="x")

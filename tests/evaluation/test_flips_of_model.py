@@ -297,6 +297,14 @@ def text_pairs(batch=2):
     return build_counterfactual_data(data, ["gay", "black", "man"])
 
 
+def test_where_no_text_differs_there_are_no_terms():
+    pairs = [(tf.constant(["a", "b"]), tf.constant(["a", "b"]))]
+    terms = flips_of_model(text_model(), pairs, by_term=True, verbose=0).terms
+    assert terms.rows == () and terms.to_dict() == {}
+    assert terms.to_frame().empty
+    assert [*terms.plot().get_yticklabels()] == []
+
+
 def test_terms_that_flip_most_come_first():
     terms = ["gay", "black", "man", "never there"]
     options = {"verbose": 0, "seed": 0}
