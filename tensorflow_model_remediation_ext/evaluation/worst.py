@@ -95,7 +95,7 @@ def surely_worst(
     surely = (apart > 0) & (apart >= wanted)
     if least <= 0 or not surely.any():
         return None
-    row = rows[np.argmin(np.where(surely, values, np.inf))]
+    row = rows[int(np.argmin(np.where(surely, values, np.inf)))]
     return WorstRow(worst.metric, row.group, row.n, getattr(row, worst.metric))
 
 
