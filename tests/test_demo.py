@@ -11,6 +11,10 @@ import tensorflow as tf
 
 from tensorflow_model_remediation_ext import demo
 from tensorflow_model_remediation_ext.demo import table_job, tuning
+from tensorflow_model_remediation_ext.demo.arguments import (
+    configuration,
+    parse_arguments,
+)
 from tensorflow_model_remediation_ext.demo.table import load_table
 
 REMEDIATED = "removal and swaps"
@@ -223,6 +227,17 @@ def test_a_table_chooses_a_target_for_errors(people, monkeypatch, allowed):
     assert f"Remediated with MinDiff, {wanted}" in figures["summary"]
 
 
+def test_a_sweep_of_other_data_is_another_one(tmp_path):
+    path = tmp_path / "people.csv"
+    options = [f"--table={path}", "--label=a", "--group=b"]
+    found = []
+    for text in ("a,b\n1,2\n", "a,b\n1,3\n", "a,b\n1,2\n"):
+        path.write_text(text)
+        found.append(configuration(parse_arguments(options)))
+    assert found[0] == found[2] != found[1]
+    assert json.loads(json.dumps(found[0])) == found[0]
+
+
 LABELS = "a,b,sex\n" + "0,,overall\n1,yes,x\n0,?,x\n1,no,x\n" * 6
 
 
@@ -241,7 +256,7 @@ LABELS = "a,b,sex\n" + "0,,overall\n1,yes,x\n0,?,x\n1,no,x\n" * 6
         (LABELS, ["--label=a", "--group=b"], "'b' must have.* 12 of 24"),
         (LABELS, ["--label=a"], "sex must not have .*'overall'"),
         (
-            "a,b,sex\n" + "1,1,f\n0,1,f\n0,0,m\n" * 9,
+            "a,b,sex\n" + "1,1,f\n0,1,f\n0,0,m\n" * 30,
             ["--label=a", "--rate=true-positive"],
             "no row of the group 'm' .*with label 1",
         ),
@@ -249,6 +264,17 @@ LABELS = "a,b,sex\n" + "0,,overall\n1,yes,x\n0,?,x\n1,no,x\n" * 6
         ("a,b\n1,2\n1\n", [], "line 3.*2 values. It has 1"),
         ("a,b\n1,2\n", [], "at least 20 rows"),
         (None, ["--delimiter=;;"], "one character.*';;'"),
+        ("a,b\n" + '"' + "x" * 2**18, [], "line 2.*quote not closed"),
+        (
+            "a,b,sex\n1,1,f\n" + "0,1,f\n0,0,m\n" * 20,
+            ["--label=a"],
+            "(training|held-out) rows must hold two or more of each label",
+        ),
+        (
+            "a,b,sex\n" + "1,1,f\n0,1,f\n1,0,m\n1,0,m\n" * 40 + "0,1,m\n",
+            ["--label=a", "--rate=false-positive", "--tune"],
+            "two groups or more must have a false-positive rate",
+        ),
     ],
 )
 def test_bad_tables_are_one_line_and_status_2(
@@ -273,6 +299,31 @@ def test_a_table_with_other_delimiters_and_encodings(tmp_path):
     assert task.positive == "é"
     assert [*task.people.features] == ["x_y"]
     assert set(task.people.groups) == {"a", "b"}
+
+
+def test_columns_as_other_programs_write_them(tmp_path):
+    path = tmp_path / "people.csv"
+    rows = [
+        f"{i} , {i % 3} ,{'?' if i % 2 else 3},{10.0**i},{['', '?'][i % 2]},"
+        f'{i % 2},"{["a, b", "a"][i % 2]}","{["c", "b, c"][i % 2]}",\n'
+        for i in range(30)
+    ]
+    # pandas writes its index without a name, spreadsheets a last comma.
+    header = ", x ,one,large,none,label,g,h,\n"
+    path.write_text("\n   \n" + header + "\n".join(rows) + "\n  \n")
+    task = load_table(path, "label", ["g", "h"])
+    assert [*task.people.features] == ["column 1", "x"]
+    assert task.left_out == {
+        "one": "has one value",
+        "large": "has too large numbers",
+        "none": "has one value",
+        "g": "tells the group",
+        "h": "tells the group",
+        "column 9": "has one value",
+    }
+    assert task.people.features["x"].tolist() == [i % 3 for i in range(30)]
+    # Joined by commas, both groups would be one.
+    assert set(task.people.groups) == {"'a, b', 'c'", "'a', 'b, c'"}
 
 
 def test_too_little_to_erase_is_said_before_training(tmp_path, capsys):
@@ -358,6 +409,17 @@ def test_bad_input_is_one_line_and_status_2(comments, changes, message, capsys):
         ["--label=x", "--group=y"],
         ["--table=a.csv", "--csv=b.csv"],
         ["--no-such-option"],
+        ["--keep-group"],
+        ["--rate=true-positive"],
+        ["--encoding=latin-1"],
+        ["--civil-comments", "--positive-label=x"],
+        ["--data-dir=x"],
+        *(
+            ["--table=a.csv", "--label=x", "--group=y", option]
+            for option in ("--positive-label=x", "--terms-file=x")
+        ),
+        ["--table=a.csv", "--label=x", "--group=y", "--skip-leace"],
+        ["--table=a.csv", "--label=x", "--group=y", "--clp-epochs=9"],
     ],
 )
 def test_bad_arguments_have_status_2(arguments, capsys):

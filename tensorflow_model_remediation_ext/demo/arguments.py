@@ -1,9 +1,24 @@
 """The command line of the demo."""
 
 import argparse
+import hashlib
+import pathlib
 from collections.abc import Sequence
 
 DEFAULT_GAP, DEFAULT_WEIGHT = 0.02, 3.0
+# Options that mean something beside one of others alone.
+_BESIDE = {
+    "text_column": ["csv"],
+    "label_column": ["csv"],
+    "positive_label": ["csv"],
+    "data_dir": ["civil_comments"],
+    "delimiter": ["csv", "table"],
+    "encoding": ["csv", "table"],
+    "keep_group": ["table"],
+    "rate": ["table"],
+    "mindiff_epochs": ["table"],
+}
+_OF_TEXTS = ["terms_file", "clp_epochs", "loss_weight", "skip_leace"]
 
 
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -192,15 +207,48 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         )
     if bool(arguments.table) != bool(arguments.label and arguments.group):
         parser.error("--table needs --label and --group, and they need it")
+    _refuse_meaningless(parser, arguments)
     if arguments.table:
-        if arguments.loss_weight is not None:
-            parser.error("--loss-weight is for texts: --table takes --target")
         arguments.group = list(dict.fromkeys(arguments.group))
         if arguments.target is None:
             arguments.target = DEFAULT_GAP
     if arguments.loss_weight is None:
         arguments.loss_weight = DEFAULT_WEIGHT
     return arguments
+
+
+def _refuse_meaningless(
+    parser: argparse.ArgumentParser, arguments: argparse.Namespace
+) -> None:
+    """Ends the program if an option was given that nothing would read."""
+    for name, value in vars(arguments).items():
+        if value == parser.get_default(name):
+            continue
+        flag = _flag(name)
+        if arguments.table and name in _OF_TEXTS:
+            parser.error(f"{flag} is for texts, not for --table")
+        beside = _BESIDE.get(name)
+        if beside and not any(getattr(arguments, other) for other in beside):
+            parser.error(f"{flag} needs {' or '.join(map(_flag, beside))}")
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def configuration(arguments: argparse.Namespace) -> dict[str, str]:
+    """Returns what decides the figures of a sweep.
+
+    That is the command line and what is in the files that it names: figures of
+    other data must not be taken up again.
+    """
+    found = {name: str(value) for name, value in vars(arguments).items()}
+    for name in ("csv", "table", "terms_file"):
+        path = getattr(arguments, name)
+        if path:
+            data = pathlib.Path(path).read_bytes()
+            found[f"data of {name}"] = hashlib.sha256(data).hexdigest()
+    return found
 
 
 def positive(kind: type):

@@ -11,6 +11,8 @@ import tensorflow as tf
 MISSING = ("", "?", "NA", "N/A", "NaN", "nan", "null", "None")
 _MOST_CATEGORIES = 100
 _FEWEST_ROWS = 20
+# Squares of larger numbers are infinite in float32, and so is their variance.
+_LARGEST = 1e18
 
 
 class People(NamedTuple):
@@ -70,7 +72,8 @@ def load_table(
     A column is a number if all its values are, missing ones (empty or "?")
     apart; otherwise it is a category. Categories with more than 100
     values, such as names, and columns with one value are left out, and so are
-    the columns that tell the group unless `keep_group`. Labels and groups are
+    the columns that tell the group unless `keep_group`. A column without a name
+    is called by its place, such as `"column 1"`. Labels and groups are
     never guessed: where they are missing, the table is refused.
 
     Args:
@@ -84,9 +87,9 @@ def load_table(
 
     Raises:
         OSError: If the file cannot be read.
-        ValueError: If it is of another encoding, a column is missing, rows
-            are cut off, or label or groups do not have the values they need,
-            in each row.
+        ValueError: If it is of another encoding or cannot be parsed, a column
+            is missing, rows are cut off, or label or groups do not have the
+            values they need, in each row.
     """
     name = pathlib.Path(path).name
     if len(delimiter) != 1:
@@ -113,12 +116,12 @@ def load_table(
     labels, positive = _labels(columns.pop(label), label, name)
     for group in group_names:
         _refuse_missing(columns[group], group, name)
-    groups = np.array(
-        [
-            ", ".join(values)
-            for values in zip(*(columns[g] for g in group_names), strict=True)
-        ]
-    )
+    combined = [*zip(*(columns[g] for g in group_names), strict=True)]
+    names = {values: ", ".join(values) for values in combined}
+    if len(set(names.values())) < len(names):
+        # Values that hold commas: quotes tell these combinations apart.
+        names = {values: ", ".join(map(repr, values)) for values in names}
+    groups = np.array([names[values] for values in combined])
     if len(set(groups)) < 2:
         raise ValueError(
             f"{name}: {', '.join(group_names)} must tell two groups apart, or "
@@ -193,17 +196,19 @@ def _read(path, name, limit, delimiter, encoding):
         encoding = "utf-8-sig"  # Without the mark that may come first.
     with open(path, newline="", encoding=encoding) as file:
         reader = csv.reader(file, delimiter=delimiter, skipinitialspace=True)
-        header = next(reader, [])
+        filled = _filled(reader, name)
+        header = [
+            value or f"column {k}"
+            for k, value in enumerate(next(filled, []), start=1)
+        ]
         rows = []
-        for row in reader:
-            if not row:
-                continue
+        for row in filled:
             if len(row) != len(header):
                 raise ValueError(
                     f"{name}, line {reader.line_num}: a row must have "
                     f"{len(header)} values. It has {len(row)}"
                 )
-            rows.append([value.strip() for value in row])
+            rows.append(row)
             if limit is not None and len(rows) == limit:
                 break
     if len(rows) < _FEWEST_ROWS or len(set(header)) < len(header):
@@ -213,6 +218,19 @@ def _read(path, name, limit, delimiter, encoding):
             f"{header}"
         )
     return dict(zip(header, zip(*rows, strict=True), strict=True))
+
+
+def _filled(reader, name):
+    """Yields the rows that are not blank, without spaces around values."""
+    try:
+        for row in reader:
+            row = [value.strip() for value in row]
+            if row and row != [""]:
+                yield row
+    except csv.Error as error:
+        raise ValueError(
+            f"{name}, line {reader.line_num}: {error}. Is a quote not closed?"
+        ) from error
 
 
 def _refuse_missing(values, column, name):
@@ -240,16 +258,20 @@ def _labels(values, label, name):
 def _feature(values):
     """Returns a column as an array, or `None` and why it is none."""
     known = [value for value in values if value not in MISSING]
-    if len(set(known)) < 2 and len(set(values)) < 2:
+    if not known or len(set(values)) < 2:
         return None, "has one value"
     try:
-        numbers = np.array([float(value) for value in known], "float32")
+        numbers = np.array([float(value) for value in known])
     except ValueError:
         if len(set(values)) > _MOST_CATEGORIES:
             return None, f"has {len(set(values))} different texts"
         return np.array(values), ""
-    if not np.isfinite(numbers).all() or not len(numbers):
-        return None, "has infinite numbers"
+    if not np.isfinite(numbers).all():
+        return None, "has numbers that are infinite or none"
+    if np.abs(numbers).max() > _LARGEST:
+        return None, "has too large numbers"
     column = np.full(len(values), numbers.mean(), "float32")
     column[[value not in MISSING for value in values]] = numbers
+    if np.ptp(column) == 0:
+        return None, "has one value"
     return column, ""

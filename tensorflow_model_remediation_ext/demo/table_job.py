@@ -5,9 +5,11 @@ import pathlib
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from tensorflow_model_remediation_ext import evaluation
+from tensorflow_model_remediation_ext.demo.arguments import configuration
 from tensorflow_model_remediation_ext.demo.table import (
     People,
     TableTask,
@@ -15,6 +17,7 @@ from tensorflow_model_remediation_ext.demo.table import (
     inputs_of,
     load_table,
 )
+from tensorflow_model_remediation_ext.demo.task import require_both_labels
 from tensorflow_model_remediation_ext.min_diff.keras import (
     AtMost,
     MinDiffModel,
@@ -63,6 +66,15 @@ def run_table(
     validation = None
     if arguments.tune:
         train, validation = train.split(0.2, arguments.seed)
+    for part, which in (
+        (train, "training"),
+        (validation, "validation"),
+        (test, "held-out"),
+    ):
+        if part is not None:
+            require_both_labels(part.labels, f"{task.name}: the {which} rows")
+    if validation is not None:
+        _require_groups(validation, arguments.rate, task.name)
     about = _summary(task, train, test)
     print(about)
 
@@ -133,6 +145,20 @@ def measure(model: keras.Model, people: People) -> dict[str, Any]:
             people.labels, scores, people.groups, n_permutations=99
         ),
     }
+
+
+def _require_groups(people: People, rate: str, name: str) -> None:
+    """Raises unless two groups or more have the rate, to compare them."""
+    condition = RATES[rate][1]
+    counted = np.ones(len(people.labels), bool)
+    if condition is not None:
+        counted = people.labels == (condition == "positives")
+    if len(set(people.groups[counted])) < 2:
+        raise ValueError(
+            f"{name}: two groups or more must have a {rate} rate in the "
+            f"{len(people.labels)} validation rows, to choose a target by "
+            "their difference"
+        )
 
 
 def _summary(task: TableTask, train: People, test: People) -> str:
@@ -218,7 +244,7 @@ def _tune(model, packed, names, validation, arguments, directory):
         epochs=arguments.mindiff_epochs,
         fit_options={"shuffle": False},
         directory=directory / "tuning",
-        configuration={k: str(v) for k, v in vars(arguments).items()},
+        configuration=configuration(arguments),
     )
     model.set_weights(baseline)
     return sweep

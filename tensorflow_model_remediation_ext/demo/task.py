@@ -118,13 +118,28 @@ def load(arguments: argparse.Namespace) -> Task:
         (validation, "validation"),
         (test, "held-out"),
     ):
-        if part is not None and len(set(part.labels)) < 2:
-            raise ValueError(
-                f"{name}: the {len(part)} {which} comments have one label "
-                "only; both are needed"
-            )
+        if part is not None:
+            require_both_labels(part.labels, f"{name}: the {which} comments")
     assert terms is not None  # The command line asks for them.
     return Task(name, train, validation, test, terms)
+
+
+def require_both_labels(labels: np.ndarray, what: str) -> None:
+    """Raises where there are too few rows of a label to measure an AUC.
+
+    Args:
+        labels: Zeros and ones, `[n]`.
+        what: What to call the rows in an error.
+
+    Raises:
+        ValueError: If there are fewer than two of either label.
+    """
+    ones = int(np.count_nonzero(labels))
+    if min(ones, len(labels) - ones) < 2:
+        raise ValueError(
+            f"{what} must hold two or more of each label. Of {len(labels)} "
+            f"{ones} are positive"
+        )
 
 
 def summary(task: Task, pairs: dict[str, Pairs]) -> str:

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from tensorflow_model_remediation_ext import evaluation
 from tensorflow_model_remediation_ext.counterfactual.keras import AtMost
+from tensorflow_model_remediation_ext.demo.arguments import configuration
 from tensorflow_model_remediation_ext.demo.task import (
     FLIPS,
     Task,
@@ -78,7 +79,7 @@ def tune(
         epochs=arguments.clp_epochs,
         fit_options={"shuffle": False},
         directory=directory,
-        configuration=vars(arguments),
+        configuration=configuration(arguments),
     )
     model.set_weights(baseline)
     return sweep

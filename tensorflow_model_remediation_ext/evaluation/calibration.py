@@ -22,6 +22,7 @@ from tensorflow_model_remediation_ext.evaluation.tables import (
     Row,
     Table,
     new_axes,
+    plain_text,
     tidy,
 )
 
@@ -145,7 +146,7 @@ class CalibrationReport(Table[CalibrationRow]):
                 linewidth=1,
                 capsize=2,
                 color=color,
-                label=row.group,
+                label=plain_text(row.group),
                 clip_on=False,
             )
         axes.set_xlim(0, 1)

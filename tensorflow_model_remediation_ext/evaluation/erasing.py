@@ -9,6 +9,8 @@ from typing import Any
 import keras
 import numpy as np
 
+from tensorflow_model_remediation_ext.common.torch_tensors import without_torch
+
 # Rows that an eraser gets a second time, on their own.
 _AGAIN = 32
 
@@ -96,7 +98,8 @@ def erase(
 def _apply(name, eraser, x):
     after = eraser(x.copy())
     try:
-        after = np.asarray(keras.ops.convert_to_numpy(after), np.float64)
+        after = keras.ops.convert_to_numpy(without_torch(after))
+        after = np.asarray(after, np.float64)
     except (TypeError, ValueError) as error:
         raise ValueError(
             f"The eraser of `methods[{name!r}]` must return an array of "

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import numbers
 from collections.abc import Iterable, Mapping
 from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
 
 from tensorflow_model_remediation_ext.evaluation.intervals import (
     UNKNOWN,
@@ -99,6 +102,8 @@ def as_table(evidence: object) -> Table:
         for key in plain
         if f"{key}_low" in keys or key in (own_plotted or ())
     ]
+    texts = [key for key in plain if key not in with_intervals]
+    _require_plain(figures, texts, kind)
     row_type = dataclasses.make_dataclass(
         f"{kind}Row",
         [("name_", Any), *((f"{key}_", Any) for key in plain)],
@@ -190,6 +195,28 @@ def _examples(texts: Iterable[Mapping[str, Any]]) -> tuple[Row, ...]:
         frozen=True,
     )
     return tuple(row_type(*map(text.get, keys)) for text in texts)
+
+
+def _require_plain(
+    figures: Mapping[Any, Mapping[str, Any]], texts: list[str], kind: str
+) -> None:
+    """Raises unless figures can be shown and written to JSON.
+
+    Args:
+        figures: Rows of figures.
+        texts: Which of the figures may be texts.
+        kind: What they are from.
+    """
+    for name, row in figures.items():
+        for key, value in row.items():
+            if key in texts and isinstance(value, str):
+                continue
+            if not isinstance(value, (numbers.Real, np.bool_, type(None))):
+                raise TypeError(
+                    "`result.to_dict()` must return figures that are numbers, "
+                    "booleans, None or, without an interval, texts. Received: "
+                    f"{value!r:.80} for {key!r} in {name!r} from {kind}"
+                )
 
 
 def _value(row: Mapping[str, Any], key: str, with_intervals: list[str]) -> Any:

@@ -45,8 +45,8 @@ def flips_of_model(
 
     The pairs are read once, batch by batch. Nothing is kept but predictions,
     weights and groups, and of texts the examples and, with `by_term`, the words
-    that were changed. Where both halves of a batch are dense and of
-    one shape they go through the model together. What `flips` says about the
+    that were changed. Where both halves of a batch are dense, of one shape and
+    one dtype, they go through the model together. What `flips` says about the
     figures holds: a flip rate of zero is not equal treatment.
 
     Args:
@@ -216,7 +216,7 @@ def _parts(batch: Any) -> tuple:
 def _predict(model, original, counterfactual) -> tuple[np.ndarray, np.ndarray]:
     """Returns both predictions, from one forward pass if possible."""
     rows = int(keras.tree.flatten(original)[0].shape[0])
-    if _same_shapes(original, counterfactual):
+    if _alike(original, counterfactual):
         both = keras.tree.map_structure(
             lambda a, b: tf.concat([a, b], axis=0), original, counterfactual
         )
@@ -228,12 +228,14 @@ def _predict(model, original, counterfactual) -> tuple[np.ndarray, np.ndarray]:
     )
 
 
-def _same_shapes(original: Any, counterfactual: Any) -> bool:
+def _alike(original: Any, counterfactual: Any) -> bool:
     left, right = (
         keras.tree.flatten(half) for half in (original, counterfactual)
     )
     return len(left) == len(right) and all(
-        _is_dense(a) and _is_dense(b) and a.shape == b.shape
+        _is_dense(a)
+        and _is_dense(b)
+        and (a.shape, a.dtype) == (b.shape, b.dtype)
         for a, b in zip(left, right, strict=True)
     )
 

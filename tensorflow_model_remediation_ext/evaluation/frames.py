@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from tensorflow_model_remediation_ext.common.torch_tensors import without_torch
+
 
 def columns_of(values: Any, name: str) -> dict[Any, Any] | None:
     """Returns the columns of a table.
@@ -52,7 +54,8 @@ def to_array(values: Any, name: str) -> np.ndarray:
     booleans if that is what they hold. A missing number is NaN.
 
     Args:
-        values: Anything that `numpy.asarray` takes, or a table of numbers.
+        values: Anything that `numpy.asarray` takes, a tensor of PyTorch, or a
+            table of numbers.
         name: What to call it in an error.
 
     Raises:
@@ -65,7 +68,7 @@ def to_array(values: Any, name: str) -> np.ndarray:
         )
     columns = columns_of(values, name)
     if columns is None:
-        return _settled(np.asarray(values))
+        return _settled(np.asarray(without_torch(values)))
     arrays = [_settled(np.asarray(column)) for column in columns.values()]
     if not arrays:
         return np.empty((len(values), 0))

@@ -15,6 +15,7 @@ from tensorflow_model_remediation_ext.evaluation.tables import (
 from tensorflow_model_remediation_ext.evaluation.worst import (
     WorstRow,
     least_well_served,
+    surely_worst,
 )
 
 
@@ -56,14 +57,22 @@ class GroupTable(Table[SomeRow]):
         """Returns which group is served worst, if one is beyond chance."""
         # The interval of a difference of extremes ends at 0 where the groups
         # may be alike.
-        surely = [
-            row
+        found = [
+            surely_worst(
+                self.rows[1:],
+                row,
+                self.disparity(row.metric).difference.low,
+                self.confidence,
+            )
             for row in self.worst
-            if self.disparity(row.metric).difference.low > 0
         ]
+        surely = [row for row in found if row is not None]
         group = least_well_served(surely)
         if group is None:
-            compared = any(row.groups > 1 for row in self.disparities)
+            compared = any(
+                row.difference.low == row.difference.low
+                for row in self.disparities
+            )
             return ["no group is served worse beyond chance."] * compared
         worst = [row for row in surely if row.group == group]
         names = [
@@ -72,7 +81,7 @@ class GroupTable(Table[SomeRow]):
         ]
         return [
             f"the group {group} (n = {worst[0].n:,}) has the worst "
-            f"{_listed(names)}."
+            f"{_listed(names)} beyond chance."
         ]
 
     def to_dict(self) -> dict[str, Any]:

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from tensorflow_model_remediation_ext.common.torch_tensors import without_torch
+
 
 def read_labels(values: Any, name: str, n: int) -> tuple[list[Any], np.ndarray]:
     """Reads a label for each row.
@@ -23,7 +25,7 @@ def read_labels(values: Any, name: str, n: int) -> tuple[list[Any], np.ndarray]:
     Raises:
         ValueError: If a length is not `n`, or a label is missing.
     """
-    labels = np.asarray(values, dtype=object)
+    labels = np.asarray(without_torch(values), dtype=object)
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]
     if labels.shape != (n,):

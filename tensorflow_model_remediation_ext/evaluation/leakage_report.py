@@ -13,6 +13,7 @@ from tensorflow_model_remediation_ext.evaluation.tables import (
     Row,
     Table,
     new_axes,
+    plain_text,
     tidy,
 )
 
@@ -189,7 +190,7 @@ class LeakageReport(Table[LeakageRow]):
                 color=color,
             )
             axes.annotate(
-                row.method.replace("$", r"\$"),
+                plain_text(row.method),
                 (x.value, y.value),
                 xytext=(6, -12 if k % 2 else 6),
                 textcoords="offset points",

@@ -164,8 +164,14 @@ def _codes(y_true: Any, names: list[Any], count: int) -> np.ndarray:
             f"`classes` must name the {count} classes of `y_pred`, each once. "
             f"Received: classes={names}"
         )
-    given = np.asarray(y_true, dtype=object)
-    values, rows = read_labels(y_true, "y_true", len(given))
+    shape = np.shape(y_true)
+    if len(shape) == 2 and shape[1] > 1:
+        raise ValueError(
+            "`y_true` must hold the class of each row: of one-hot rows it is "
+            "`y_true.argmax(axis=1)`, and several labels of a row are measured "
+            f"one by one. Received: shape={tuple(shape)}"
+        )
+    values, rows = read_labels(y_true, "y_true", len(y_true))
     place = {name: k for k, name in enumerate(names)}
     for value in values:
         if value not in place:

@@ -194,9 +194,13 @@ def _generalized_mean(
     values = figure.values[known]
     if not len(values):
         return UNKNOWN
-    if values.min() <= 0:
+    if values.max() <= 0 or (power < 0 and values.min() <= 0):
         return without_interval(0.0)
-    value = float(np.mean(values**power) ** (1 / power))
+    # Against the value that counts most, so that no power overflows.
+    most = values.max() if power > 0 else values.min()
+    value = float(most * np.mean((values / most) ** power) ** (1 / power))
+    if values.min() <= 0 and power < 1:
+        return without_interval(value)  # From 0 it rises infinitely fast.
     slopes = (values / value) ** (power - 1) / len(values)
     low, high = figure.limits(confidence)
     z = normal_quantile(confidence)
@@ -208,5 +212,5 @@ def _generalized_mean(
         return Estimate(value, float(max(value - z * deviation, 0)), value)
     reach = z * deviation / (value * (1 - value))
     odds = value / (1 - value)
-    ends = odds * np.exp([-reach, reach])
-    return Estimate(value, *map(float, ends / (1 + ends)))
+    away = np.exp(np.clip([reach, -reach], -600, 600))
+    return Estimate(value, *map(float, odds / (odds + away)))

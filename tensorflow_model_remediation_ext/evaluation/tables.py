@@ -163,8 +163,15 @@ class Table(Generic[SomeRow]):
         )
 
     def drawn(self) -> dict[str, str]:
+        """Returns the figures to draw, with their labels: those that are known.
+
+        All of them if none is.
+        """
+        return self.known_figures() or self.plotted
+
+    def known_figures(self) -> dict[str, str]:
         """Returns the figures to draw that any row has, with their labels."""
-        known = {
+        return {
             name: label
             for name, label in self.plotted.items()
             if any(
@@ -172,7 +179,6 @@ class Table(Generic[SomeRow]):
                 for row in self.rows
             )
         }
-        return known or self.plotted
 
     def parts(self) -> dict[str, Table]:
         """Returns the tables that are part of this one, by what they are."""
@@ -210,8 +216,13 @@ class Table(Generic[SomeRow]):
 
 
 def frame(rows: Sequence[Row]) -> Any:
-    """Returns rows as a pandas DataFrame, their names as its index."""
+    """Returns rows as a pandas DataFrame, their names as its index.
+
+    Without rows it has no columns either.
+    """
     pandas = extra("pandas", "A data frame")
+    if not rows:
+        return pandas.DataFrame()
     result = pandas.DataFrame([row.to_dict() for row in rows])
     return result.set_index(result.columns[0])
 
@@ -264,7 +275,7 @@ def plot_estimates(
     step = 0.7 / len(series)
     for k, (label, estimates) in enumerate(series.items()):
         offset = step * (k - (len(series) - 1) / 2)
-        value, low, high = zip(*estimates, strict=True)
+        value, low, high = zip(*estimates, strict=True) if names else [()] * 3
         axes.errorbar(
             value,
             [place + offset for place in range(len(names))],
@@ -276,7 +287,7 @@ def plot_estimates(
             markersize=5,
             capsize=3,
             color=COLORS[k % len(COLORS)],
-            label=_plain(label),
+            label=plain_text(label),
             clip_on=False,
         )
     for label, values in references.items():
@@ -286,14 +297,14 @@ def plot_estimates(
                 color="0.5",
                 linestyle="--",
                 linewidth=1,
-                label=None if k else _plain(label),
+                label=None if k else plain_text(label),
             )
     drawn = [x for each in series.values() for e in each for x in e]
     drawn += [value for values in references.values() for value in values]
     keep_within_shares(axes, "x", drawn)
-    axes.set_yticks(range(len(names)), [*map(_plain, names)])
-    axes.set_ylim(len(names) - 0.5, -0.5)
-    axes.set_xlabel(_plain(axis_label))
+    axes.set_yticks(range(len(names)), [*map(plain_text, names)])
+    axes.set_ylim(max(len(names), 1) - 0.5, -0.5)
+    axes.set_xlabel(plain_text(axis_label))
     axes.locator_params(axis="x", nbins=5)
     tidy(axes, grid="x")
     if len(series) > 1 or references:
@@ -306,7 +317,7 @@ def plot_estimates(
     return axes
 
 
-def _plain(label: str) -> str:
+def plain_text(label: str) -> str:
     """Returns what matplotlib draws as this text."""
     # It sets what stands between dollars as mathematics, and leaves out of
     # legends what begins with an underscore: not with a space of no width.

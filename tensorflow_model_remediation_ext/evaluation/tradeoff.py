@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 import os
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -176,11 +177,14 @@ def tradeoff(
 
 
 def _seeds(seeds: Iterable[int]) -> list[int]:
-    given = list(seeds)
+    try:
+        given = [operator.index(seed) for seed in seeds]
+    except TypeError:
+        given = []
     if not given or len(set(given)) < len(given):
         raise ValueError(
             "`seeds` must be different integers, and at least one. "
-            f"Received: seeds={given}"
+            f"Received: seeds={seeds!r}"
         )
     return given
 

@@ -8,6 +8,8 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
+import numpy as np
+
 from tensorflow_model_remediation_ext.evaluation.run_directory import (
     digest,
     digest_of,
@@ -90,7 +92,13 @@ def points_of(
                 f"Received: {method!r} for {label!r}"
             )
         _check_readable(method.data, f"data of {label!r}")
-        settings = [None] if method.settings is None else list(method.settings)
+        settings = [None]
+        if method.settings is not None:
+            settings = [
+                # NumPy's numbers as plain ones, which JSON and files know.
+                each.item() if isinstance(each, np.generic) else each
+                for each in method.settings
+            ]
         if not settings or len({*map(repr, settings)}) < len(settings):
             raise ValueError(
                 f"`settings` of {label!r} must be different ones, and at "

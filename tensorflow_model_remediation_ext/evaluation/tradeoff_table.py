@@ -13,6 +13,7 @@ from tensorflow_model_remediation_ext.evaluation.tables import (
     Table,
     keep_within_shares,
     new_axes,
+    plain_text,
     tidy,
 )
 from tensorflow_model_remediation_ext.evaluation.tradeoff_method import as_text
@@ -156,7 +157,7 @@ class Tradeoff(Table[TradeoffRow]):
         keep_within_shares(axes, "x", unfairness)
         keep_within_shares(axes, "y", [*qualities, limit])
         axes.set_xlabel(
-            f"{self.measure_of_unfairness} "
+            f"{plain_text(self.measure_of_unfairness)} "
             f"({100 * self.confidence:g} % intervals)"
         )
         axes.set_ylabel("quality")
@@ -181,11 +182,11 @@ def _draw_method(axes, method, rows, color):
             capsize=3,
             color=color,
             clip_on=False,
-            label=None if k or not method else method.replace("$", r"\$"),
+            label=None if k or not method else plain_text(method),
         )
         if row.setting is not None:
             axes.annotate(
-                as_text(row.setting),
+                plain_text(as_text(row.setting)),
                 (x.value, y.value),
                 xytext=(6, -12 if k % 2 else 6),
                 textcoords="offset points",

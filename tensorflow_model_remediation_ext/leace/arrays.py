@@ -7,6 +7,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tensorflow_model_remediation_ext.common.torch_tensors import (
+    is_torch,
+    without_torch,
+)
+
 
 def require(*checks: tuple[Any, str]) -> Any:
     """Returns a context manager whose body runs only if all conditions hold.
@@ -42,7 +47,7 @@ def tensor(value: Any) -> tf.Tensor:
     if tf.is_tensor(value):
         return value
     # A table or series of pandas or polars, or a tensor of PyTorch.
-    if hasattr(value, "to_numpy") or _of_torch(value):
+    if hasattr(value, "to_numpy") or is_torch(value):
         return numbers("data", value)
     return tf.convert_to_tensor(keras.ops.convert_to_numpy(value))
 
@@ -147,7 +152,7 @@ def _no_numbers(name, dtype, hint):
 def _array(name, value, hint):
     """Returns a NumPy array, of numbers unless its dtype says otherwise."""
     try:
-        array = np.asarray(_from_torch(value) if _of_torch(value) else value)
+        array = np.asarray(without_torch(value))
     except (RuntimeError, TypeError, ValueError) as error:
         raise _not_dense(name, value) from error
     if array.dtype != object:
@@ -164,19 +169,6 @@ def _array(name, value, hint):
             for label, column in _columns(value)
         ]
     )
-
-
-def _of_torch(value):
-    """Says so without PyTorch, which none of this needs."""
-    return any(kind.__module__ == "torch" for kind in type(value).__mro__)
-
-
-def _from_torch(value):
-    """Returns an array of a tensor that may want gradients, or be bfloat16."""
-    value = value.detach().cpu()
-    if str(value.dtype) == "torch.bfloat16":
-        value = value.float()  # Exact; NumPy has no such dtype.
-    return value.numpy()
 
 
 def _columns(table):

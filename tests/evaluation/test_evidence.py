@@ -44,6 +44,22 @@ def test_any_object_with_the_protocol_is_a_section(tmp_path):
     assert "rate" in repr(report)
 
 
+def test_figures_may_be_of_numpy(tmp_path):
+    row = {"a": np.float32(0.5), "b": np.int64(3), "c": np.True_, "d": np.nan}
+    ends = {"a_low": np.float32(0.25), "a_high": np.float16(0.75)}
+    report = Report("A").add("m", "E", Given({"r": row | ends}))
+    report.save(tmp_path)
+    found = json.loads((tmp_path / "report.json").read_text("utf-8"))
+    assert found["results"]["E"]["m"]["figures"]["r"] == {
+        "a": 0.5,
+        "b": 3,
+        "c": True,
+        "d": None,
+        "a_low": 0.25,
+        "a_high": 0.75,
+    }
+
+
 def test_it_may_draw_itself_and_say_its_level():
     class Drawn(Described):
         confidence = 0.9
@@ -82,7 +98,13 @@ def test_it_may_choose_what_is_drawn_said_and_quoted():
 
 @pytest.mark.parametrize(
     ("figures", "message"),
-    [([1], "must return rows"), ({"a": 3}, "must return rows")],
+    [
+        ([1], "must return rows"),
+        ({"a": 3}, "must return rows"),
+        ({"a": {"b": np.arange(3)}}, r"array\(\[0, 1, 2\]\) for 'b' in 'a'"),
+        ({"a": {"b": 1, "b_low": 0}, "c": {"b": "x"}}, "'x' for 'b' in 'c'"),
+        ({"a": {"b": 1, "b_low": "x"}}, "'x' for 'b_low' in 'a'"),
+    ],
 )
 def test_figures_are_rows(figures, message):
     wrong = Described()

@@ -121,6 +121,16 @@ def test_halves_of_different_lengths_go_one_after_the_other():
     assert report["overall"].flip_rate == expected["overall"].flip_rate
 
 
+def test_halves_of_different_dtypes_are_what_the_model_takes_them_for():
+    model = dense_model()
+    reports = [
+        flips_of_model(model, batches(X, half), seed=0, verbose=0)
+        for half in (CHANGED, CHANGED.astype("float64"))
+    ]
+    assert reports[0]["overall"].flip_count
+    assert reports[0].to_dict() == reports[1].to_dict()
+
+
 @pytest.mark.parametrize("wider", [0, 1])
 def test_two_replicas_count_every_pair_once(wider):
     with tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]).scope():
@@ -285,6 +295,14 @@ TEXTS = ["I am a gay man", "A black woman", "gay and black", "<b> man"]
 def text_pairs(batch=2):
     data = tf.data.Dataset.from_tensor_slices(TEXTS * 5).batch(batch)
     return build_counterfactual_data(data, ["gay", "black", "man"])
+
+
+def test_where_no_text_differs_there_are_no_terms():
+    pairs = [(tf.constant(["a", "b"]), tf.constant(["a", "b"]))]
+    terms = flips_of_model(text_model(), pairs, by_term=True, verbose=0).terms
+    assert terms.rows == () and terms.to_dict() == {}
+    assert terms.to_frame().empty
+    assert [*terms.plot().get_yticklabels()] == []
 
 
 def test_terms_that_flip_most_come_first():

@@ -139,6 +139,37 @@ def test_what_is_no_number_is_refused(values):
         auc(np.arange(len(values)) % 2, values)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_tensors_of_pytorch_are_arrays(dtype):
+    torch = pytest.importorskip("torch")
+    labels, groups = COLUMNS["label"], COLUMNS["old"].astype(int)
+    scores = (COLUMNS["score"] * 8).round() / 8  # As bfloat16 has them.
+    weights = torch.ones(N, dtype=getattr(torch, dtype))
+    # As a model returns them on Keras' PyTorch backend.
+    tensor = torch.tensor(
+        scores, dtype=getattr(torch, dtype), requires_grad=True
+    )
+    few = {"n_boot": 10, "n_permutations": 9}
+    report = group_metrics(
+        torch.tensor(labels),
+        tensor,
+        torch.tensor(groups),
+        sample_weight=weights,
+        **few,
+    )
+    expected = group_metrics(
+        labels, scores, groups, sample_weight=np.ones(N), **few
+    )
+    assert repr(report) == repr(expected)
+    assert auc(torch.tensor(labels), tensor) == auc(labels, scores)
+    assert repr(flips(tensor, 1 - tensor, seed=0)) == repr(
+        flips(scores, 1 - scores, seed=0)
+    )
+    two = torch.stack([1 - tensor, tensor], dim=1)
+    report = group_metrics(torch.tensor(labels), two, groups, **few)
+    assert report["overall"].accuracy == expected["overall"].accuracy
+
+
 def test_what_has_no_values_yet_says_how_to_get_them():
     lazy = pytest.importorskip("polars").LazyFrame(COLUMNS)
     with pytest.raises(TypeError, match=r"`groups`.*`groups.collect\(\)`"):

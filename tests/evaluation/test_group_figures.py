@@ -96,6 +96,29 @@ def test_areas_between_groups_and_their_background(weights):
         report.subgroups.generalized_mean("accuracy")
 
 
+@pytest.mark.parametrize("power", [-5e3, -5.0, 0.5, 1.0, 2.0, 5e3])
+def test_generalized_means_of_any_power(power):
+    # The areas are 0, 1 and 3/4.
+    y, p = [0, 1, 0, 1, 0, 0, 1, 1], [0.9, 0.1, 0.1, 0.9, 0.1, 0.6, 0.5, 0.9]
+    groups = list("aabbcccc")
+    for first, areas in ((0, [0, 1, 0.75]), (2, [1, 0.75])):
+        report = group_metrics(
+            y[first:], p[first:], groups[first:], mean_power=power, **FEW
+        )
+        mean = report.subgroups.generalized_mean("subgroup_auc")
+        expected = 0.0
+        if power > 0 or min(areas) > 0:
+            # Of large powers the largest or smallest area is all that counts.
+            most = max(areas) if power > 0 else min(areas)
+            shares = np.mean((np.array(areas) / most) ** power)
+            expected = most * shares ** (1 / power)
+        assert mean.value == exactly(expected)
+        if min(areas) > 0 or power >= 1:
+            assert mean.low < mean.value <= mean.high
+        else:  # Nothing is certain of it.
+            assert np.isnan([mean.low, mean.high]).all()
+
+
 def test_calibration_is_binned_by_hand(weights):
     report = group_metrics(Y, P, MASKS, sample_weight=weights, bins=7, **FEW)
     w = np.ones(N) if weights is None else weights
@@ -329,6 +352,37 @@ def test_the_worst_group_by_each_figure():
     }
     assert report.least_well_served == "bad"
     assert group_metrics(y, p, ["one"] * 120, **FEW).least_well_served is None
+
+
+@pytest.mark.parametrize("task", ["classification", "regression"])
+def test_a_group_of_one_row_is_not_said_to_be_worst_beyond_chance(task):
+    # Of 600 rows each a tenth or four tenths are wrong; and one row is.
+    sizes, wrong = [600, 600, 1], [60, 240, 1]
+    g = np.repeat(["good", "bad", "few"], sizes)
+    off = np.concatenate(
+        [np.arange(n) < k for n, k in zip(sizes, wrong, strict=True)]
+    )
+    y = np.resize([0, 1], len(g))
+    report = group_metrics(y, abs(y - off).astype(float), g, task=task, **FEW)
+    figures = "mean absolute error"
+    if task == "classification":
+        figures = "accuracy, AUC, true positive rate and false positive rate"
+    assert report.remarks() == [
+        f"the group bad (n = 600) has the worst {figures} beyond chance."
+    ]
+    # By the values alone it is the one row.
+    assert report.worst[0].group == "few"
+    # One that is worst in all it has, beyond chance, is named.
+    g = np.where(g == "few", "good", g)
+    report = group_metrics(y, abs(y - off).astype(float), g, task=task, **FEW)
+    assert report.remarks()[0].startswith("the group bad (n = 600) has")
+
+
+def test_errors_of_single_rows_say_nothing_of_chance():
+    y, p = np.zeros(3), np.array([0.1, 0.2, 0.9])
+    report = group_metrics(y, p, ["a", "a", "b"], task="regression", **FEW)
+    assert report.least_well_served == "b"
+    assert report.remarks() == []
 
 
 @pytest.mark.parametrize("groups", [2, 3])

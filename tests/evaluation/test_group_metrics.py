@@ -313,6 +313,10 @@ def test_report_prints_converts_and_draws():
             "`threshold` must be 0.5",
         ),
         ({"y_pred": np.full((3, 3), 1 / 3)}, "equally long.*4 and 3"),
+        (
+            {"y_pred": np.full((4, 2), 0.5), "y_true": np.eye(4)[:, :2]},
+            r"one-hot rows it is `y_true.argmax\(axis=1\)`.*\(4, 2\)",
+        ),
         ({"task": "ranking"}, "`task`.*'ranking'"),
         ({"bins": 0}, "`bins`"),
         ({"n_boot": 0}, "`n_boot`"),

@@ -246,6 +246,8 @@ def test_progress_is_a_bar_or_nothing(measure, capsys):
         ({"data": (x for x in [X])}, TypeError, "`data`.*again.*generator"),
         ({"data": iter([X])}, TypeError, "`data`.*again.*list_iterator"),
         ({"seeds": (1, 1)}, ValueError, "`seeds`"),
+        ({"seeds": 3}, ValueError, "`seeds`.*Received: seeds=3"),
+        ({"seeds": (0.5,)}, ValueError, "`seeds`"),
         ({"confidence": 95}, ValueError, "`confidence`"),
         ({"max_quality_loss": -0.1}, ValueError, "`max_quality_loss`"),
         ({"build_model": lambda w: None}, TypeError, "`build`.*None"),
@@ -328,6 +330,24 @@ def test_any_number_of_named_methods():
     labels = axes.get_legend_handles_labels()[1]
     assert {"plain", "at most", "thresholds", "chosen"} <= set(labels)
     assert {text.get_text() for text in axes.texts} == {"0.05", "0.1"}
+
+
+def test_numpy_settings_and_seeds_are_as_plain_ones(tmp_path):
+    def swept(settings, seeds):
+        methods = {"a": TradeoffMethod(lambda setting: setting, settings)}
+        return compare(
+            methods,
+            measure=lambda setting: (0.5, float(setting)),
+            directory=tmp_path,
+            seeds=seeds,
+        )
+
+    plain = swept([1, 2], (0, 1)).to_dict()
+    files = sorted(tmp_path.iterdir())
+    again = swept(np.array([1, 2]), np.arange(2)).to_dict()
+    assert json.dumps(again) == json.dumps(plain)
+    # What was kept was found again.
+    assert sorted(tmp_path.iterdir()) == files
 
 
 def test_more_methods_are_added_to_a_directory(tmp_path):

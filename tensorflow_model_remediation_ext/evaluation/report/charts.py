@@ -114,8 +114,8 @@ def charts(name: str, by_model: Mapping[str, Table]) -> list[Chart]:
     """Returns the charts of the results that have one name.
 
     Results that draw themselves as any table does come together, one chart for
-    each figure, with the models side by side; others draw one each. What has
-    no figure to draw has no chart.
+    each figure that any of them has, with the models side by side; others draw
+    one each. What has no figure to draw has no chart.
 
     Args:
         name: What was measured.
@@ -131,25 +131,25 @@ def charts(name: str, by_model: Mapping[str, Table]) -> list[Chart]:
         for model, result in by_model.items()
     }
     results = list(by_model.values())
-    plotted = results[0].drawn()
-    if type(results[0]).plot is Table.plot and not plotted:
-        return []
-    if len(results) > 1 and type(results[0]).plot is Table.plot:
+    if len(results) == 1 or type(results[0]).plot is not Table.plot:
         return [
             Chart(
-                name if len(plotted) == 1 else f"{name}: {label}",
-                words(by_model, {figure: label}),
-                functools.partial(_together, by_model, figure, label),
+                name if len(results) == 1 else f"{name}: {model}",
+                words({model: result}, result.drawn()),
+                result.plot,
             )
-            for figure, label in plotted.items()
+            for model, result in by_model.items()
+            if result.known_figures() or type(result).plot is not Table.plot
         ]
+    known = {figure for each in results for figure in each.known_figures()}
     return [
         Chart(
-            name if len(results) == 1 else f"{name}: {model}",
-            words({model: result}, plotted),
-            result.plot,
+            name if len(known) == 1 else f"{name}: {label}",
+            words(by_model, {figure: label}),
+            functools.partial(_together, by_model, figure, label),
         )
-        for model, result in by_model.items()
+        for figure, label in results[0].plotted.items()
+        if figure in known
     ]
 
 

@@ -9,8 +9,10 @@ from matplotlib.figure import Figure
 
 from tensorflow_model_remediation_ext.evaluation import (
     Report,
+    TradeoffMethod,
     flips,
     group_metrics,
+    tradeoff,
 )
 from tensorflow_model_remediation_ext.evaluation.report import (
     charts as report_charts,
@@ -213,6 +215,52 @@ def test_names_are_drawn_as_they_are(names, tmp_path, monkeypatch):
     # An escaped dollar is drawn as one, a space of no width is not seen.
     plain = [x.replace(r"\$", "$").strip("\u200b") for x in labels]
     assert [x.removesuffix(" (n = 2)") for x in plain] == [*names, *names]
+
+
+def test_names_in_charts_of_their_own_are_drawn_as_they_are(tmp_path):
+    odd = "$10k_$"
+    people = np.array([odd, "_b"])[np.arange(20) % 2]
+    scores = np.linspace(0.1, 0.9, 20)
+    groups = group_metrics(np.arange(20) // 10, scores, people)
+    sweep = tradeoff(
+        {odd: TradeoffMethod(lambda setting: 0, [odd]), "_b": lambda: 0},
+        measure=lambda _: (0.5, 0.1),
+        measure_of_unfairness=f"price of {odd}",
+        verbose=0,
+    )
+    for axes in (groups.calibration.plot(), sweep.plot()):
+        labels = axes.get_legend_handles_labels()[1]
+        assert "\u200b_b" in labels  # Otherwise the legend leaves it out.
+        texts = [text.get_text() for text in axes.texts]
+        texts += [*labels, axes.get_xlabel()]
+        assert not any(map(cbook.is_math_text, texts))
+        axes.figure.savefig(tmp_path / "chart.png")
+
+
+@pytest.mark.parametrize("models", [1, 2])
+def test_where_nothing_is_known_nothing_is_drawn(models, tmp_path):
+    report = Report("A")
+    for model in range(models):
+        report.add(str(model), "Flips", flips([], []))
+    report.save(tmp_path)
+    assert not [*tmp_path.glob("*.png")]
+
+
+def test_what_one_model_has_is_drawn_even_if_the_first_one_lacks_it():
+    groups = ["a", "a", "b", "b"]
+    charts = [
+        report_charts.charts(
+            "G",
+            {
+                str(k): group_metrics(labels, [0.1, 0.2, 0.3, 0.9], groups)
+                for k, labels in enumerate(both)
+            },
+        )
+        for both in (([0] * 4, [0, 1, 0, 1]), ([0, 1, 0, 1], [0] * 4))
+    ]
+    titles = [[chart.title for chart in each] for each in charts]
+    assert titles[0] == titles[1]
+    assert "G: AUC" in titles[0]
 
 
 def test_nothing_to_save(tmp_path):
