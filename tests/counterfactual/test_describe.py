@@ -105,7 +105,7 @@ def test_what_changes_is_words_and_terms(text, terms, changes, example):
         found = describe_pairs(data, terms)
     assert [row.change for row in found.rows] == changes
     assert {row.examples for row in found.rows} == {(example,)}
-    # "o" after a mark is no article.
+    # "a" after a mark is no article.
     assert not found.broken
 
 
