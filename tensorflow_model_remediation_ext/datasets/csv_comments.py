@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from tensorflow_model_remediation_ext.common.checks import number
 from tensorflow_model_remediation_ext.datasets.labeled_text import LabeledText
 from tensorflow_model_remediation_ext.datasets.text_lines import (
     Problems,
@@ -67,6 +68,7 @@ def load_csv(
 
     Raises:
         FileNotFoundError: If there is no such file.
+        TypeError: If `positive_label` is not a string.
         ValueError: If the file is empty, a column is missing or there twice,
             rows cannot be decoded or parsed or have too few or many fields, a
             label is not a finite number, labels are not `positive_label` and
@@ -80,15 +82,20 @@ def load_csv(
         >>> load_csv("rows.csv", "text", "rude").labels
         array([0, 1], dtype=int32)
     """
-    if not math.isfinite(label_threshold):
+    number("label_threshold", label_threshold)
+    if (
+        not isinstance(delimiter, str)
+        or len(delimiter) != 1
+        or delimiter in '"\r\n'
+    ):
         raise ValueError(
-            "`label_threshold` must be finite. "
-            f"Received: label_threshold={label_threshold}"
-        )
-    if len(delimiter) != 1:
-        raise ValueError(
-            "`delimiter` must be one character. "
+            "`delimiter` must be one character, no quote and no end of line. "
             f"Received: delimiter={delimiter!r}"
+        )
+    if not isinstance(positive_label, str | None):
+        raise TypeError(
+            "`positive_label` must be a word as it stands in the file. "
+            f"Received: positive_label={positive_label!r}"
         )
     problems = Problems(path)
     rows = _records(text_lines(path, encoding, problems), delimiter, problems)

@@ -72,7 +72,7 @@ def text_lines(
         ) as file:
             for number, line in enumerate(file, 1):
                 yield _readable(line, number, encoding, problems)
-    except LookupError:
+    except (LookupError, TypeError):
         raise ValueError(
             "`encoding` must be a text encoding that Python knows. "
             f"Received: encoding={encoding!r}"

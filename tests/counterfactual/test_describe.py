@@ -279,13 +279,26 @@ def test_newcombe_example():
 
 @pytest.mark.parametrize(
     ("labels", "message"),
-    [([1], "one label"), ([1, 2], "zeros and ones"), ([[1, 0]], "one label")],
+    [
+        ([1], "one label"),
+        ([1, 2], r"zeros and ones.*\[2\]"),
+        ([1, None], r"zeros and ones.*\[None\]"),
+        ([1, float("nan")], r"zeros and ones.*\[nan\]"),
+        (["1", "0"], r"zeros and ones.*\['1', '0'\]"),
+        ([[1, 0]], "one label"),
+    ],
 )
 def test_bad_labels(labels, message):
     with pytest.raises(ValueError, match=message):
         label_terms(["a", "b"], labels, ["a"])
     with pytest.raises(ValueError, match="confidence"):
         label_terms(["a", "b"], [0, 1], ["a"], confidence=1)
+
+
+@pytest.mark.parametrize("texts", [["a", None], ["a", 3.0], [1, 2], None])
+def test_texts_that_are_none(texts):
+    with pytest.raises(TypeError, match="`texts` must be strings"):
+        label_terms(texts, [0, 1], ["a"])
 
 
 @pytest.mark.parametrize(
