@@ -249,6 +249,7 @@ LABELS = "a,b,sex\n" + "0,,overall\n1,yes,x\n0,?,x\n1,no,x\n" * 6
         ("a,b\n1,2\n1\n", [], "line 3.*2 values. It has 1"),
         ("a,b\n1,2\n", [], "at least 20 rows"),
         (None, ["--delimiter=;;"], "one character.*';;'"),
+        (None, ['--delimiter="'], "one character, no quote.*'\"'"),
     ],
 )
 def test_bad_tables_are_one_line_and_status_2(

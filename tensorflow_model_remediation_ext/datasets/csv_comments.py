@@ -15,6 +15,7 @@ from tensorflow_model_remediation_ext.common.checks import number
 from tensorflow_model_remediation_ext.datasets.labeled_text import LabeledText
 from tensorflow_model_remediation_ext.datasets.text_lines import (
     Problems,
+    check_delimiter,
     text_lines,
 )
 
@@ -83,15 +84,7 @@ def load_csv(
         array([0, 1], dtype=int32)
     """
     number("label_threshold", label_threshold)
-    if (
-        not isinstance(delimiter, str)
-        or len(delimiter) != 1
-        or delimiter in '"\r\n'
-    ):
-        raise ValueError(
-            "`delimiter` must be one character, no quote and no end of line. "
-            f"Received: delimiter={delimiter!r}"
-        )
+    check_delimiter(delimiter)
     if not isinstance(positive_label, str | None):
         raise TypeError(
             "`positive_label` must be a word as it stands in the file. "
