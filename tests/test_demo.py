@@ -275,6 +275,7 @@ LABELS = "a,b,sex\n" + "0,,overall\n1,yes,x\n0,?,x\n1,no,x\n" * 6
             ["--label=a", "--rate=false-positive", "--tune"],
             "two groups or more must have a false-positive rate",
         ),
+        (None, ['--delimiter="'], "one character, no quote.*'\"'"),
     ],
 )
 def test_bad_tables_are_one_line_and_status_2(

@@ -150,25 +150,37 @@ def words() -> re.Pattern:
     In a script without spaces between words, every character is one.
     """
     alone = f"{_UNSPACED.pattern}|{_NO_SPACES.pattern}"
-    return re.compile(rf"{alone}|(?:(?!{alone}){_word_class()})+|\S")
+    return re.compile(rf"{alone}|(?:(?!{alone}){word_class()})+|\S")
 
 
-def as_word(term: str) -> str:
-    """Returns a pattern of a term where it is not part of a longer word.
+def term_pattern(
+    terms: Iterable[str],
+    *,
+    case_sensitive: bool = False,
+    whole_words: bool | None = None,
+) -> re.Pattern[str]:
+    """Returns a pattern that finds terms, the longer ones first.
 
     Args:
-        term: The term; one that `is_unspaced` is found anywhere.
+        terms: The terms; of none, the pattern finds nothing.
+        case_sensitive: Whether their case must match.
+        whole_words: Whether terms are found as whole words only, or anywhere.
+            By default, anywhere if they are `is_unspaced`.
     """
-    literal = re.escape(term)
-    if is_unspaced(term):
-        return literal
-    before = rf"(?<!{_word_class()})" if is_word(term[0]) else ""
-    after = rf"(?!{_word_class()})" if is_word(term[-1]) else ""
-    return f"{before}{literal}{after}"
+    kinds: dict[bool, list[str]] = {True: [], False: []}
+    for term in sorted(terms, key=len, reverse=True):
+        as_word = not is_unspaced(term) if whole_words is None else whole_words
+        kinds[bool(as_word)].append(re.escape(term))
+    whole, anywhere = ("|".join(kinds[key]) or "(?!)" for key in kinds)
+    case = "" if case_sensitive else "i"
+    # One assertion for all words: each is thousands of characters long.
+    before, after = f"(?<!{word_class()})", f"(?!{word_class()})"
+    return re.compile(f"{before}(?{case}:{whole}){after}|(?{case}:{anywhere})")
 
 
 @functools.cache
-def _word_class():
+def word_class() -> str:
+    """Returns a class of the characters of words."""
     ranges = [f"\\U{c:08x}" for c in word_ranges()]
     last = [f"\\U{c - 1:08x}" for c in word_ranges()]
     return (

@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-import difflib
+import functools
 import re
 from collections.abc import Sequence
 
+from tensorflow_model_remediation_ext.common import characters
+from tensorflow_model_remediation_ext.common.changed_words import changed_words
 from tensorflow_model_remediation_ext.counterfactual.swaps import english_rules
 
-_TOKEN = re.compile(r"\w+|[^\w\s]|\s+")
-_ARTICLE = re.compile(r"\b([Aa]n?) (?=\w)")
 _JOINT = " | "  # Between the strings of one example.
-_BROKEN = {
-    "a space before a comma or a stop": re.compile(r"\w [,.;!?](?:\s|$)"),
-    "an article before nothing": re.compile(
-        r"(?i)\b(?:an?|the)(?:\s*$|\s*[,.;!?])"
-    ),
-    "a doubled word": re.compile(r"(?i)\b(the|an?|of|to|is|and|or) \1\b"),
-    "a doubled space": re.compile(r"\S  \S"),
-    "a comma after nothing": re.compile(r"^\s*[,;]"),
-}
 
 
 class Change:
@@ -63,31 +54,78 @@ def _changed(originals, counterfactuals):
 
 def _changes(original, edited, known):
     """Returns what words become, and the original with that marked."""
-    old, new = _TOKEN.findall(original), _TOKEN.findall(edited)
-    matcher = difflib.SequenceMatcher(None, old, new, autojunk=False)
-    changes, marked = [], ""
-    for kind, i, j, k, m in matcher.get_opcodes():
-        before, after = "".join(old[i:j]), "".join(new[k:m])
-        if kind == "equal":
-            marked += before
-            continue
-        space = before[: len(before) - len(before.lstrip())]
-        rest = before[len(before.rstrip()) :] if before.strip() else ""
-        marked += f"{space}[{before.strip()} -> {after.strip()}]{rest}"
-        old_words, new_words = before.strip().lower(), after.strip().lower()
-        if old_words and not new_words:
-            gone = known.findall(old_words) or [old_words]
-            changes += [f"{term} -> " for term in gone]
-        elif old_words or new_words:
-            changes.append(f"{old_words} -> {new_words}")
-    return changes, marked
+    changes, marked, at = [], "", 0
+    for begin, end, first, last in _places(original, edited, known):
+        before, after = original[begin:end], edited[first:last]
+        marked += f"{original[at:begin]}[{before} -> {after}]"
+        at = end
+        terms = [] if after else known.findall(before)
+        changes += [f"{term} -> {after}".lower() for term in terms or [before]]
+    return changes, marked + original[at:]
+
+
+def _places(original, edited, known):
+    """Returns where texts differ: by words, or by the terms they are of."""
+    terms = [match.span() for match in known.finditer(original)]
+    places: list[tuple[int, int, int, int]] = []
+    for before, after in changed_words(original, edited):
+        for begin, end, first, last in _one_by_one(
+            original, edited, before, after
+        ):
+            for start, stop in terms:
+                if max(start, begin) < min(stop, end) or (
+                    begin == end and start <= begin <= stop
+                ):
+                    # Around what differs, the two texts are the same.
+                    first -= max(0, begin - start)
+                    last += max(0, stop - end)
+                    begin, end = min(begin, start), max(end, stop)
+            # Two that reached for the same term are one.
+            if places and begin < places[-1][1]:
+                begin, _, first, _ = places.pop()
+            places.append((begin, end, first, last))
+    return places
+
+
+def _one_by_one(original, edited, before, after):
+    """Yields the places of words, if as many stand for as many."""
+    pairs = [
+        [m.span() for m in re.compile(r"\S+").finditer(text, s.start, s.stop)]
+        for text, s in ((original, before), (edited, after))
+    ]
+    if len(pairs[0]) != len(pairs[1]):
+        pairs = [[(s.start, s.stop)] for s in (before, after)]
+    for one, other in zip(*pairs, strict=True):
+        yield *one, *other
+
+
+@functools.cache
+def _broken():
+    """Returns patterns of broken grammar, by what to call it."""
+    word = characters.word_class()
+    begin, end = f"(?<!{word})", f"(?!{word})"
+    patterns = {
+        "a space before a comma or a stop": rf"{word} [,.;!?](?:\s|$)",
+        "an article before nothing": (
+            rf"{begin}(?i:an?|the)(?:\s*$|\s*[,.;!?])"
+        ),
+        "a doubled word": (rf"{begin}(?i:(the|an?|of|to|is|and|or) \1){end}"),
+        "a doubled space": r"\S  \S",
+        "a comma after nothing": r"^\s*[,;]",
+    }
+    return {how: re.compile(pattern) for how, pattern in patterns.items()}
+
+
+@functools.cache
+def _articles():
+    return re.compile(rf"(?<!{characters.word_class()})([Aa]n?) (?=\w)")
 
 
 def _faults(changed):
     """Returns how the grammar of edited strings looks broken."""
     faults = [
         how
-        for how, pattern in _BROKEN.items()
+        for how, pattern in _broken().items()
         if any(
             len(pattern.findall(edited)) > len(pattern.findall(original))
             for original, edited in changed
@@ -101,7 +139,7 @@ def _faults(changed):
 def _disagreeing(text):
     return sum(
         _article(text[match.end() :]) != match[1].lower()
-        for match in _ARTICLE.finditer(text)
+        for match in _articles().finditer(text)
     )
 
 

@@ -11,11 +11,16 @@ from typing import Any, ClassVar
 
 import tensorflow as tf
 
+from tensorflow_model_remediation_ext.common import characters
+from tensorflow_model_remediation_ext.common.checks import whole
 from tensorflow_model_remediation_ext.common.elements import (
     check_dataset,
     unpack,
 )
 from tensorflow_model_remediation_ext.counterfactual import changes
+from tensorflow_model_remediation_ext.counterfactual.keras.packed import (
+    as_packed,
+)
 from tensorflow_model_remediation_ext.counterfactual.keras.pairs import (
     build_counterfactual_data,
 )
@@ -178,8 +183,9 @@ def describe_pairs(
 
     Raises:
         TypeError: As `build_counterfactual_data`.
-        ValueError: As there; no text is changed; or `dataset` does not hold
-            pairs and there are no terms.
+        ValueError: As there; no text is changed; `dataset` does not hold
+            pairs and there are no terms, or is known to have no end; or
+            `samples` is not a whole number.
 
     Examples:
         >>> data = tf.data.Dataset.from_tensor_slices(["a gay man", "a man"])
@@ -188,10 +194,13 @@ def describe_pairs(
         (1, 1, ('a [gay -> ] man',))
     """
     check_dataset(dataset, "dataset")
+    whole("samples", samples, 0)
     if isinstance(sensitive_terms_to_remove, Iterator):
         sensitive_terms_to_remove = [*sensitive_terms_to_remove]
-    pairs, examples = dataset, None
-    if sensitive_terms_to_remove is not None or terms_to_replace is not None:
+    pairs, examples, terms = dataset, None, terms_to_replace
+    if terms is None:
+        terms = sensitive_terms_to_remove
+    if terms is not None:
         pairs = build_counterfactual_data(
             dataset,
             sensitive_terms_to_remove,
@@ -200,17 +209,23 @@ def describe_pairs(
             case_sensitive=case_sensitive,
             whole_words=whole_words,
         )
+    elif not _holds_pairs(dataset.element_spec):
+        raise ValueError(
+            "Without terms, `dataset` must hold pairs: `(original_x, "
+            "counterfactual_x)`, with a weight or without. Received: "
+            f"{dataset.element_spec}"
+        )
+    if pairs.cardinality() == tf.data.INFINITE_CARDINALITY:
+        raise ValueError(
+            "`dataset` must come to an end: leave out `.repeat()`. Received: "
+            "an endless dataset"
+        )
+    if terms is not None:
         key = find_text(unpack(dataset.element_spec)[0], text_key)
         examples = sum(
             len(_texts(unpack(element)[0], key)) for element in dataset
         )
-    spec = pairs.element_spec
-    if not isinstance(spec, tuple) or len(spec) not in (2, 3):
-        raise ValueError(
-            "Without terms, `dataset` must hold pairs: `(original_x, "
-            f"counterfactual_x)`, with a weight or without. Received: {spec}"
-        )
-    keys = [find_text(half, text_key) for half in spec[:2]]
+    keys = [find_text(half, text_key) for half in pairs.element_spec[:2]]
     texts = [
         pair
         for element in pairs
@@ -218,23 +233,30 @@ def describe_pairs(
     ]
     if not texts:
         raise ValueError("No example holds a term, so there are no pairs.")
-    terms = terms_to_replace or sensitive_terms_to_remove or ()
-    return _describe(texts, examples, samples, random.Random(seed), [*terms])
+    known = characters.term_pattern(
+        () if terms is None else terms,
+        case_sensitive=case_sensitive,
+        whole_words=whole_words,
+    )
+    return _describe(texts, examples, samples, random.Random(seed), known)
+
+
+def _holds_pairs(spec):
+    """Returns whether elements may be pairs; packed ones are none."""
+    if not isinstance(spec, tuple) or as_packed(spec) is not None:
+        return False
+    dtypes = [
+        [getattr(each, "dtype", None) for each in tf.nest.flatten(half)]
+        for half in spec[:2]
+    ]
+    return len(spec) in (2, 3) and dtypes[0] == dtypes[1]
 
 
 def _counted(n, what):
     return f"{n:,} {what}{'' if n == 1 else 's'}"
 
 
-def _describe(texts, examples, samples, generator, terms):
-    # Terms that stood next to one another and are gone count one by one.
-    known = re.compile(
-        "|".join(
-            rf"(?<!\w){re.escape(term.lower())}(?!\w)"
-            for term in sorted(terms, key=len, reverse=True)
-        )
-        or "(?!)"
-    )
+def _describe(texts, examples, samples, generator, known):
     counts: collections.Counter[str] = collections.Counter()
     broken_by: collections.Counter[str] = collections.Counter()
     kept: dict[str, list[str]] = {}

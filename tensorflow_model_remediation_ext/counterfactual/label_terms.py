@@ -147,7 +147,8 @@ def label_terms(
         `LabelTerms`. Rates have Wilson's interval, differences Newcombe's.
 
     Raises:
-        TypeError: If `terms` is not a collection of strings.
+        TypeError: If `terms` is not a collection of strings, or one of the
+            texts is no string.
         ValueError: If there are no texts or terms, labels are not as many
             zeros and ones, or `confidence` is not between 0 and 1.
 
@@ -161,7 +162,12 @@ def label_terms(
         Newcombe, "Interval estimation for the difference between independent
         proportions", 1998, method 10.
     """
-    texts = tf.convert_to_tensor(texts, tf.string)
+    try:
+        texts = tf.convert_to_tensor(texts, tf.string)
+    except (TypeError, ValueError) as error:
+        raise TypeError(
+            f"`texts` must be strings, each of them. TensorFlow says: {error}"
+        ) from error
     values = np.asarray(labels)
     if values.ndim == 2 and values.shape[1] == 1:
         values = values[:, 0]
@@ -170,10 +176,11 @@ def label_terms(
             "`labels` must hold one label for each text. Received: texts of "
             f"shape {tuple(texts.shape)}, labels of shape {values.shape}"
         )
-    if not len(values) or not np.isin(values, (0, 1)).all():
+    wrong = [label for label in values.tolist() if label not in (0, 1)]
+    if wrong or not len(values):
         raise ValueError(
             "`labels` must be zeros and ones, at least one. Received: "
-            f"{np.unique(values)[:5]}"
+            f"{wrong[:5]}"
         )
     normal_quantile(confidence)  # Refuses a bad level before any work.
     positive = values.astype(bool)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tensorflow_model_remediation_ext.common.checks import whole
+from tensorflow_model_remediation_ext.common.checks import number, whole
 from tensorflow_model_remediation_ext.datasets.labeled_text import LabeledText
 
 CIVIL_COMMENTS_TERMS: dict[str, tuple[str, ...]] = {
@@ -68,7 +68,8 @@ def stream_civil_comments(
 
     Raises:
         ImportError: If `tensorflow-datasets` is missing.
-        ValueError: If `limit` is not positive, or there is no such split.
+        ValueError: If `limit` is not positive, `toxicity_threshold` not a
+            finite number, or there is no such split.
 
     Examples:
         ```python
@@ -88,6 +89,7 @@ def stream_civil_comments(
         ) from error
     if limit is not None:
         whole("limit", limit)
+    number("toxicity_threshold", toxicity_threshold)
 
     def text_and_label(comment):
         toxic = comment["toxicity"] >= toxicity_threshold

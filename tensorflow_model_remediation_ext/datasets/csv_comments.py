@@ -11,9 +11,11 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from tensorflow_model_remediation_ext.common.checks import number
 from tensorflow_model_remediation_ext.datasets.labeled_text import LabeledText
 from tensorflow_model_remediation_ext.datasets.text_lines import (
     Problems,
+    check_delimiter,
     text_lines,
 )
 
@@ -67,6 +69,7 @@ def load_csv(
 
     Raises:
         FileNotFoundError: If there is no such file.
+        TypeError: If `positive_label` is not a string.
         ValueError: If the file is empty, a column is missing or there twice,
             rows cannot be decoded or parsed or have too few or many fields, a
             label is not a finite number, labels are not `positive_label` and
@@ -80,15 +83,12 @@ def load_csv(
         >>> load_csv("rows.csv", "text", "rude").labels
         array([0, 1], dtype=int32)
     """
-    if not math.isfinite(label_threshold):
-        raise ValueError(
-            "`label_threshold` must be finite. "
-            f"Received: label_threshold={label_threshold}"
-        )
-    if len(delimiter) != 1:
-        raise ValueError(
-            "`delimiter` must be one character. "
-            f"Received: delimiter={delimiter!r}"
+    number("label_threshold", label_threshold)
+    check_delimiter(delimiter)
+    if not isinstance(positive_label, str | None):
+        raise TypeError(
+            "`positive_label` must be a word as it stands in the file. "
+            f"Received: positive_label={positive_label!r}"
         )
     problems = Problems(path)
     rows = _records(text_lines(path, encoding, problems), delimiter, problems)

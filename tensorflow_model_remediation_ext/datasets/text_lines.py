@@ -37,6 +37,23 @@ class Problems:
         raise ValueError(f"{self._path}: {'; '.join(shown)}")
 
 
+def check_delimiter(delimiter: str) -> None:
+    """Raises `ValueError` unless a character can stand between fields.
+
+    Args:
+        delimiter: What to check.
+    """
+    if (
+        not isinstance(delimiter, str)
+        or len(delimiter) != 1
+        or delimiter in '"\r\n'
+    ):
+        raise ValueError(
+            "`delimiter` must be one character, no quote and no end of line. "
+            f"Received: delimiter={delimiter!r}"
+        )
+
+
 def text_lines(
     path: str | os.PathLike, encoding: str, problems: Problems
 ) -> Iterator[str]:
@@ -72,7 +89,7 @@ def text_lines(
         ) as file:
             for number, line in enumerate(file, 1):
                 yield _readable(line, number, encoding, problems)
-    except LookupError:
+    except (LookupError, TypeError):
         raise ValueError(
             "`encoding` must be a text encoding that Python knows. "
             f"Received: encoding={encoding!r}"

@@ -8,6 +8,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tensorflow_model_remediation_ext.datasets.text_lines import check_delimiter
+
 MISSING = ("", "?", "NA", "N/A", "NaN", "nan", "null", "None")
 _MOST_CATEGORIES = 100
 _FEWEST_ROWS = 20
@@ -92,11 +94,7 @@ def load_table(
             values they need, in each row.
     """
     name = pathlib.Path(path).name
-    if len(delimiter) != 1:
-        raise ValueError(
-            "`delimiter` must be one character. "
-            f"Received: delimiter={delimiter!r}"
-        )
+    check_delimiter(delimiter)
     try:
         columns = _read(path, name, limit, delimiter, encoding)
     except (UnicodeDecodeError, LookupError) as error:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
-import re
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
@@ -13,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from tensorflow_model_remediation_ext.common import characters
+from tensorflow_model_remediation_ext.common.changed_words import changed_words
 from tensorflow_model_remediation_ext.evaluation.flip_report import (
     ExampleRow,
     FlipReport,
@@ -33,11 +32,10 @@ class ChangedTexts:
     def __init__(self, by_term: bool | Iterable[str], text_key: Any, most: int):
         self._wanted = by_term is not False
         given = () if isinstance(by_term, bool) else by_term
-        # Longer terms win over shorter ones.
-        terms = sorted({t.lower() for t in given}, key=len, reverse=True)
+        terms = {term.lower() for term in given}
         self._as_words, self._anywhere = (
-            re.compile("|".join(map(pattern, terms)) or "(?!)")
-            for pattern in (characters.as_word, re.escape)
+            characters.term_pattern(terms, whole_words=whole)
+            for whole in (None, False)
         )
         self._key, self._most = text_key, most
         self._rows: dict[str, list[int]] = {}
@@ -191,7 +189,7 @@ class _Change(NamedTuple):
 
     def covers(self, begin: int, end: int) -> bool:
         """Returns whether some of `begin` to `end` of the text was changed."""
-        return begin < min(end, self.end) and end > self.begin
+        return max(begin, self.begin) < min(end, self.end)
 
     def leaves(self, begin: int, end: int) -> bool:
         """Returns whether what was removed is kept around `begin` to `end`."""
@@ -223,43 +221,9 @@ def changed_terms(original: str, counterfactual: str) -> list[str]:
     return list(dict.fromkeys(change.name for change in changes))
 
 
-def _changes(*texts: str) -> list[_Change]:
+def _changes(one: str, other: str) -> list[_Change]:
     """Returns where two texts differ, word by word."""
-    spans = [
-        [match.span() for match in characters.words().finditer(text)]
-        for text in texts
+    return [
+        _Change(before.start, before.stop, one[before], other[after])
+        for before, after in changed_words(one, other)
     ]
-    one, other = (
-        [text[begin:end] for begin, end in found]
-        for text, found in zip(texts, spans, strict=True)
-    )
-    # Nearly all of a pair is the same: only what is between is compared.
-    start = 0
-    shortest = min(len(one), len(other))
-    while start < shortest and one[start] == other[start]:
-        start += 1
-    end = 0
-    while end < shortest - start and one[-1 - end] == other[-1 - end]:
-        end += 1
-    matcher = difflib.SequenceMatcher(
-        None,
-        one[start : len(one) - end],
-        other[start : len(other) - end],
-        autojunk=False,
-    )
-    changes = []
-    for kind, *places in matcher.get_opcodes():
-        if kind == "equal":
-            continue
-        a, b, c, d = (start + place for place in places)
-        begin, last = _extent(spans[0][a:b])
-        first, final = _extent(spans[1][c:d])
-        changes.append(
-            _Change(begin, last, texts[0][begin:last], texts[1][first:final])
-        )
-    return changes
-
-
-def _extent(spans: list[tuple[int, int]]) -> tuple[int, int]:
-    """Returns from where to where spans reach."""
-    return (spans[0][0], spans[-1][1]) if spans else (0, 0)

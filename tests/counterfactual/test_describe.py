@@ -1,6 +1,7 @@
 """What pairs hold, and which terms carry the label."""
 
 import math
+import time
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from tensorflow_model_remediation_ext.counterfactual import (
 )
 from tensorflow_model_remediation_ext.counterfactual.keras import (
     build_counterfactual_data,
+    pack_counterfactual_data,
 )
 
 TEXTS = ["an old man", "old news", "nothing", "an old man", "so old", "old"]
@@ -45,6 +47,85 @@ def test_terms_next_to_one_another_count_one_by_one():
     }
     (example,) = found["old -> "].examples
     assert example == "an [old gay -> ] man"
+
+
+@pytest.mark.parametrize(
+    ("text", "terms", "changes", "example"),
+    [
+        # A mark is part of the word, composed or not, in every script.
+        ("हिंदु आए", {"हिंदु": "हिंदी"}, ["हिंदु -> हिंदी"], "[हिंदु -> हिंदी] आए"),
+        ("मुसलमान आए", ["मुसलमान"], ["मुसलमान -> "], "[मुसलमान -> ] आए"),
+        (
+            "un nin\u0303o.",
+            {"nin\u0303o": "nin\u0303a"},
+            ["nin\u0303o -> nin\u0303a"],
+            "un [nin\u0303o -> nin\u0303a].",
+        ),
+        # Where no spaces are, what is next to a term is not of it.
+        (
+            "我是穆斯林女人。",
+            ["穆斯林"],
+            ["穆斯林 -> "],
+            "我是[穆斯林 -> ]女人。",
+        ),
+        (
+            "这是我女儿",
+            {"女儿": "儿子"},
+            ["女儿 -> 儿子"],
+            "这是我[女儿 -> 儿子]",
+        ),
+        ("他是女人", {"女人": "男人"}, ["女人 -> 男人"], "他是[女人 -> 男人]"),
+        (
+            "a 👩‍🔬 ran",
+            {"👩‍🔬": "👨‍🔬"},
+            ["👩‍🔬 -> 👨‍🔬"],
+            "a [👩‍🔬 -> 👨‍🔬] ran",
+        ),
+        ("the c++ man", ["c++"], ["c++ -> "], "the [c++ -> ] man"),
+        # A term is one, whichever of its words stay.
+        (
+            "an old man ran",
+            {"old man": "old woman"},
+            ["old man -> old woman"],
+            "an [old man -> old woman] ran",
+        ),
+        (
+            "her brother and his sister",
+            {"brother": "sister", "sister": "brother", "her": "his"},
+            ["her -> his", "brother -> sister", "sister -> brother"],
+            "[her -> his] [brother -> sister] and his [sister -> brother]",
+        ),
+    ],
+)
+def test_what_changes_is_words_and_terms(text, terms, changes, example):
+    data = tf.data.Dataset.from_tensors(text)
+    if isinstance(terms, dict):
+        found = describe_pairs(data, terms_to_replace=terms)
+    else:
+        found = describe_pairs(data, terms)
+    assert [row.change for row in found.rows] == changes
+    assert {row.examples for row in found.rows} == {(example,)}
+    # "a" after a mark is no article.
+    assert not found.broken
+
+
+def test_terms_inside_words_are_named():
+    data = tf.data.Dataset.from_tensor_slices(["gaygay x", "ungay"])
+    found = describe_pairs(data, ["gay"], whole_words=False)
+    assert {row.change for row in found.rows} == {"gay -> ", "ungay -> un"}
+    data = tf.data.Dataset.from_tensor_slices(["a gay Gay man"])
+    found = describe_pairs(data, ["Gay"], case_sensitive=True)
+    assert found.rows[0].examples == ("a gay [Gay -> ] man",)
+
+
+def test_long_texts_are_described_in_time():
+    data = tf.data.Dataset.from_tensors(
+        "one two, " * 4000 + "gay" + " x" * 4000
+    )
+    start = time.perf_counter()
+    assert describe_pairs(data, ["gay"]).rows[0].change == "gay -> "
+    # Comparing all words with all takes minutes.
+    assert time.perf_counter() - start < 20
 
 
 def test_pairs_of_any_kind_are_described():
@@ -125,15 +206,40 @@ def test_strings_of_an_example_may_differ_in_number():
 def test_terms_may_be_an_iterator():
     data = tf.data.Dataset.from_tensor_slices(["a gay muslim man", "gay"])
     terms = ["gay", "muslim"]
-    assert describe_pairs(data, iter(terms)) == describe_pairs(data, terms)
+    found = describe_pairs(data, terms)
+    for each in (iter(terms), np.array(terms)):
+        assert describe_pairs(data, each) == found
 
 
 def test_what_is_no_pair():
     data = tf.data.Dataset.from_tensor_slices(["a gay man", "gay"])
     with pytest.raises(ValueError, match=r"`dataset` must hold pairs"):
         describe_pairs(data)
+    task = tf.data.Dataset.zip((data, tf.data.Dataset.range(2)))
+    packed = pack_counterfactual_data(
+        task.batch(2), build_counterfactual_data(data, ["gay"])
+    )
+    for wrong, options in ((task, {}), (packed, {}), (packed, {"text_key": 0})):
+        with pytest.raises(ValueError, match=r"`dataset` must hold pairs"):
+            describe_pairs(wrong, **options)
     with pytest.raises(TypeError, match=r"`dataset` must be a `tf.data"):
         describe_pairs(["a"])
+
+
+def test_what_has_no_end_is_not_read():
+    data = tf.data.Dataset.from_tensor_slices(["a gay man", "gay"]).repeat()
+    for each in (data, data.batch(2)):
+        pairs = build_counterfactual_data(each, ["gay"])
+        for endless, terms in ((each, ["gay"]), (pairs, None)):
+            with pytest.raises(ValueError, match="`dataset` must come to an"):
+                describe_pairs(endless, terms)
+
+
+@pytest.mark.parametrize("samples", [-1, 2.5, "3", True, None])
+def test_samples_are_a_whole_number(samples):
+    data = tf.data.Dataset.from_tensor_slices(TEXTS)
+    with pytest.raises(ValueError, match=r"`samples` must be an integer"):
+        describe_pairs(data, ["old"], samples=samples)
 
 
 def test_no_pairs():
@@ -173,13 +279,26 @@ def test_newcombe_example():
 
 @pytest.mark.parametrize(
     ("labels", "message"),
-    [([1], "one label"), ([1, 2], "zeros and ones"), ([[1, 0]], "one label")],
+    [
+        ([1], "one label"),
+        ([1, 2], r"zeros and ones.*\[2\]"),
+        ([1, None], r"zeros and ones.*\[None\]"),
+        ([1, float("nan")], r"zeros and ones.*\[nan\]"),
+        (["1", "0"], r"zeros and ones.*\['1', '0'\]"),
+        ([[1, 0]], "one label"),
+    ],
 )
 def test_bad_labels(labels, message):
     with pytest.raises(ValueError, match=message):
         label_terms(["a", "b"], labels, ["a"])
     with pytest.raises(ValueError, match="confidence"):
         label_terms(["a", "b"], [0, 1], ["a"], confidence=1)
+
+
+@pytest.mark.parametrize("texts", [["a", None], ["a", 3.0], [1, 2], None])
+def test_texts_that_are_none(texts):
+    with pytest.raises(TypeError, match="`texts` must be strings"):
+        label_terms(texts, [0, 1], ["a"])
 
 
 @pytest.mark.parametrize(

@@ -77,6 +77,8 @@ def test_no_term_is_in_two_groups():
 def test_limit_must_be_positive(tfds):
     with pytest.raises(ValueError, match="limit=0"):
         stream_civil_comments(limit=0)
+    with pytest.raises(ValueError, match="`toxicity_threshold` must be a fin"):
+        stream_civil_comments(toxicity_threshold=float("nan"))
 
 
 def test_missing_dependency_says_what_to_install(monkeypatch):

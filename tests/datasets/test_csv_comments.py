@@ -109,7 +109,9 @@ def test_fields_may_be_of_any_size(file):
 
 def test_delimiter_must_be_one_character(file):
     path = file(HEADER + b"a,1\nb,0\n")
-    assert "`delimiter`" in message(path, delimiter=";;")
+    for wrong in (";;", "", '"', "\n", "\r", None, 1):
+        found = message(path, delimiter=wrong)
+        assert f"delimiter={wrong!r}" in found
 
 
 def test_other_delimiters_and_encodings(file):
@@ -163,13 +165,16 @@ def test_many_errors_are_counted(file):
 def test_wrong_encoding_is_said(file):
     path = file(HEADER + b"a,1\nb,0\n")
     assert "cannot be decoded as utf-16" in message(path, encoding="utf-16")
-    for encoding in ("utf-9", "base64"):
+    for encoding in ("utf-9", "base64", None):
         assert "`encoding`" in message(path, encoding=encoding)
 
 
 def test_threshold_must_be_a_number(file):
     path = file(HEADER + b"a,1\nb,0\n")
-    assert "`label_threshold`" in message(path, label_threshold=float("nan"))
+    for wrong in (float("nan"), "0.5", None):
+        assert "`label_threshold`" in message(path, label_threshold=wrong)
+    with pytest.raises(TypeError, match=r"`positive_label` must be a word.*=1"):
+        load(path, positive_label=1)
 
 
 def test_files_that_are_none(tmp_path):

@@ -405,6 +405,12 @@ def test_examples_are_the_pairs_that_flip_furthest_or_left_out():
         ("the gay women", "the", ["gay women"]),
         ("a b", "a b", []),
         ("c++ rules", "rules", ["c++"]),
+        # Words that were exchanged were not moved.
+        (
+            "a brother, her sister",
+            "a sister, her brother",
+            ["brother > sister", "sister > brother"],
+        ),
         ("मुसलमान आए", "हिन्दू आए", ["मुसलमान > हिन्दू"]),
         ("señora cruza", "señor cruza", ["señora > señor"]),
         # No spaces between words: what is next to a term is not of it.

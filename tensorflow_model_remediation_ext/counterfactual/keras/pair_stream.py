@@ -63,7 +63,7 @@ class PairStream:
 
     def count(self) -> int:
         """Returns the number of pairs, reading them once."""
-        if self._dataset.cardinality() == tf.data.INFINITE_CARDINALITY:
+        if self._source.cardinality() == tf.data.INFINITE_CARDINALITY:
             raise ValueError(
                 "`pairs_per_example='auto'` counts the pairs, which must come "
                 f"to an end. Received: `{self._name}` is an endless dataset"

@@ -11,6 +11,7 @@ from tensorflow_model_remediation_ext.common.batching import (
     chunk_rows,
     regroup,
 )
+from tensorflow_model_remediation_ext.common.cardinality import keep_cardinality
 from tensorflow_model_remediation_ext.common.elements import (
     as_one_argument,
     check_dataset,
@@ -156,6 +157,9 @@ def build_counterfactual_data(
         pairs = _pairs_by_terms(original_input, text)
     else:
         pairs = pairs_by_function(original_input, function, text)
+    if original_input.cardinality() == tf.data.INFINITE_CARDINALITY:
+        # What is left out of endless data leaves their number unknown.
+        pairs = keep_cardinality(pairs, original_input)
     return pairs.prefetch(tf.data.AUTOTUNE)
 
 

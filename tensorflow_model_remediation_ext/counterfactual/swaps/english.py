@@ -24,15 +24,16 @@ _MARK = english_rules.MARK
 _CAPITAL = "\x05"  # Stands where a term with a capital was removed.
 _UPPER = "\x06"  # Stands on both sides of a letter that takes a capital.
 _MARKS = f"[{_MARK}{_CAPITAL}]"
-_BREAK = r"(^|[^\pL\pN_'’-])"
+_LETTERS = r"\pL\pM"  # In Unicode, some letters are several characters.
+_BREAK = rf"(^|[^{_LETTERS}\pN_'’-])"
 # Where terms were: with a swap the new one follows, else the next word.
 _PLACE = rf"(?:\s*{_MARKS})+\s*[\"“‘'(]*"
 # An article before such a place.
 _ARTICLE = rf"{_BREAK}([Aa])[Nn]?({_PLACE})"
 _DONE = "\x04"  # An article that has been looked at.
 _DETERMINER = (
-    r"(?i:(?:^|[^\pL\pN_'’])(?:an?|the|this|that|his|her|their|my|your|our|some"
-    r"|every|each|no|any|one))"
+    rf"(?i:(?:^|[^{_LETTERS}\pN_'’])(?:an?|the|this|that|his|her|their|my|your"
+    r"|our|some|every|each|no|any|one))"
 )
 _STOP = r"[.!?…][\"”’')]*"
 # Commas that are left over next to removed terms, and what stays.
@@ -46,7 +47,7 @@ _COMMAS = (
     # "[Gay], and"
     (rf"((?:^|[\s“‘(])[\"“‘'(]*{_MARKS}+), ?", r"\1"),
     # "a tall, [gay] man"
-    (rf"({_DETERMINER}\s[\pL'’-]+),({_MARKS}+\s)", r"\1\2"),
+    (rf"({_DETERMINER}\s[{_LETTERS}'’-]+),({_MARKS}+\s)", r"\1\2"),
 )
 _BEGINS = (
     rf"((?:^|{_STOP}|\n\s*\n)\s*[\"“‘'(]*"
@@ -173,7 +174,7 @@ class English:
         marked = _where_matches(
             marked,
             plain,
-            rf"(?s)(?:\C*[^\pL\pN_'’-])?[Aa][Nn]?{_PLACE}\C*",
+            rf"(?s)(?:\C*[^{_LETTERS}\pN_'’-])?[Aa][Nn]?{_PLACE}\C*",
             _articles,
         )
         return tf.where(

@@ -7,6 +7,7 @@ import importlib.resources
 import json
 import os
 import pathlib
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -49,8 +50,8 @@ class Swaps(Mapping[str, str]):
 
     Args:
         terms: A dict from terms to replacements.
-        language: "en" for the grammar of English. Any other changes nothing
-            but the terms.
+        language: "en" for the grammar of English, or a code such as "en-US".
+            Any other changes nothing but the terms.
         before_noun: A dict from terms whose replacement depends on what
             follows to the two forms: before a noun, and otherwise. They need
             not be in `terms`. English only.
@@ -60,8 +61,8 @@ class Swaps(Mapping[str, str]):
         note: What to know before using them.
 
     Raises:
-        TypeError: `terms` is not a dict of strings, or `before_noun` not one
-            of pairs of strings.
+        TypeError: `terms` is not a dict of strings, `before_noun` not one
+            of pairs of strings, or `language` not a string.
         ValueError: There are no terms; `before_noun` is given in another
             language than English, or gives another form before a noun than
             `terms`.
@@ -103,7 +104,13 @@ class Swaps(Mapping[str, str]):
                 "{'her': ('his', 'him')}. "
                 f"Received: before_noun={before_noun!r}"
             )
-        if before_noun and language != "en":
+        if not isinstance(language, str):
+            raise TypeError(
+                "`language` must be a code such as 'en'. "
+                f"Received: language={language!r}"
+            )
+        self._english = re.split("[-_]", language.lower())[0] == "en"
+        if before_noun and not self._english:
             raise ValueError(
                 "`before_noun` is for English. Received: "
                 f"language={language!r}, before_noun={before_noun}"
@@ -241,7 +248,7 @@ class Swaps(Mapping[str, str]):
             variants: A dict from each character of the terms to its cases.
             case_sensitive: Whether only the spellings given can match.
         """
-        if self.language != "en":
+        if not self._english:
             return Replacements(self._terms, variants, case_sensitive)
         grammar = English(self._before_noun, variants, self._tagger)
         # One table for both forms: a second lookup would be as many operations.
@@ -265,7 +272,7 @@ class Swaps(Mapping[str, str]):
 
     def remover(self) -> Callable[[tf.Tensor, Spans], tf.Tensor]:
         """Returns a function that removes the terms."""
-        if self.language != "en":
+        if not self._english:
             return remove
         return English({}, {}).remove
 
@@ -336,22 +343,25 @@ def from_csv(
 
     Args:
         path: The file, in UTF-8, with a header.
-        language: "en" for the grammar of English.
+        language: As for `Swaps`.
         two_way: Whether each replacement is replaced by its term, too.
 
     Raises:
-        ValueError: If the file does not have these columns and no others, or
-            a term has two replacements.
+        ValueError: If the file is not CSV in UTF-8, does not have these
+            columns and no others, or a term has two replacements.
     """
-    with open(path, encoding="utf-8-sig", newline="") as file:
-        reader = csv.reader(file)
-        header = next(reader, [])
-        if [h.strip() for h in header] != ["term", "replacement"]:
-            raise ValueError(
-                f"{path} must begin with the line term,replacement. "
-                f"Received: {header}"
-            )
-        rows = [row for row in reader if row]
+    try:
+        with open(path, encoding="utf-8-sig", newline="") as file:
+            # Unless strict, a quote never closed silently swallows the rest.
+            rows = [row for row in csv.reader(file, strict=True) if row]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"{path} is not CSV in UTF-8: {error}") from error
+    header = rows.pop(0) if rows else []
+    if [h.strip() for h in header] != ["term", "replacement"]:
+        raise ValueError(
+            f"{path} must begin with the line term,replacement. "
+            f"Received: {header}"
+        )
     for row in rows:
         if len(row) != 2 or not all(cell.strip() for cell in row):
             raise ValueError(

@@ -327,6 +327,21 @@ def test_impossible_shares_are_refused(share):
     assert repr(share) in str(error.value)
 
 
+@pytest.mark.parametrize("kind", ["pairs", "batches", "found"])
+def test_auto_does_not_count_without_end(kind):
+    endless = {
+        "pairs": pairs().repeat(),
+        "batches": pairs().batch(2).repeat(),
+        "found": build_counterfactual_data(labeled().repeat(), TERMS),
+    }[kind]
+    with pytest.raises(ValueError, match="`counterfactual_data` is an endless"):
+        pack_counterfactual_data(
+            labeled().batch(2), endless, pairs_per_example="auto"
+        )
+    packed = pack_counterfactual_data(labeled().batch(2), endless)
+    assert sizes(packed)[0] == (2, 2)
+
+
 @pytest.mark.parametrize("share", [0.5, "auto"])
 def test_fewer_pairs_need_batches_and_an_end(share):
     with pytest.raises(ValueError, match="batch `original_input` first"):

@@ -4,6 +4,7 @@ The right answers were decided before the rules saw a sentence.
 """
 
 import re
+import unicodedata
 
 import pytest
 import tensorflow as tf
@@ -228,3 +229,19 @@ def test_what_stands_on_either_side_decides(swap):
         "her every move": "his every move",
     }
     assert swap([*pairs]) == [*pairs.values()]
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_letters_of_several_characters_are_letters(form):
+    texts = ["piña man", "la niña a man", "a señor, man friend"]
+    texts = [unicodedata.normalize(form, text) for text in texts]
+    swap = TermEditor(terms_to_replace=swaps.Swaps({"man": "aunt"}))
+    found = swap(texts).numpy()
+    # The "a" at the end of a word is no article.
+    assert [unicodedata.normalize("NFC", text.decode()) for text in found] == [
+        "piña aunt",
+        "la niña an aunt",
+        "a señor, aunt friend",
+    ]
+    removed = TermEditor(swaps.Swaps({"man": "aunt"}))(texts).numpy()
+    assert unicodedata.normalize("NFC", removed[2].decode()) == "a señor friend"

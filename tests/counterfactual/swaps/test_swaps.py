@@ -172,6 +172,31 @@ def test_bad_arguments(tmp_path):
         swaps.from_csv(tmp_path / "bad.csv")
 
 
+@pytest.mark.parametrize(
+    "line", [b'a,"b\nc,d\n', "père,mère\n".encode("latin-1")]
+)
+def test_a_file_that_cannot_be_read_is_refused(tmp_path, line):
+    # A quote that is never closed would make the rest of it a replacement.
+    path = tmp_path / "bad.csv"
+    path.write_bytes(b"term,replacement\n" + line)
+    with pytest.raises(ValueError, match=r"bad\.csv is not CSV in UTF-8: "):
+        swaps.from_csv(path)
+
+
+@pytest.mark.parametrize("code", ["en", "EN", "en-US", "en_GB"])
+def test_english_goes_by_several_codes(code):
+    mine = swaps.Swaps(
+        {"man": "aunt"}, language=code, before_noun={"her": ("his", "him")}
+    )
+    editor = TermEditor(terms_to_replace=mine)
+    texts = ["a man met her", "her car"]
+    assert edited(editor, texts) == ["an aunt met him", "his car"]
+    other = TermEditor(terms_to_replace=swaps.Swaps(dict(mine), language="enm"))
+    assert edited(other, texts) == ["a aunt met his", "his car"]
+    with pytest.raises(TypeError, match=r"`language` must be a code.*None"):
+        swaps.Swaps({"a": "b"}, language=None)
+
+
 def test_forms_are_of_their_terms_alone():
     # The stop of "mr." is no pattern, nor is the parenthesis of "her(s)".
     mine = swaps.Swaps(
