@@ -5,10 +5,13 @@ from typing import Any
 
 import tensorflow as tf
 
+from tensorflow_model_remediation_ext.common.data_errors import require
 from tensorflow_model_remediation_ext.common.elements import (
     as_one_argument,
     check_dataset,
+    tensor_specs,
 )
+from tensorflow_model_remediation_ext.common.rows import row_count
 
 # Returns a packed element with a function applied to each of its inputs, or
 # `None` for an element that is not packed. Each wing has its own.
@@ -34,7 +37,10 @@ def map_packed(
 
     Raises:
         TypeError: `packed` is not a dataset or `function` not callable.
-        ValueError: `packed` does not hold packed elements.
+        ValueError: `packed` does not hold packed elements, or `function`
+            returns no tensor. As the data are read,
+            `tf.errors.InvalidArgumentError` where it returns another number of
+            rows than it got.
     """
     check_packed(packed, replace, packed_by)
     if not callable(function):
@@ -42,11 +48,45 @@ def map_packed(
             "`function` must be callable with an `x`. "
             f"Received: function={function!r}"
         )
+    batched = all(
+        spec.shape.rank != 0 for spec in tensor_specs(packed.element_spec)
+    )
+
+    def checked(x):
+        return _checked(function(x), x if batched else None)
+
     return as_one_argument(packed).map(
-        lambda element: replace(element, function),
+        lambda element: replace(element, checked),
         num_parallel_calls=tf.data.AUTOTUNE,
         deterministic=True,
     )
+
+
+@tf.autograph.experimental.do_not_convert
+def _checked(mapped: Any, x: Any) -> Any:
+    """Returns what a function made of an `x`; of a batch, row by row."""
+    parts = tf.nest.flatten(mapped)
+    if not parts or any(part is None for part in parts):
+        raise ValueError(
+            "`function` must return an `x`, a tensor or a structure of them. "
+            f"Received: {mapped}"
+        )
+    if x is None:
+        return mapped
+    sparse = tf.RaggedTensor, tf.SparseTensor
+    parts = [
+        p if isinstance(p, sparse) else tf.convert_to_tensor(p) for p in parts
+    ]
+    rows = tf.stack([row_count(part) for part in parts])
+    with require(
+        tf.reduce_all(rows == row_count(x)),
+        "`function` must return one row for each row of its `x`. Received "
+        "numbers of rows:",
+        rows,
+    ):
+        parts = tf.nest.flatten(parts, expand_composites=True)
+        parts = [tf.identity(part) for part in parts]
+        return tf.nest.pack_sequence_as(mapped, parts, expand_composites=True)
 
 
 def check_packed(

@@ -263,6 +263,27 @@ def test_map_errors():
         utils.map_inputs(packed(), None)
 
 
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: x[:1],
+        lambda x: tf.strings.split(x)[:1],
+        lambda x: (x, tf.strings.length(x)[1:]),
+        lambda x: tf.concat([x, x], 0),
+    ],
+)
+def test_map_refuses_other_rows_than_it_was_given(function):
+    # A model's loss would repeat a single row without a word.
+    mapped = utils.map_inputs(packed(), function)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="one row for eac"):
+        list(mapped)
+
+
+def test_map_refuses_a_function_without_a_result():
+    with pytest.raises(ValueError, match=r"`function` must return.*None"):
+        utils.map_inputs(packed(), lambda x: None)
+
+
 # --- validate_counterfactual_structure -------------------------------------
 
 
