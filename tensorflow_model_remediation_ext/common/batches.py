@@ -52,7 +52,15 @@ def as_dataset(
         y: Arrays or `None`.
         sample_weight: An array or `None`.
         batch_size: Rows of a batch; `None` for 32.
+
+    Raises:
+        ValueError: If `x` is a single string or scalar.
     """
+    if isinstance(x, (str, bytes)) or getattr(x, "ndim", None) == 0:
+        raise ValueError(
+            "`x` must have an axis for the batch: give a list of one for a "
+            f"single example. Received: {x!r}"
+        )
     data = keras.utils.pack_x_y_sample_weight(x, y, sample_weight)
     slices = tf.data.Dataset.from_tensor_slices(data)
     return slices.batch(batch_size or 32)

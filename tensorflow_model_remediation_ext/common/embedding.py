@@ -26,6 +26,10 @@ from tensorflow_model_remediation_ext.common.preprocessing import (
     preprocessor_of,
 )
 from tensorflow_model_remediation_ext.common.progress import with_progress
+from tensorflow_model_remediation_ext.common.rows import row_count
+
+# The file without which `Dataset.load` reads nothing.
+_WRITTEN_LAST = "dataset_spec.pb"
 
 
 @in_plain_words
@@ -55,7 +59,8 @@ def embed_packed(
         TypeError: `packed` is not a dataset or `backbone` not callable.
         ValueError: `packed` does not hold packed batches, is endless or
             empty, has inputs that `backbone` does not take, `backbone` returns
-            a Keras mask, or `directory` holds something.
+            a Keras mask or another number of rows, or `directory` holds
+            something.
     """
     check_packed(packed, replace, packed_by)
     if not callable(backbone):
@@ -67,12 +72,7 @@ def embed_packed(
     _check_strings(packed, backbone, replace)
     if directory is not None:
         directory = Path(directory)
-        if directory.exists() and any(directory.iterdir()):
-            raise ValueError(
-                "`directory` must be new or empty. To use what is there, "
-                "`tf.data.Dataset.load` it. "
-                f"Received: directory={str(directory)!r}"
-            )
+        _check_directory(directory)
 
     def embedded() -> Iterator[Any]:
         embed = _embed_checked
@@ -101,9 +101,29 @@ def _embed(backbone, x):
     else:
         outputs = backbone(_of_backend(x))
         _refuse_masks(outputs)
-    return tf.nest.map_structure(
-        lambda y: tf.constant(keras.ops.convert_to_numpy(y)), outputs
-    )
+    rows = int(row_count(x))
+
+    def embedding(output):
+        array = keras.ops.convert_to_numpy(output)
+        if array.ndim == 0 or len(array) != rows:
+            raise ValueError(
+                "`backbone` must return a row for each row of its input, here "
+                f"{rows}. Received: {type(output).__name__} of shape "
+                f"{array.shape}"
+            )
+        return tf.constant(array)
+
+    return tf.nest.map_structure(embedding, _as_tuples(outputs))
+
+
+def _as_tuples(outputs):
+    """Returns outputs with tuples for lists, of which `tf.data` makes one."""
+    if isinstance(outputs, (list, tuple)) and not hasattr(outputs, "_fields"):
+        return tuple(_as_tuples(each) for each in outputs)
+    if isinstance(outputs, dict):
+        pairs = ((name, _as_tuples(each)) for name, each in outputs.items())
+        return type(outputs)(pairs)
+    return outputs
 
 
 def _model_input(model, x):
@@ -163,7 +183,8 @@ def _on_disk(elements, directory):
             tf.data.experimental.assert_cardinality(written)
         )
         saved.save(os.path.join(temporary, "saved"))
-        for part in Path(temporary, "saved").iterdir():
+        parts = Path(temporary, "saved").iterdir()
+        for part in sorted(parts, key=lambda part: part.name == _WRITTEN_LAST):
             part.rename(directory / part.name)
     return tf.data.Dataset.load(os.fspath(directory))
 
@@ -202,10 +223,34 @@ def _common_spec(spec, element):
         return None if part is None else tf.type_spec_from_value(part)
 
     def of_both(a, b):
-        return None if a is None else a.most_specific_common_supertype([b])
+        both = None if a is None else a.most_specific_common_supertype([b])
+        if both is None and a is not None:
+            raise ValueError(
+                "`backbone` must return the same dtypes for every batch. "
+                f"Received: {a}, then {b}"
+            )
+        return both
 
     new = tf.nest.map_structure(of_part, element)
     return new if spec is None else tf.nest.map_structure(of_both, spec, new)
+
+
+def _check_directory(directory):
+    if not directory.exists():
+        return
+    if directory.is_dir() and not any(directory.iterdir()):
+        return
+    finished = (directory / _WRITTEN_LAST).exists()
+    raise ValueError(
+        "`directory` must be new or empty. "
+        + (
+            "To use what is there, `tf.data.Dataset.load` it. "
+            if finished
+            else "What is there is no finished dataset: a run that was "
+            "killed, or something else. Empty it, or take another. "
+        )
+        + f"Received: directory={str(directory)!r}"
+    )
 
 
 def _check_any(batches):

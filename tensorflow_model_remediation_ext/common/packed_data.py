@@ -294,8 +294,8 @@ class PackedDataModel(keras.Model):
 
     def _not_packed(self, data: Any) -> ValueError:
         seen = type(data).__name__
-        if isinstance(data, tf.data.Dataset):
-            seen = f"a dataset of {data.element_spec}"
+        if is_spec(data):
+            seen = f"a dataset of {data}"
         return ValueError(
             f"`x` must be a dataset, a PyDataset or a generator of batches "
             f"packed by `{self.packed_by}`, or in `train_on_batch` one of "

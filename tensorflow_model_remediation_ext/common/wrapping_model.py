@@ -141,9 +141,31 @@ class WrappingModel(PackedDataModel):
         if self.optimizer is not None and self.built:
             self.optimizer.build(self.trainable_variables)
 
-    def save_original_model(self, *args: Any, **kwargs: Any) -> None:
+    def save(self, filepath: Any, *args: Any, **kwargs: Any) -> None:
+        """Saves the wrapper with all it has, as `keras.Model.save`.
+
+        Raises:
+            ValueError: If `filepath` is one of HDF5, in which Keras keeps no
+                state of a wrapper.
+        """
+        if _is_hdf5(filepath):
+            raise ValueError(
+                "`filepath` must end in `.keras`: loaded from an HDF5 file, a "
+                "wrapper would not train on. The wrapped model alone may be "
+                "saved as one, by `save_original_model`. Received: "
+                f"filepath={str(filepath)!r}"
+            )
+        super().save(filepath, *args, **kwargs)
+
+    def save_original_model(
+        self, filepath: Any, *args: Any, **kwargs: Any
+    ) -> None:
         """Saves the wrapped model alone, as `keras.Model.save`."""
-        self.original_model.save(*args, **kwargs)
+        model = self.original_model
+        if _is_hdf5(filepath) and getattr(model, "optimizer", None) is None:
+            # Keras would look for the optimizer's weights.
+            kwargs.setdefault("include_optimizer", False)
+        model.save(filepath, *args, **kwargs)
 
     def export(self, filepath: str, *args: Any, **kwargs: Any) -> Any:
         """Exports the wrapped model for serving, as `keras.Model.export`.
@@ -155,6 +177,10 @@ class WrappingModel(PackedDataModel):
         """
         model = self.original_model
         return export(model, filepath, model.export, *args, **kwargs)
+
+
+def _is_hdf5(filepath: Any) -> bool:
+    return str(filepath).endswith((".h5", ".hdf5"))
 
 
 def _compiles_on_loading(model_class: type[keras.Model]) -> bool:

@@ -1,5 +1,6 @@
 """Penalties on the difference of paired predictions."""
 
+import inspect
 import re
 from collections.abc import Callable
 from typing import Any
@@ -40,6 +41,7 @@ class CounterfactualLoss(keras.losses.Loss):
         dtype: As in `keras.losses.Loss`.
 
     Raises:
+        TypeError: If the `call` of a subclass takes a `sample_weight`.
         ValueError: When called on predictions of different shapes.
 
     Examples:
@@ -69,6 +71,13 @@ class CounterfactualLoss(keras.losses.Loss):
             reduction=reduction,
             dtype=dtype,
         )
+        if "sample_weight" in inspect.signature(self.call).parameters:
+            raise TypeError(
+                f"`{type(self).__name__}.call` must take `original` and "
+                "`counterfactual` alone, and return a value for each pair: "
+                "Keras weighs and reduces them. Received: a `call` that takes "
+                "`sample_weight`, which it would never be given."
+            )
         self.transform = transform
         self._transform = transforms.get(transform)
 

@@ -84,7 +84,8 @@ def accumulator_dtype(dtype: Any) -> str:
         name = keras.backend.standardize_dtype(dtype)
     except (TypeError, ValueError):
         name = None
-    if dtype in (None, float) or name not in ("float32", "float64"):
+    # By identity: dtypes of NumPy and TensorFlow are equal to a `float` too.
+    if dtype is None or dtype is float or name not in ("float32", "float64"):
         raise ValueError(
             f"`dtype` must be float32 or float64. Received: dtype={dtype!r}"
         )

@@ -145,7 +145,7 @@ def projections(
     z_dim = sigma_xz.shape[1]
     concept, shared = whitened[:, :z_dim], 0
     # With svd_tol=0, rounding is still no direction of its own.
-    svd_tol = max(svd_tol, 1e-12 * np.linalg.norm(concept))
+    svd_tol = max(svd_tol, 1e-12 * float(np.linalg.norm(concept)))
     if sigma_xy is not None:
         concept, shared = _deflate(concept, whitened[:, z_dim:], svd_tol)
     u, s, vt = np.linalg.svd(concept, full_matrices=False)

@@ -129,6 +129,13 @@ def test_kinds_of_collections(task):
     assert preprocessed_batches(plain, data) is data
 
 
+def test_a_string_that_is_no_batch(make_task):
+    wrapped = CounterfactualModel(make_task(TEXTS))
+    for single in (TEXTS[0], tf.constant(TEXTS[0]), np.array(TEXTS[0])):
+        with pytest.raises(ValueError, match=r"`x` must have an axis.*list"):
+            wrapped.predict(single, verbose=0)
+
+
 def test_strings_for_a_model_of_numbers(make_task):
     task = make_task([" ".join(WORDS)], preprocessor=False)
     pairs = build_counterfactual_data(rows(TEXTS), ["gay"])

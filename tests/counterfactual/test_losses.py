@@ -244,6 +244,19 @@ def test_arguments_that_would_be_lost_are_told():
         keras.saving.serialize_keras_object(Margin(0.5))
 
 
+def test_a_call_with_weights_of_its_own_is_refused():
+    """As in the predecessor, where it weighed and reduced."""
+
+    class Weighing(CounterfactualLoss):
+        def call(self, original, counterfactual, sample_weight=None):
+            return keras.losses.MeanSquaredError()(
+                original, counterfactual, sample_weight
+            )
+
+    with pytest.raises(TypeError, match=r"Weighing.call.*value for each pair"):
+        Weighing()
+
+
 def test_names_ignore_case():
     for name in ("pairwise_mse_loss", "Pairwise_MSE_Loss"):
         assert type(counterfactual.losses.get(name)) is PairwiseMSELoss

@@ -653,6 +653,18 @@ def test_options_are_checked(options, message):
         LeaceFitter(**{"x_dim": 3, "z_dim": 2, **options})
 
 
+@pytest.mark.parametrize("name", ["float32", "float64"])
+def test_dtypes_of_tensors_and_arrays_are_taken(name):
+    x = np.zeros([2, 3], name)
+    dtypes = [name, x.dtype, x.dtype.type, tf.constant(x).dtype]
+    fitters = [LeaceFitter(3, 2, dtype=dtype) for dtype in dtypes]
+    for fitter in fitters:
+        assert name in [variable.dtype.name for variable in fitter.variables]
+    for dtype in (None, float):  # Of no one size.
+        with pytest.raises(ValueError, match="`dtype` must be float32 or"):
+            LeaceFitter(3, 2, dtype=dtype)
+
+
 def test_preserve_is_checked():
     x, ids, _ = make_data(3)
     fitter = LeaceFitter(D, 3, preserve_dim=3)

@@ -88,7 +88,8 @@ def embed_inputs(
     Args:
         packed: A finite dataset of batches from `pack_counterfactual_data`.
         backbone: A `keras.Model`, run in inference mode, or another function
-            of an `x`, called as it is. Its outputs are the new inputs. A
+            of an `x`, called as it is. Its outputs are the new inputs, a list
+            of them as a tuple. A
             KerasHub task with its preprocessor takes raw strings or images; a
             backbone takes what the preprocessor gives:
             `map_inputs(packed, task.preprocessor)`.
@@ -104,7 +105,8 @@ def embed_inputs(
         TypeError: `packed` is not a dataset or `backbone` not callable.
         ValueError: `packed` does not hold packed batches, is endless or
             empty, has strings where `backbone` takes numbers or the reverse,
-            `backbone` returns a Keras mask, or `directory` holds something.
+            `backbone` returns a Keras mask or another number of rows, or
+            `directory` holds something.
 
     Examples:
         >>> x = np.eye(4, dtype="float32")

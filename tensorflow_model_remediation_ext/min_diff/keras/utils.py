@@ -88,7 +88,8 @@ def embed_inputs(
     Args:
         packed: A finite dataset from `pack_min_diff_data`.
         backbone: A `keras.Model`, run in inference mode, or another function
-            of an `x`, called as it is. Its outputs are the new inputs. A
+            of an `x`, called as it is. Its outputs are the new inputs, a list
+            of them as a tuple. A
             KerasHub task with its preprocessor takes raw strings or images; a
             backbone takes what the preprocessor gives:
             `map_inputs(packed, task.preprocessor)`.
@@ -104,8 +105,8 @@ def embed_inputs(
         TypeError: If `packed` is not a dataset, or `backbone` not callable.
         ValueError: If `packed` does not hold packed batches, is endless or
             empty, has strings where `backbone` takes numbers or the reverse,
-            if `backbone` returns a Keras mask, or if `directory` holds
-            something.
+            if `backbone` returns a Keras mask or another number of rows, or
+            if `directory` holds something.
 
     Examples:
         >>> x = tf.data.Dataset.from_tensors((tf.ones([2, 4]), tf.ones([2])))

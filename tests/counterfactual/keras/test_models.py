@@ -316,6 +316,9 @@ def test_on_batch_methods(arrays):
     )
     with pytest.raises(ValueError, match="pack_counterfactual_data"):
         model.train_on_batch(*original)
+    unpacked = tf.data.Dataset.from_tensors(original)
+    with pytest.raises(ValueError, match=r"a dataset of \(TensorSpec"):
+        model.fit(unpacked, verbose=0)
     with pytest.raises(ValueError, match="`y`"):
         model.train_on_batch(batch, original[1])
 

@@ -161,6 +161,15 @@ np.testing.assert_allclose(exported.serve(x), expected, rtol=1e-5)
     assert result.returncode == 0, result.stderr
 
 
+def test_hdf5_is_for_the_wrapped_model_alone(tmp_path):
+    model = make_model()
+    with pytest.raises(ValueError, match=r"must end in `.keras`.*m\.h5"):
+        model.save(tmp_path / "m.h5")
+    model.save_original_model(tmp_path / "m.h5")
+    loaded = keras.models.load_model(tmp_path / "m.h5", compile=False)
+    np.testing.assert_allclose(loaded(X), model(X), rtol=1e-6)
+
+
 def test_weights_files_do_not_depend_on_compiling(tmp_path):
     model = make_model()
     model.fit(packed(), **FIT)

@@ -170,6 +170,11 @@ def numbers_model():
     return keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
 
 
+def changing_dtype():
+    dtypes = iter([tf.float32] * 3 + [tf.float64] * 9)
+    return lambda x: tf.ones([len(x), 2], next(dtypes))
+
+
 def strings_model():
     return keras.Sequential([keras.Input((), dtype="string"), tokenizer()])
 
@@ -197,6 +202,18 @@ def strings_model():
             lambda: (packed().filter(lambda *_: False), len),
             ValueError,
             "holds no batch",
+        ),
+        # One row for all would go with every label.
+        (
+            lambda: (packed(), lambda x: tf.ones([1, 3])),
+            ValueError,
+            r"a row for each row of its input, here 2.*\(1, 3\)",
+        ),
+        (lambda: (packed(), lambda x: None), ValueError, "NoneType of shape"),
+        (
+            lambda: (packed(), changing_dtype()),
+            ValueError,
+            "the same dtypes.*float32.*then.*float64",
         ),
     ],
 )
@@ -241,11 +258,37 @@ def test_embed_refuses_a_mask_that_it_would_lose(kind):
         np.testing.assert_allclose(row, mean, rtol=1e-4, atol=1e-6)
 
 
+def test_embed_takes_a_backbone_with_a_list_of_outputs():
+    """`tf.data` would make one tensor of them, with two rows."""
+    x = np.arange(12, dtype="float32").reshape(4, 3)
+    data = Dataset.from_tensor_slices((x, [0, 1, 0, 1]))
+    pairs = utils.build_counterfactual_data(
+        data, custom_counterfactual_function=lambda e: (e[0], -e[0])
+    )
+    batches = utils.pack_counterfactual_data(data.batch(4), pairs)
+    inputs = keras.Input((3,))
+    backbone = keras.Model(inputs, [2 * inputs, {"third": [3 * inputs]}])
+    embedded = utils.embed_inputs(batches, backbone, verbose=0)
+    (twice, thrice), *_ = next(iter(embedded)).original_input
+    np.testing.assert_allclose(twice, 2 * x)
+    np.testing.assert_allclose(thrice["third"][0], 3 * x)
+
+
+@pytest.mark.filterwarnings("ignore:Encoding a StructuredValue")
 def test_embed_overwrites_nothing(tmp_path):
-    (tmp_path / "mine").write_text("precious")
-    with pytest.raises(ValueError, match="new or empty"):
-        utils.embed_inputs(packed(), len, tmp_path, verbose=0)
+    mine, done = tmp_path / "mine", tmp_path / "done"
+    mine.write_text("precious")
+    for taken in (tmp_path, mine):
+        with pytest.raises(ValueError, match="no finished dataset"):
+            utils.embed_inputs(packed(), len, taken, verbose=0)
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+
+    def lengths(x):
+        return tf.strings.length(x)[:, None]
+
+    utils.embed_inputs(packed(), lengths, done, verbose=0)
+    with pytest.raises(ValueError, match="use what is there"):
+        utils.embed_inputs(packed(), lengths, done, verbose=0)
 
 
 def test_embed_says_that_no_example_holds_a_term():
