@@ -6,7 +6,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from tensorflow_model_remediation_ext.common.checks import whole
+from tensorflow_model_remediation_ext.common.checks import flag, whole
 
 METHODS = ("leace", "orth")
 
@@ -45,6 +45,8 @@ class LeaceOptions:
                 f"`method` must be one of {METHODS}. Received: "
                 f"method={self.method!r}"
             )
+        flag("affine", self.affine)
+        flag("shrinkage", self.shrinkage)
         tolerance("svd_tol", self.svd_tol)
         whole("preserve_dim", self.preserve_dim, 0)
         if self.max_rank is not None:
@@ -84,7 +86,9 @@ def accumulator_dtype(dtype: Any) -> str:
         name = keras.backend.standardize_dtype(dtype)
     except (TypeError, ValueError):
         name = None
-    if dtype in (None, float) or name not in ("float32", "float64"):
+    # Python's float equals float64 of NumPy and float32 of TensorFlow.
+    none = dtype is None or dtype is float
+    if none or name not in ("float32", "float64"):
         raise ValueError(
             f"`dtype` must be float32 or float64. Received: dtype={dtype!r}"
         )

@@ -395,3 +395,8 @@ def test_values_too_large_for_sums_in_float32_leave_no_trace():
         fitter.update(np.where(z[:, None] == 1, x * 1e20, x), z)
     for a, b in zip(before, fitter.get_state(), strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def test_shrinkage_is_a_flag():
+    with pytest.raises(ValueError, match="`shrinkage` must be True or False"):
+        QuadraticFitter(3, 2, shrinkage=0.1)
