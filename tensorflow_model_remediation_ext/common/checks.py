@@ -1,8 +1,10 @@
-"""What is asked of numbers among the arguments."""
+"""What is asked of numbers and flags among the arguments."""
 
 import math
 import numbers
 from typing import Any
+
+import numpy as np
 
 
 def whole(name: str, value: Any, least: int = 1) -> int:
@@ -52,3 +54,20 @@ def number(name: str, value: Any) -> float:
             f"`{name}` must be a finite number. Received: {name}={value!r}"
         )
     return float(value)
+
+
+def flag(name: str, value: Any) -> bool:
+    """A boolean.
+
+    Args:
+        name: What to call the argument in an error.
+        value: A boolean of Python or NumPy.
+
+    Raises:
+        ValueError: If it is anything else, such as a number to set how much.
+    """
+    if not isinstance(value, (bool, np.bool_)):
+        raise ValueError(
+            f"`{name}` must be True or False. Received: {name}={value!r}"
+        )
+    return bool(value)

@@ -47,7 +47,8 @@ def tensor(value: Any) -> tf.Tensor:
     if tf.is_tensor(value):
         return value
     # A table or series of pandas or polars, or a tensor of PyTorch.
-    if hasattr(value, "to_numpy") or is_torch(value):
+    known = hasattr(value, "to_numpy") or is_torch(value)
+    if known or np.ma.is_masked(value):
         return numbers("data", value)
     return tf.convert_to_tensor(keras.ops.convert_to_numpy(value))
 
@@ -56,7 +57,7 @@ def numbers(name: str, value: Any, hint: str = "") -> tf.Tensor:
     """Returns a dense tensor of real numbers or booleans.
 
     Tables of pandas and polars may have columns of several dtypes, nullable
-    ones included; missing values become NaN.
+    ones included; missing and masked values become NaN.
 
     Args:
         name: What to call the argument in an error.
@@ -152,6 +153,8 @@ def _no_numbers(name, dtype, hint):
 def _array(name, value, hint):
     """Returns a NumPy array, of numbers unless its dtype says otherwise."""
     try:
+        if np.ma.is_masked(value):
+            value = value.astype(np.float64).filled(np.nan)
         array = np.asarray(without_torch(value))
     except (RuntimeError, TypeError, ValueError) as error:
         raise _not_dense(name, value) from error

@@ -72,7 +72,13 @@ class FitLeace(beam.CombineFn):
     def add_input(self, accumulator, element):
         """Lets an element wait, or adds all that wait."""
         state, waiting, rows = accumulator
-        x, z, *weight = (np.asarray(value) for value in element)
+        if not isinstance(element, (tuple, list)) or len(element) not in (2, 3):
+            raise ValueError(
+                "Elements must be (x, z) or (x, z, sample_weight). Received: "
+                f"{type(element).__name__}"
+            )
+        parts = element[:2] if element[-1] is None else element
+        x, z, *weight = (np.asarray(value) for value in parts)
         if x.ndim == 1:
             x, z, *weight = (value[None] for value in (x, z, *weight))
         weight = weight[0] if weight else np.ones(x.shape[:-1])

@@ -355,21 +355,21 @@ class LeaceFitter(Fitter):
             ValueError: If it is not tracked, or there are fewer than two
                 samples.
         """
-        degrees_of_freedom(self.n)
+        return assemble(self._sigma_strips(self.options.shrinkage))
+
+    def _sigma_strips(self, shrinkage):
+        freedom = degrees_of_freedom(self.n)
         if self.options.method != "leace":
             raise ValueError(
                 "`sigma_xx` is tracked only with method='leace'. Received: "
                 f"method={self.options.method!r}"
             )
-        return assemble(self._sigma_strips())
-
-    def _sigma_strips(self):
-        strips, n = self._moments.scatter_strips(), self.n
-        if self.options.shrinkage:
-            shrink_strips(strips, n)
+        strips = self._moments.scatter_strips()
+        if shrinkage:
+            shrink_strips(strips, self.n)
             return strips
         for strip in strips:
-            strip /= degrees_of_freedom(n)
+            strip /= freedom
         return strips
 
     @property
@@ -413,7 +413,9 @@ class LeaceFitter(Fitter):
         moments, options = self._moments, self.options
         targets = self._sigma_x_targets()
         proj_left, proj_right, shared = projections(
-            self._sigma_strips() if options.method == "leace" else None,
+            self._sigma_strips(options.shrinkage)
+            if options.method == "leace"
+            else None,
             targets[:, : self.z_dim],
             targets[:, self.z_dim :] if self.preserve_dim else None,
             options.svd_tol,
@@ -443,11 +445,17 @@ class LeaceFitter(Fitter):
     def trace_ratio(self) -> float:
         """Total variance of `x` after erasure, as a share of that before.
 
-        At most one for LEACE; with `preserve_dim` it can be larger.
+        Of the rows so far, without shrinkage. At most one for LEACE, unless
+        `shrinkage` takes the eraser far from the least movement; with
+        `preserve_dim` it can be larger. One where `x` never varies.
+
+        Raises:
+            ValueError: As from `sigma_xx`.
         """
-        sigma, eraser = self.sigma_xx, self.eraser
+        sigma, eraser = assemble(self._sigma_strips(False)), self.eraser
         left, right = eraser.proj_left.numpy(), eraser.proj_right.numpy()
         right_sigma = right @ sigma
         lost = 2 * np.trace(right_sigma @ left)
         lost -= np.trace(right_sigma @ right.T @ (left.T @ left))
-        return float(1 - lost / np.trace(sigma))
+        total = np.trace(sigma)
+        return float(1 - lost / total) if total > 0 else 1.0

@@ -50,7 +50,8 @@ def ot_map(K1: np.ndarray, K2: np.ndarray) -> np.ndarray:
         symmetric positive semidefinite but for what is said above.
 
     Raises:
-        ValueError: If an argument is not a finite square matrix.
+        ValueError: If an argument is not a finite square matrix, or their sizes
+            differ.
 
     Examples:
         >>> ot_map([[1.0]], [[4.0]])
@@ -61,7 +62,7 @@ def ot_map(K1: np.ndarray, K2: np.ndarray) -> np.ndarray:
         normal distributions", and Peyré and Cuturi 2019, "Computational
         Optimal Transport" (arXiv 1803.00567), remark 2.31.
     """
-    K1, K2 = _covariances(K1=K1), _covariances(K2=K2)
+    K1, K2, _ = _pair(K1, K2)
     batch = np.broadcast_shapes(K1.shape[:-2], K2.shape[:-2])
     maps = np.empty((*batch, *K1.shape[-2:]))
     targets = np.broadcast_to(K2, maps.shape)
@@ -115,18 +116,19 @@ def ot_distance(K1: np.ndarray, K2: np.ndarray) -> np.ndarray:
         `[...]` float64 distances, in the units of the data.
 
     Raises:
-        ValueError: If an argument is not a finite square matrix.
+        ValueError: If an argument is not a finite square matrix, or their sizes
+            differ.
 
     Examples:
         >>> float(ot_distance([[1.0]], [[4.0]]))
         1.0
     """
-    K1, K2 = _covariances(K1=K1), _covariances(K2=K2)
+    K1, K2, level = _pair(K1, K2)
     root, basis = _root(K1)
     half = (basis * root[..., None, :]) @ np.swapaxes(basis, -1, -2)
     cross = _root(half @ K2 @ half)[0].sum(-1)
     traces = np.trace(K1, axis1=-2, axis2=-1) + np.trace(K2, axis1=-2, axis2=-1)
-    return np.sqrt(np.maximum(traces - 2 * cross, 0.0))
+    return np.sqrt(np.maximum(traces - 2 * cross, 0.0)) * np.sqrt(level)
 
 
 def ot_midpoint(
@@ -147,7 +149,8 @@ def ot_midpoint(
         `[..., d, d]` float64 covariance.
 
     Raises:
-        ValueError: If an argument is not a finite square matrix.
+        ValueError: If an argument is not a finite square matrix, their sizes
+            differ, or the weights are negative or do not sum to one.
 
     Examples:
         >>> ot_midpoint([[1.0]], [[9.0]])
@@ -158,6 +161,11 @@ def ot_midpoint(
     """
     K1 = _covariances(K1=K1)
     w1, w2 = (float(floats(name, w)) for name, w in (("w1", w1), ("w2", w2)))
+    if not (w1 >= 0 and w2 >= 0 and abs(w1 + w2 - 1) < 1e-6):
+        raise ValueError(
+            "`w1` and `w2` must be at least 0 and sum to one. Received: "
+            f"w1={w1}, w2={w2}"
+        )
     step = w1 * np.eye(K1.shape[-1]) + w2 * ot_map(K1, K2)
     return step @ K1 @ np.swapaxes(step, -1, -2)
 
@@ -251,9 +259,11 @@ def barycenter_maps(
             f"`weights` must be {len(Ks)} positive numbers, one for each "
             f"Gaussian. Received: weights={weights}"
         )
-    weights = weights / weights.sum()
+    weights, level = weights / weights.sum(), _level(Ks)
+    Ks = Ks / level
     if all(pivot_ratio(K) > _UNLIKE for K in Ks):
-        return _barycenter(Ks, weights, tol, max_iter)
+        center, maps = _barycenter(Ks, weights, tol, max_iter)
+        return center * level, maps
     pooled = np.tensordot(weights, Ks, 1)
     _, inverse = deviations(pooled)
     basis = _common_basis(Ks * inverse * inverse[:, None], weights)
@@ -263,7 +273,7 @@ def barycenter_maps(
     center, maps = _barycenter(
         coordinates.covariances(Ks), weights, tol, max_iter
     )
-    return coordinates.lift(center), coordinates.maps(maps)
+    return coordinates.lift(center) * level, coordinates.maps(maps)
 
 
 def _barycenter(Ks, weights, tol, max_iter):
@@ -389,6 +399,28 @@ def _common_basis(Ks, weights):
             stacklevel=4,
         )
     return basis
+
+
+def _pair(K1, K2):
+    """Returns two covariances of one size over their level, and that."""
+    K1, K2 = _covariances(K1=K1), _covariances(K2=K2)
+    if K1.shape[-1] != K2.shape[-1]:
+        raise ValueError(
+            "`K1` and `K2` must be of the same size. Received: shapes "
+            f"{K1.shape}, {K2.shape}"
+        )
+    level = _level(K1, K2)
+    return K1 / level, K2 / level, level
+
+
+def _level(*covariances):
+    """A power of two near the largest variance: nothing is rounded by it.
+
+    Products of covariances overflow, or are lost, in units in which
+    covariances themselves are not.
+    """
+    largest = max(np.abs(K).max(initial=0.0) for K in covariances)
+    return np.ldexp(1.0, np.frexp(largest)[1] - 1)
 
 
 def _covariances(**named):

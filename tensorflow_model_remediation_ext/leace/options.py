@@ -6,7 +6,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from tensorflow_model_remediation_ext.common.checks import whole
+from tensorflow_model_remediation_ext.common.checks import flag, whole
 
 METHODS = ("leace", "orth")
 
@@ -45,6 +45,8 @@ class LeaceOptions:
                 f"`method` must be one of {METHODS}. Received: "
                 f"method={self.method!r}"
             )
+        flag("affine", self.affine)
+        flag("shrinkage", self.shrinkage)
         tolerance("svd_tol", self.svd_tol)
         whole("preserve_dim", self.preserve_dim, 0)
         if self.max_rank is not None:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tensorflow_model_remediation_ext.common.checks import whole
+from tensorflow_model_remediation_ext.common.checks import flag, whole
 from tensorflow_model_remediation_ext.leace import (
     arrays,
     labels,
@@ -136,7 +136,7 @@ class OracleFitter(Fitter):
     ):
         self.z_dim = whole("z_dim", z_dim, 1)
         self.svd_tol = tolerance("svd_tol", svd_tol, positive=True)
-        self.shrinkage = shrinkage
+        self.shrinkage = flag("shrinkage", shrinkage)
         moments = Moments(x_dim, z_dim, xx=False, dtype=dtype)
         self.x_dim = moments.x_dim
         sizes = {"x_dim": self.x_dim, "z_dim": self.z_dim}

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tensorflow_model_remediation_ext.common.checks import whole
+from tensorflow_model_remediation_ext.common.checks import flag, whole
 from tensorflow_model_remediation_ext.leace import (
     arrays,
     labels,
@@ -165,7 +165,7 @@ class QuadraticFitter(Fitter):
         name: str | None = None,
     ):
         self.num_classes = whole("num_classes", num_classes, 2)
-        self.shrinkage = shrinkage
+        self.shrinkage = flag("shrinkage", shrinkage)
         moments = [
             Moments(x_dim, dtype=dtype, name=f"class_{i}")
             for i in range(num_classes)

@@ -61,12 +61,11 @@ def optimal_linear_shrinkage(S_n: Any, n: Any) -> Any:
     n = tf.cast(n, wide.dtype)
     with arrays.require((tf.reduce_all(n > 0), "`n` must be positive.")):
         diagonal = tf.linalg.diag_part(wide)
-    square_norm = tf.reduce_sum(tf.square(wide), axis=(-2, -1))
-    trace = tf.reduce_sum(diagonal, axis=-1)
-    alpha, added = _intensity(
-        trace, square_norm, p, n, tf.where, tf.clip_by_value
-    )
-    diagonal = alpha[..., None] * diagonal + added[..., None]
+    mean = tf.reduce_mean(diagonal, axis=-1)
+    scaled = tf.math.divide_no_nan(wide, mean[..., None, None])
+    square_norm = tf.reduce_sum(tf.square(scaled), axis=(-2, -1))
+    alpha = _intensity(square_norm, p, n, tf.where, tf.clip_by_value)
+    diagonal = alpha[..., None] * diagonal + ((1 - alpha) * mean)[..., None]
     shrunk = tf.linalg.set_diag(alpha[..., None, None] * wide, diagonal)
     return tf.cast(shrunk, dtype)
 
@@ -77,13 +76,14 @@ def _shrunk_array(S_n, n):
     if not np.all(n > 0):
         raise ValueError(f"`n` must be positive. Received: n={n}")
     diagonal = np.diagonal(S_n, axis1=-2, axis2=-1)
-    square_norm = np.einsum("...ij,...ij->...", S_n, S_n)
-    alpha, added = _intensity(
-        diagonal.sum(-1), square_norm, S_n.shape[-1], n, np.where, np.clip
-    )
+    mean = diagonal.mean(-1)
+    scaled = S_n / np.where(mean > 0, mean, 1)[..., None, None]
+    square_norm = np.einsum("...ij,...ij->...", scaled, scaled)
+    alpha = _intensity(square_norm, S_n.shape[-1], n, np.where, np.clip)
+    added = ((1 - alpha) * mean)[..., None]
     shrunk = alpha[..., None, None] * S_n
     index = np.arange(S_n.shape[-1])
-    shrunk[..., index, index] = alpha[..., None] * diagonal + added[..., None]
+    shrunk[..., index, index] = alpha[..., None] * diagonal + added
     return shrunk
 
 
@@ -97,28 +97,35 @@ def shrink_strips(strips: list[np.ndarray], n: float) -> None:
             (`Sums.xx`).
         n: Sample size.
     """
-    trace = square_norm = 0.0
+    p, square_norm = strips[0].shape[1], 0.0
+    mean = sum(np.trace(strip) for strip in strips) / p
     for strip in strips:
+        strip /= mean if mean > 0 else 1.0
         block = strip[:, : len(strip)]
-        trace += np.trace(block)
         # What is to the right of the block is below the diagonal once more.
         square_norm += 2 * np.vdot(strip, strip) - np.square(block).sum()
-    alpha, added = _intensity(
-        trace / n, square_norm / n**2, strips[0].shape[1], n, np.where, np.clip
-    )
+    alpha = _intensity(square_norm, p, n, np.where, np.clip)
     for strip in strips:
-        strip *= alpha / n
+        strip *= alpha * (mean / n)
         index = np.arange(len(strip))
-        strip[index, index] += added
+        strip[index, index] += (1 - alpha) * (mean / n)
 
 
-def _intensity(trace, square_norm, p, n, where, clip):
-    """Returns the factor of the matrix, and what its diagonal gains."""
+def _intensity(square_norm, p, n, where, clip):
+    """Returns the factor of a matrix.
+
+    Args:
+        square_norm: Of the matrix, divided by the mean of its diagonal: the
+            squares of any other might overflow, or be lost.
+        p: Its size, and its trace.
+        n: Sample size.
+        where: Of NumPy or TensorFlow.
+        clip: Likewise.
+    """
     # Squared Frobenius distance to the target; zero for a multiple of the
     # identity, which stays as it is with any alpha.
-    spread = square_norm - trace**2 / p
+    spread = square_norm - p
     isotropic = spread <= square_norm * 1e-15
     one = spread * 0 + 1
-    ratio = trace**2 / n / where(isotropic, one, spread)
-    alpha = where(isotropic, one, 1 - clip(ratio, 0.0, 1.0))
-    return alpha, (1 - alpha) * trace / p
+    ratio = p**2 / n / where(isotropic, one, spread)
+    return where(isotropic, one, 1 - clip(ratio, 0.0, 1.0))

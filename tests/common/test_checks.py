@@ -3,7 +3,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from tensorflow_model_remediation_ext.common.checks import number
+from tensorflow_model_remediation_ext.common.checks import flag, number
 
 
 @pytest.mark.parametrize(
@@ -20,3 +20,10 @@ def test_numbers_of_any_kind_are_floats(value):
 def test_what_is_no_finite_number_is_named(value):
     with pytest.raises(ValueError, match=r"`x` must.*Received: x="):
         number("x", value)
+
+
+def test_flags_are_booleans_and_nothing_else():
+    assert flag("x", np.bool_(True)) is True and flag("x", False) is False
+    for value in (1, 0.5, None, "no", [True]):
+        with pytest.raises(ValueError, match=r"`x` must.*Received: x="):
+            flag("x", value)

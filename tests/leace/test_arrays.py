@@ -118,6 +118,20 @@ def test_missing_values_are_refused_as_such():
         LeaceFitter.fit(frame, Z)
 
 
+def test_masked_values_are_missing():
+    rows, labels = np.ma.array(X), np.ma.array(Z)
+    rows[3, 1] = labels[5] = np.ma.masked
+    unmasked = np.ma.array(X, mask=False)
+    np.testing.assert_array_equal(
+        LeaceEraser.fit(unmasked, Z).P, LeaceEraser.fit(X, Z).P
+    )
+    for x, z, name in ((rows, Z, "x"), (X, labels, "z")):
+        with pytest.raises(ValueError, match=f"`{name}` holds NaN"):
+            LeaceFitter.fit(x, z)
+        with pytest.raises(ValueError, match=f"`{name}` holds NaN"):
+            LeaceFitter(3, 1).fit_dataset([(x, z)], verbose=0)
+
+
 @pytest.mark.parametrize("bad", [None, [[1.0], [1.0, 2.0]], {"a": 1}, 7.0])
 def test_what_is_no_table_of_numbers_is_refused(bad):
     for kind in FITTERS:

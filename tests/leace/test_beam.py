@@ -108,3 +108,18 @@ def test_errors_come_early():
     combine = FitLeace(D, K)
     with pytest.raises(ValueError, match="At least two samples"):
         combine.extract_output(combine.create_accumulator())
+
+
+def test_elements_are_pairs_or_triples(data):
+    x, ids, _ = data
+    combine = FitLeace(D, K)
+    empty = combine.create_accumulator
+    with_none = combine.add_input(empty(), (x, ids, None))
+    without = combine.add_input(empty(), (x, ids))
+    np.testing.assert_array_equal(
+        combine.extract_output(with_none)["proj_left"],
+        combine.extract_output(without)["proj_left"],
+    )
+    for element in ({"x": x, "z": ids}, x, (x,), (x, ids, None, None)):
+        with pytest.raises(ValueError, match=r"Elements must be .*Received"):
+            combine.add_input(empty(), element)

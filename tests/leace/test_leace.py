@@ -14,6 +14,7 @@ from sklearn.svm import LinearSVC
 from tensorflow_model_remediation_ext.leace.keras import (
     LeaceEraser,
     LeaceFitter,
+    QuadraticFitter,
     optimal_linear_shrinkage,
 )
 from tensorflow_model_remediation_ext.leace.oracle import OracleEraser
@@ -421,7 +422,7 @@ def test_splince_keeps_the_task_and_erases_the_concept(preserve_ids):
     P = fitter.eraser.P.numpy()
     np.testing.assert_allclose(P @ P, P, atol=1e-10)
     assert fitter.eraser.proj_left.shape == (D, 2)
-    ratio = np.trace(P @ fitter.sigma_xx @ P.T) / np.trace(fitter.sigma_xx)
+    ratio = erased.var(0).sum() / x.var(0).sum()
     np.testing.assert_allclose(fitter.trace_ratio, ratio)
     leace = LeaceEraser.fit(x, ids)(x).numpy()
     assert np.abs(covariance(leace, columns) - before).max() > 1e-2
@@ -451,6 +452,35 @@ def test_unlike_leace_splince_can_grow_the_variance():
     assert LeaceFitter.fit(x, ids, **EXACT).trace_ratio <= 1
     nearly = ids + 0.1 * x[:, 0]
     assert LeaceFitter.fit(x, ids, preserve=nearly, **EXACT).trace_ratio > 1
+
+
+@pytest.mark.parametrize("preserve", [False, True])
+def test_the_trace_ratio_is_that_of_the_rows_with_shrinkage_too(preserve):
+    x, ids, _ = make_data(2)
+    x, ids = x[:40], ids[:40]
+    task = {"preserve": ids + x[:, 0]} if preserve else {}
+    fitter = LeaceFitter.fit(x, ids, **task)
+    ratio = fitter.eraser(x).numpy().var(0).sum() / x.var(0).sum()
+    np.testing.assert_allclose(fitter.trace_ratio, ratio)
+
+
+def test_the_trace_ratio_of_constants_is_one():
+    fitter = LeaceFitter.fit(np.ones((9, 3)), np.arange(9) % 2)
+    with pytest.warns(UserWarning, match="`x` does not vary"):
+        assert fitter.trace_ratio == 1
+
+
+@pytest.mark.parametrize("scale", [1e-170, 1e-90, 1e90, 1e150])
+def test_rows_of_any_scale_are_shrunk_alike(scale):
+    x, ids, _ = make_data(3)
+    if scale < 1e-150:  # Squares are lost: nothing varies, and this is said.
+        with pytest.warns(UserWarning, match="`x` does not vary"):
+            assert LeaceEraser.fit(x * scale, ids).proj_left.shape[1] == 0
+        return
+    wanted = LeaceEraser.fit(x, ids).P
+    np.testing.assert_allclose(
+        LeaceEraser.fit(x * scale, ids).P, wanted, atol=1e-10
+    )
 
 
 @pytest.mark.parametrize("affine", [False, True])
@@ -644,6 +674,9 @@ def test_leftovers_are_values():
         ({"z_dim": None}, "`z_dim` must be an integer of at least 1.*=None"),
         ({"preserve_dim": -1}, "`preserve_dim` must be an integer of at lea"),
         ({"preserve_dim": 1.5}, "`preserve_dim` must be an integer .*=1.5"),
+        ({"affine": None}, "`affine` must be True or False.*affine=None"),
+        ({"shrinkage": 0.1}, "`shrinkage` must be True or False.*=0.1"),
+        ({"dtype": float}, "`dtype` must be float32 or float64"),
         ({"dtype": "float16"}, "`dtype` must be float32 or float64"),
         ({"dtype": "foo"}, "`dtype` must be float32 or float64.*='foo'"),
     ],

@@ -172,3 +172,33 @@ def test_arguments_are_checked():
         ValueError, match="`max_iter` must be an integer of at least 1"
     ):
         ot.ot_barycenter(covariances(2), max_iter=0)
+
+
+@pytest.mark.parametrize("scale", [1e-300, 1e-200, 1e200, 1e300])
+@pytest.mark.parametrize("flat", [False, True])
+def test_the_unit_does_not_matter(scale, flat):
+    Ks = covariances(3, d=6)
+    if flat:
+        Ks[:, -1] = Ks[:, :, -1] = 0
+    scaled = Ks * scale
+    close(ot.ot_map(scaled[0], scaled[1]), ot.ot_map(Ks[0], Ks[1]), 1e-9)
+    close(
+        ot.ot_distance(scaled[0], scaled[1]) / np.sqrt(scale),
+        ot.ot_distance(Ks[0], Ks[1]),
+        1e-9,
+    )
+    for few, some in ((Ks, scaled), (Ks[:2], scaled[:2])):
+        center, maps = ot.barycenter_maps(few)
+        same, same_maps = ot.barycenter_maps(some)
+        close(same / scale, center, 1e-7)
+        close(same_maps, maps, 1e-7)
+
+
+def test_pairs_of_unlike_size_and_weights_beside_one_are_refused():
+    for function in (ot.ot_map, ot.ot_distance, ot.ot_midpoint):
+        for size in (1, 2):
+            with pytest.raises(ValueError, match="must be of the same size"):
+                function(np.eye(3), np.eye(size))
+    for w1, w2 in ((0.3, 0.3), (1.5, -0.5), (2, 2), (np.nan, 0.5)):
+        with pytest.raises(ValueError, match="must be at least 0 and sum to"):
+            ot.ot_midpoint(np.eye(2), 4 * np.eye(2), w1, w2)

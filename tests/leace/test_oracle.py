@@ -218,3 +218,8 @@ def test_a_constant_that_floats_do_not_hold_is_none_of_the_concept(constant):
     np.testing.assert_allclose(
         beside.coef[:, 1:], OracleEraser.fit(x, z).coef, rtol=1e-9
     )
+
+
+def test_shrinkage_is_a_flag():
+    with pytest.raises(ValueError, match="`shrinkage` must be True or False"):
+        OracleFitter(3, 2, shrinkage=0.1)

@@ -395,3 +395,18 @@ def test_values_too_large_for_sums_in_float32_leave_no_trace():
         fitter.update(np.where(z[:, None] == 1, x * 1e20, x), z)
     for a, b in zip(before, fitter.get_state(), strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def test_shrinkage_is_a_flag():
+    with pytest.raises(ValueError, match="`shrinkage` must be True or False"):
+        QuadraticFitter(3, 2, shrinkage=0.1)
+
+
+@pytest.mark.parametrize("scale", [1e-100, 1e95])
+def test_rows_of_any_scale_are_moved_alike(scale):
+    rng = np.random.default_rng(0)
+    z = np.arange(120) % 3
+    x = rng.normal(size=(120, 4)) * (1 + z[:, None]) + z[:, None]
+    one, other = QuadraticFitter.fit(x, z), QuadraticFitter.fit(x * scale, z)
+    for a, b in ((one.eraser, other.eraser), (one.editor(), other.editor())):
+        np.testing.assert_allclose(b.ot_maps, a.ot_maps, atol=1e-6)

@@ -72,6 +72,20 @@ def test_half_precision_is_shrunk_as_float32(dtype):
         np.testing.assert_allclose(shrunk, want, rtol=2e-3, atol=0.5)
 
 
+@pytest.mark.parametrize(
+    "dtype, scales",
+    [("float32", [1e-30, 1e25]), ("float64", [1e-200, 1e-160, 1e160, 1e300])],
+)
+def test_the_unit_does_not_matter(dtype, scales):
+    S = sample_covariances((2,), 30, 6)[0].astype(dtype)
+    want = optimal_linear_shrinkage(S, 30)
+    assert np.abs(want - S).max() > 0.01
+    for scale in np.array(scales, dtype):
+        for scaled in (S * scale, tf.constant(S * scale)):
+            shrunk = optimal_linear_shrinkage(scaled, 30) / scale
+            np.testing.assert_allclose(shrunk, want, rtol=1e-5, atol=1e-5)
+
+
 def test_integers_become_floats():
     S = np.diag([1, 2, 9])
     want = optimal_linear_shrinkage(S.astype(float), 20)
