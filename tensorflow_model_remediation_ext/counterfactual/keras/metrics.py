@@ -5,6 +5,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from tensorflow_model_remediation_ext.common.checks import number
 from tensorflow_model_remediation_ext.common.comparing import compare
 from tensorflow_model_remediation_ext.common.penalty_metric import (
     PenaltyMetric,
@@ -98,7 +99,7 @@ class _FlipMetric(_PairMetric):
         self, threshold: float = 0.5, name: str = "flip", dtype: Any = None
     ):
         super().__init__(name=name, dtype=dtype)
-        self.threshold = threshold
+        self.threshold = number("threshold", threshold)
 
     def _values(self, original: Any, counterfactual: Any) -> Any:
         if original.shape[-1] == 1:

@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from tensorflow_model_remediation_ext.common.data_errors import require_all
+from tensorflow_model_remediation_ext.common.elements import tensor_specs
 from tensorflow_model_remediation_ext.common.objectives import (
     by_objective,
     unwrap,
@@ -39,8 +40,8 @@ def checked_data(
 
     Raises:
         ValueError: If elements are of another form, an `x` has features that
-            the task's has not, or values that can be
-            seen are not usable. In the graph of a dataset those raise
+            the task's has not, or values that can be seen are not usable. In
+            the graph of a dataset those raise
             `tf.errors.InvalidArgumentError` as they are read.
     """
     checked = {}
@@ -74,6 +75,62 @@ def check_numbers(membership: Any, weight: Any, name: str) -> None:
                 f"`{name}` must have a {what} of numbers or booleans. "
                 f"Received: {each}"
             )
+
+
+def check_element(spec: Any, x_spec: Any, name: str) -> None:
+    """Checks the spec of rows of groups that are to be packed.
+
+    Args:
+        spec: That of `(x, membership, weight)` or `(x, membership)`.
+        x_spec: That of the `x` of the task.
+        name: How error messages call the dataset.
+
+    Raises:
+        ValueError: If it is of another form, not batched, or the model cannot
+            take its `x` as it takes the task's.
+    """
+    if not isinstance(spec, tuple) or len(spec) not in (2, 3):
+        raise ValueError(
+            f"`{name}` must yield `(x, membership, weight)`, as "
+            f"`build_min_diff_dataset` does. Received: {spec}"
+        )
+    x, membership, weight = keras.utils.unpack_x_y_sample_weight(spec)
+    check_numbers(membership, weight, name)
+    for what, each in (("membership", membership), ("weight", weight)):
+        rank = getattr(getattr(each, "shape", None), "rank", None)
+        if rank == 0 or (rank is not None and rank > 2 and what != "weight"):
+            raise ValueError(
+                f"`{name}` must be batched, with a {what} of shape [batch] "
+                f"or [batch, 1]. Received: {each}"
+            )
+    _check_features(x_spec, x, name)
+
+
+def _check_features(task, x, name):
+    """Raises unless the model can take `x` as it takes the task's."""
+    if isinstance(task, dict) and isinstance(x, dict):
+        # A feature that only tells the group may be left out.
+        task = {key: task[key] for key in task if key in x}
+    try:
+        tf.nest.assert_same_structure(task, x, check_types=False)
+        same = all(
+            a.dtype == b.dtype
+            and (
+                None in (a.shape.rank, b.shape.rank)
+                or (
+                    a.shape.rank == b.shape.rank
+                    and a.shape[1:].is_compatible_with(b.shape[1:])
+                )
+            )
+            for a, b in zip(tensor_specs(task), tensor_specs(x), strict=True)
+        )
+    except (TypeError, ValueError):
+        same = False
+    if not same:
+        raise ValueError(
+            f"The features of `{name}` must have the names, dtypes and shapes "
+            f"of those of `original_dataset`. Received: {x} and {task}"
+        )
 
 
 def _features_alike(x, task_x, name):

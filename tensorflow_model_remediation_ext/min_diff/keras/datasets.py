@@ -1,6 +1,7 @@
 """Datasets of rows of groups, for the penalty alone."""
 
 import math
+import numbers
 from typing import Any
 
 import keras
@@ -109,6 +110,10 @@ def build_min_diff_dataset(
     """
     if batch_size is not None:
         batch_size = whole("batch_size", batch_size, least=2)
+    if seed is not None and not isinstance(seed, numbers.Integral):
+        raise ValueError(
+            f"`seed` must be an integer or None. Received: seed={seed!r}"
+        )
     if group is not None:
         if nonsensitive_group_dataset is not None:
             raise ValueError(
@@ -132,11 +137,17 @@ def build_min_diff_dataset(
             "Give `nonsensitive_group_dataset`, or `group`, which tells the "
             "groups of one dataset apart."
         )
-    if condition is not None or groups is not None or keep_group:
+    alone = {
+        "condition": condition,
+        "groups": groups,
+        "keep_group": keep_group or None,
+        "seed": seed,
+    }
+    given = {name: each for name, each in alone.items() if each is not None}
+    if given:
         raise ValueError(
-            "`condition`, `groups` and `keep_group` have no meaning without "
-            f"`group`. Received: condition={condition!r}, groups={groups!r}, "
-            f"keep_group={keep_group!r}"
+            "`condition`, `groups`, `keep_group` and `seed` have no meaning "
+            f"without `group`. Received: {given}"
         )
     return rows_of_two_datasets(
         sensitive_group_dataset, nonsensitive_group_dataset, batch_size
@@ -238,13 +249,15 @@ def _join(sensitive, nonsensitive):
 
 
 def _weights(sides):
-    given = [weight for _, _, weight in sides if weight is not None]
-    rank = given[0].shape.rank if given else 2
+    ranks = [w.shape.rank for _, _, w in sides if w is not None] or [2]
+    rank = max(rank or 1 for rank in ranks)
     weights = []
     for x, _, weight in sides:
         if weight is None:
             rows = tf.cast(row_count(x), tf.int32)
             weight = tf.ones([rows] + [1] * (rank - 1))
+        if weight.shape.rank == 1 and rank == 2:
+            weight = weight[:, None]
         weights.append(tf.cast(weight, tf.float32))
     return tf.concat(weights, axis=0)
 

@@ -102,7 +102,9 @@ def _filled(groups, grouping):
 def _given(groups, grouping):
     """Returns what the user gave for groups as tuples."""
     listed = isinstance(groups, Iterable)
-    if not listed or isinstance(groups, (str, bytes, Mapping)):
+    # The order of a set differs from run to run, and with it the ids.
+    unordered = (str, bytes, Mapping, set, frozenset)
+    if not listed or isinstance(groups, unordered):
         raise ValueError(
             "`groups` must be a list of the values of `group`, in the order "
             f"of their ids. Received: groups={groups!r}"

@@ -1,6 +1,6 @@
 """Which group each row of a dataset belongs to, and which rows count."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from typing import Any
 
 import keras
@@ -195,7 +195,11 @@ class Grouping:
                 "any other `x` give a function of the element. Received: "
                 f"{self.described} for x={x}"
             )
-        missing = [name for name in self.names if name not in x]
+        missing = [
+            name
+            for name in self.names
+            if not isinstance(name, Hashable) or name not in x
+        ]
         if missing or not self.names:
             raise ValueError(
                 f"`group` must name features among {list(x)}. "

@@ -7,7 +7,7 @@ import keras
 from keras import ops
 
 from tensorflow_model_remediation_ext.common import transforms
-from tensorflow_model_remediation_ext.common.checks import whole
+from tensorflow_model_remediation_ext.common.checks import number, whole
 from tensorflow_model_remediation_ext.common.penalty_metric import (
     PenaltyMetric,
 )
@@ -35,6 +35,10 @@ class RateGap(PenaltyMetric):
         predictions_transform: Applied to the predictions first, as in
             `min_diff.losses.MinDiffLoss`; it must leave one column.
 
+    Raises:
+        ValueError: If `threshold` is not a finite number, or `groups` not a
+            whole one of 2 or more.
+
     Examples:
         >>> metric = RateGap()
         >>> metric.update_state([1, 1, 0, 0], [0.9, 0.1, 0.9, 0.8])
@@ -52,7 +56,7 @@ class RateGap(PenaltyMetric):
         predictions_transform: str | Callable | None = None,
     ):
         super().__init__(name=name, dtype=dtype)
-        self.threshold = threshold
+        self.threshold = number("threshold", threshold)
         self.groups = whole("groups", groups, least=2)
         self.predictions_transform = predictions_transform
         self._transform = transforms.get(predictions_transform)

@@ -10,6 +10,7 @@ from keras import ops
 
 from tensorflow_model_remediation_ext.common import replicas, transforms
 from tensorflow_model_remediation_ext.common.objectives import (
+    align,
     by_objective,
     unwrap,
 )
@@ -210,6 +211,20 @@ class MinDiffModel(RemediationModel):
                 "loss with `signed=True`: a fixed weight would push the gap "
                 f"below zero without end. Received: loss_weight={weight!r}"
             )
+
+    def open_objectives(self, objectives: Iterable[str]) -> None:
+        """Checks that metrics have as many groups as the losses, too."""
+        super().open_objectives(objectives)
+        given = align(self.penalty_loss, objectives, "loss")
+        for objective, loss in given.items():
+            for metric in self._ledger.metrics[objective]:
+                groups = getattr(metric, "groups", loss.groups)
+                if groups != loss.groups:
+                    raise ValueError(
+                        "`min_diff_metrics` must have as many groups as "
+                        f"`loss`. Received: {metric.name} with groups="
+                        f"{groups}, {loss.name} with groups={loss.groups}"
+                    )
 
     def compute_penalty(
         self, inputs: Any, loss: Any, training: bool

@@ -8,10 +8,7 @@ import tensorflow as tf
 
 from tensorflow_model_remediation_ext.common.batching import require_batches
 from tensorflow_model_remediation_ext.common.cardinality import keep_cardinality
-from tensorflow_model_remediation_ext.common.elements import (
-    check_dataset,
-    tensor_specs,
-)
+from tensorflow_model_remediation_ext.common.elements import check_dataset
 from tensorflow_model_remediation_ext.common.endless import (
     known_length,
     repeat_from_anywhere,
@@ -21,7 +18,7 @@ from tensorflow_model_remediation_ext.common.objectives import (
     unwrap,
 )
 from tensorflow_model_remediation_ext.min_diff.keras.checks import (
-    check_numbers,
+    check_element,
 )
 from tensorflow_model_remediation_ext.min_diff.keras.datasets import (
     rows_of_two_datasets,
@@ -74,7 +71,8 @@ def pack_min_diff_data(
         nonsensitive_group_dataset: The same, for the other group.
         min_diff_dataset: A dataset of batches of `(x, membership, weight)` or
             `(x, membership)`, as `build_min_diff_dataset` makes it, instead
-            of the two; or a dict of such datasets by objective.
+            of the two; or one of dicts of those by objective, or a dict of
+            such datasets.
 
     Returns:
         A dataset of `MinDiffPackedInputs`, `(MinDiffPackedInputs, y)` or
@@ -125,10 +123,14 @@ def pack_min_diff_data(
         name = f"min_diff_dataset[{objective!r}]" * bool(objective)
         name = name or "min_diff_dataset"
         check_dataset(each, name)
-        _check_element(each.element_spec, x_spec, name)
+        elements = {objective: each.element_spec}
+        if not objective:
+            elements = by_objective(each.element_spec, f"elements of {name}")
+        for spec in elements.values():
+            check_element(spec, x_spec, name)
         streams[objective] = repeat_from_anywhere(
             each,
-            lambda rows: rows.map(_triple),
+            lambda rows: rows.map(_triples),
             f"`{name}` is empty, or it can be read only once and has been.",
             known_length(original_dataset),
         )
@@ -206,53 +208,14 @@ def _pack(element, min_diff_data):
     return (MinDiffPackedInputs(x, min_diff_data), *rest)
 
 
-def _triple(*element):
+def _triples(*element):
+    if len(element) > 1:
+        return _triple(element)
+    return {objective: _triple(each) for objective, each in element[0].items()}
+
+
+def _triple(element):
     x, membership, weight = keras.utils.unpack_x_y_sample_weight(element)
     if weight is None:
         weight = tf.ones_like(tf.cast(membership, tf.float32))
     return x, membership, weight
-
-
-def _check_element(spec, x_spec, name):
-    if not isinstance(spec, tuple) or len(spec) not in (2, 3):
-        raise ValueError(
-            f"`{name}` must yield `(x, membership, weight)`, as "
-            f"`build_min_diff_dataset` does. Received: {spec}"
-        )
-    x, membership, weight = keras.utils.unpack_x_y_sample_weight(spec)
-    check_numbers(membership, weight, name)
-    for what, each in (("membership", membership), ("weight", weight)):
-        rank = getattr(getattr(each, "shape", None), "rank", None)
-        if rank == 0 or (rank is not None and rank > 2 and what != "weight"):
-            raise ValueError(
-                f"`{name}` must be batched, with a {what} of shape [batch] "
-                f"or [batch, 1]. Received: {each}"
-            )
-    _check_features(x_spec, x, name)
-
-
-def _check_features(task, x, name):
-    """Raises unless the model can take `x` as it takes the task's."""
-    if isinstance(task, dict) and isinstance(x, dict):
-        # A feature that only tells the group may be left out.
-        task = {key: task[key] for key in task if key in x}
-    try:
-        tf.nest.assert_same_structure(task, x, check_types=False)
-        same = all(
-            a.dtype == b.dtype
-            and (
-                None in (a.shape.rank, b.shape.rank)
-                or (
-                    a.shape.rank == b.shape.rank
-                    and a.shape[1:].is_compatible_with(b.shape[1:])
-                )
-            )
-            for a, b in zip(tensor_specs(task), tensor_specs(x), strict=True)
-        )
-    except (TypeError, ValueError):
-        same = False
-    if not same:
-        raise ValueError(
-            f"The features of `{name}` must have the names, dtypes and shapes "
-            f"of those of `original_dataset`. Received: {x} and {task}"
-        )

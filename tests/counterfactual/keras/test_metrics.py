@@ -70,6 +70,9 @@ def test_threshold():
     assert float(metric(a, b)) == 0.5
     # A decision is "greater than": equal is negative.
     assert float(FlipRate()([[0.5]], [[0.4]])) == 0.0
+    for threshold in (np.nan, "flips", None):
+        with pytest.raises(ValueError, match=r"`threshold`.*finite"):
+            FlipRate(threshold)
 
 
 @pytest.mark.parametrize("metric", METRICS)

@@ -106,3 +106,7 @@ def test_errors_leave_the_metric_as_it_was(batch, message):
     assert float(metric.result()) == before
     with pytest.raises(ValueError, match=r"`groups`.*1"):
         RateGap(groups=1)
+    # No decision is above NaN, and no gap would be seen.
+    for threshold in (np.nan, "gap", None):
+        with pytest.raises(ValueError, match=r"`threshold`.*finite"):
+            RateGap(threshold)

@@ -506,6 +506,19 @@ def test_bad_values_in_a_dataset(arrays, data, message):
     assert "Assert" not in error.value.message
 
 
+def test_metrics_of_other_groups_than_the_loss_are_refused(arrays):
+    packed = pack(arrays)
+    model = MinDiffModel(plain_model(), losses.MMDLoss(groups=3))
+    compiled(model, min_diff_metrics=[RateGap()])
+    with pytest.raises(ValueError, match=r"`min_diff_metrics`.*2.*3"):
+        model.fit(packed, **FIT)
+    with pytest.raises(ValueError, match=r"rate_gap with groups=3.*groups=2"):
+        compiled(
+            MinDiffModel(plain_model(), {"a": "mmd"}),
+            min_diff_metrics={"a": RateGap(groups=3)},
+        )
+
+
 @pytest.mark.parametrize("dtype", ["int64", "bool", "float16"])
 def test_weights_of_rows_of_any_dtype(arrays, dtype):
     found = []

@@ -72,6 +72,9 @@ def test_weights_of_one_side_are_kept(shape):
     assert found.ravel().tolist() == [2, 3, 4, 1, 1, 1]
     _, _, found = first(build_min_diff_dataset(plain, weighted))
     assert found.ravel().tolist() == [1, 1, 1, 2, 3, 4]
+    column = tf.data.Dataset.from_tensors((x, x, np.full((3, 1), 5.0)))
+    _, _, found = first(build_min_diff_dataset(column, weighted))
+    assert found.tolist() == [[5], [5], [5], [2], [3], [4]]
 
 
 def test_every_kind_of_feature():
@@ -106,6 +109,28 @@ def test_batch_size_and_objectives():
         {"a": one, "b": other}, {"a": other, "b": one}
     )
     assert set(both.element_spec) == {"a", "b"}
+
+
+def test_objectives_of_two_dicts_of_datasets_are_packed():
+    task, one, other = numbers([5, 6]), numbers([1, 2]), numbers([3, 4])
+    pair = {"a": one, "b": other}, {"a": other, "b": one}
+    rows = build_min_diff_dataset(*pair)
+    # Memberships alone will do, as in the predecessor.
+    two = rows.map(lambda e: {key: each[:2] for key, each in e.items()})
+    wanted = {"a": [1, 2, 3, 4], "b": [3, 4, 1, 2]}
+    for packed in (
+        pack_min_diff_data(task, *pair),
+        pack_min_diff_data(task, min_diff_dataset=rows),
+        pack_min_diff_data(task, min_diff_dataset=two),
+    ):
+        inputs, _ = next(iter(packed))
+        assert set(inputs.min_diff_data) == {"a", "b"}
+        for objective, (x, membership, weight) in inputs.min_diff_data.items():
+            assert x.numpy().ravel().tolist() == wanted[objective]
+            assert membership.numpy().ravel().tolist() == [1, 1, 0, 0]
+            assert weight.shape == (4, 1)
+    with pytest.raises(ValueError, match=r"min_diff_dataset\['c'\]"):
+        pack_min_diff_data(task, min_diff_dataset={"c": rows})
 
 
 # Groups out of one dataset.
@@ -621,6 +646,16 @@ def build(data=None, **options):
         ),
         (lambda: build(group="sex", groups=2), ValueError, "a list.*groups=2"),
         (lambda: build(group="sex", groups="mf"), ValueError, "a list.*'mf'"),
+        # A set has no order, and ids are by order.
+        (lambda: build(group="sex", groups={"m", "f"}), ValueError, "a list"),
+        (lambda: build(group={"sex"}), ValueError, "`group`.*age.*{'sex'}"),
+        (lambda: build(group="sex", seed="a"), ValueError, "`seed`.*'a'"),
+        (lambda: build(group="sex", seed=1.5), ValueError, "`seed`.*1.5"),
+        (
+            lambda: build_min_diff_dataset(numbers([1]), numbers([1]), seed=0),
+            ValueError,
+            "no meaning without `group`.*'seed': 0",
+        ),
         (lambda: build(group="sex", groups=["m", 1]), ValueError, "one kind"),
         (lambda: build(group="sex", groups=[["m"], 1]), ValueError, "one kind"),
         (
