@@ -19,7 +19,7 @@ def convert_batches(
         data: A `tf.data.Dataset`, a `PyDataset` or a generator.
         convert: Returns a new batch, or the batch itself where there is
             nothing to convert. For a dataset it is called with the element
-            spec first.
+            spec first, for a `PyDataset` with workers with the first batch.
         parallel: Whether converting takes long enough to do it for several
             batches at a time; then it may branch on tensors, too.
 
@@ -36,6 +36,9 @@ def convert_batches(
             return data.map(convert, tf.data.AUTOTUNE)
         return data.map(tf.autograph.experimental.do_not_convert(convert))
     if isinstance(data, keras.utils.PyDataset):
+        if data.workers > 1 or data.use_multiprocessing:
+            # As above: what a worker makes, others do not see.
+            convert(data[0])
         return _ConvertedPyDataset(data, convert)
     if isinstance(data, GeneratorType):
         return (convert(batch) for batch in data)

@@ -30,6 +30,7 @@ from tensorflow_model_remediation_ext.common.sharing import (
     even_rows,
     nothing_more_to_share,
     own_rows,
+    sharing_devices,
 )
 
 
@@ -162,6 +163,7 @@ class PackedDataModel(keras.Model):
         with nothing_more_to_share():
             return super().predict(data, batch_size, *args, **kwargs)
 
+    @in_plain_words
     def train_on_batch(
         self,
         x: Any,
@@ -174,6 +176,7 @@ class PackedDataModel(keras.Model):
         arguments = self._batch_arguments(x, y, sample_weight, required=True)
         return super().train_on_batch(*arguments, class_weight, return_dict)
 
+    @in_plain_words
     def test_on_batch(
         self,
         x: Any,
@@ -185,6 +188,7 @@ class PackedDataModel(keras.Model):
         arguments = self._batch_arguments(x, y, sample_weight)
         return super().test_on_batch(*arguments, return_dict)
 
+    @in_plain_words
     def predict_on_batch(self, x: Any) -> Any:
         """Predicts for a packed or plain batch."""
         return super().predict_on_batch(self._batch_arguments(x)[0])
@@ -202,10 +206,12 @@ class PackedDataModel(keras.Model):
         strategy = getattr(self, "distribute_strategy", None)
         replicas = getattr(strategy, "num_replicas_in_sync", 1)
         of_dataset = isinstance(data, tf.data.Dataset)
+        # Asked here, since workers of a `PyDataset` know no distribution.
+        devices = sharing_devices(replicas)
 
         def convert(batch):
             converted = self._keras_batch(batch, required)
-            return converted if of_dataset else even_rows(converted, replicas)
+            return converted if of_dataset else even_rows(converted, devices)
 
         preprocessed = preprocessor_of(self.original_model) is not None
         converted = convert_batches(data, convert, preprocessed)
@@ -289,7 +295,7 @@ class PackedDataModel(keras.Model):
                 "`y` and `sample_weight` must be None where `x` is a packed "
                 "batch: it holds them."
             )
-        batch = self._keras_batch(x, required)
+        batch = even_rows(self._keras_batch(x, required), sharing_devices())
         return keras.utils.unpack_x_y_sample_weight(batch)
 
     def _not_packed(self, data: Any) -> ValueError:

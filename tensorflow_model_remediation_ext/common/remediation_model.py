@@ -290,6 +290,8 @@ class RemediationModel(WrappingModel):
         training: bool = True,
     ) -> Any:
         """Returns the task's loss plus the weighted penalties."""
+        if self.unpack(x) is not None:  # In data that are not looked into.
+            raise self._not_packed(x)
         self._in_training = training
         total = super().compute_loss(x, y, y_pred, sample_weight)
         self._ledger.original_loss.update_state(

@@ -63,19 +63,39 @@ def own_rows(dataset: tf.data.Dataset, replicas: int = 1) -> tf.data.Dataset:
     )
 
 
-def even_rows(batch: Any, replicas: int) -> Any:
-    """Returns a batch with as many rows of penalties for each replica.
+def sharing_devices(replicas: int = 1) -> int:
+    """Returns how many devices share a batch that this process brings.
+
+    Keras' batches that do not come from a dataset are each process' own.
+
+    Args:
+        replicas: The number of devices of a `tf.distribute.Strategy`.
+    """
+    distribution = _distribution()
+    if distribution is None:
+        return replicas
+    import jax
+
+    return max(1, _batch_devices(distribution) // jax.process_count())
+
+
+def even_rows(batch: Any, devices: int) -> Any:
+    """Returns a batch with as many rows of penalties for each device.
 
     As `own_rows`, for a batch that does not come from a dataset.
 
     Args:
         batch: A batch of Keras, of arrays or tensors.
-        replicas: The number of devices where a `tf.distribute.Strategy` shares
-            the batch.
+        devices: The number of devices that share it.
     """
-    if replicas == 1:
+    if devices == 1:
         return batch
-    return _rows_of_batch(batch, _Share(0, 1, 1, replicas))
+    batch = _rows_of_batch(batch, _Share(0, 1, 1, devices))
+    if keras.backend.backend() != "jax":
+        return batch
+    return tf.nest.map_structure(
+        lambda part: part.numpy() if tf.is_tensor(part) else part, batch
+    )
 
 
 @contextlib.contextmanager
@@ -103,8 +123,7 @@ def _share_of_process(distribution):
         return _Share(0, 1, 1, 1)
     import jax
 
-    mesh = distribution.device_mesh
-    devices = mesh.shape[mesh.axis_names.index(distribution.batch_dim_name)]
+    devices = _batch_devices(distribution)
     # What Keras does with a batch of numbers, it would do with any. Of its
     # class, since `nothing_more_to_share` replaces the method.
     whole = devices * jax.process_count()
@@ -115,6 +134,11 @@ def _share_of_process(distribution):
         # Each process brings rows of its own.
         devices = max(1, devices // jax.process_count())
     return _Share(int(mine[0]), int(mine[-1]) + 1, whole, devices)
+
+
+def _batch_devices(distribution):
+    mesh = distribution.device_mesh
+    return mesh.shape[mesh.axis_names.index(distribution.batch_dim_name)]
 
 
 def _rows_of_batch(batch, share):
@@ -135,6 +159,7 @@ def _rows_of_batch(batch, share):
 
 
 def _own_task_rows(of_task, share):
+    of_task = _tensors(of_task)
     rows = row_count(of_task)
     sentence = (
         "The rows of each batch must be a multiple of the number of devices, "
@@ -146,9 +171,7 @@ def _own_task_rows(of_task, share):
 
 def _own_penalty_rows(inputs, share):
     """Returns rows of a penalty, and how much each counts in figures."""
-    inputs = tf.nest.map_structure(
-        lambda part: part if part is None else _as_tensor(part), inputs
-    )
+    inputs = _tensors(inputs)
     rows, devices = row_count(inputs), share.devices
     copies = tf.where(rows < devices, tf.cast(devices, tf.int64), 1)
     counts = tf.fill([rows], 1 / tf.cast(copies, tf.float32))
@@ -159,8 +182,15 @@ def _own_penalty_rows(inputs, share):
     )
 
 
-def _as_tensor(part):
-    return part if tf.is_tensor(part) else tf.convert_to_tensor(part)
+def _tensors(structure):
+    return tf.nest.map_structure(
+        lambda part: (
+            part
+            if part is None or tf.is_tensor(part)
+            else tf.convert_to_tensor(part)
+        ),
+        structure,
+    )
 
 
 def _own(part, rows, share):

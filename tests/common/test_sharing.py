@@ -100,15 +100,36 @@ def save(model, path):
         multihost_utils.sync_global_devices(path)
     return keras.models.load_model(path)
 
-def pairs_figures(share):
+class Batches(keras.utils.PyDataset):
+    # Of arrays, as a process has them that brings its own.
+    def __init__(self, data):
+        super().__init__(workers=2)
+        self.batches = [tf.nest.map_structure(
+            lambda part: None if part is None else part.numpy(), each)
+            for each in data]
+
+    def __len__(self):
+        return len(self.batches)
+
+    def __getitem__(self, index):
+        return self.batches[index]
+
+def pairs_figures(share, kind=lambda data: data):
     model = make(CounterfactualModel,
                  counterfactual_metrics=[
                      metrics.CounterfactualGap(), metrics.FlipCount()])
-    found = {"fit": fit(model, pack(batched, pairs_per_example=share),
+    found = {"fit": fit(model, kind(pack(batched, pairs_per_example=share)),
                         class_weight={0: 1.0, 1: 2.0}, epochs=2)}
     found["weights"] = plain(dict(enumerate(map(
         np.asarray, model.get_weights()))))
     return model, found
+
+def by_batch():
+    found = pairs_figures(0.125, Batches)[1]["fit"]
+    batch = Batches(pack(batched, pairs_per_example=0.125))[0]
+    model = make(CounterfactualModel)
+    return found | {"train_on_batch": model.train_on_batch(batch),
+                    "test_on_batch": model.test_on_batch(batch)}
 
 def figures():
     model, found = pairs_figures(0.5)
@@ -132,8 +153,12 @@ found = {"figures": figures()}
 # A pair for each batch, fewer than there are devices.
 found["figures"]["a pair"] = pairs_figures(0.125)[1]["fit"]
 if processes == "1":
+    found["figures"]["by batch"] = by_batch()
     keras.distribution.set_distribution(keras.distribution.DataParallel())
     found["on two devices"] = pairs_figures(0.5)[1]
+    found["on two devices"]["by batch"] = by_batch()
+    found["odd by batch"] = complaint(
+        Batches(pack(batched.unbatch().batch(7))))
 found["odd"] = complaint(pack(batched.unbatch().batch(7)))
 print(json.dumps(found))
 """
@@ -191,8 +216,9 @@ def test_two_processes_or_devices_have_the_figures_of_one(tmp_path):
         for process in running:
             process.kill()
             process.communicate()
-    for found in printed:
-        assert found["odd"].endswith(
+    complaints = [found["odd"] for found in printed]
+    for complaint in (*complaints, printed[0]["odd by batch"]):
+        assert complaint.endswith(
             "the number of devices, 2. Received: a batch of the task with "
             "rows: 7"
         )

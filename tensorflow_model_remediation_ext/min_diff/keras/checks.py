@@ -150,7 +150,12 @@ def _check_shapes(membership, weight, name):
             continue
         shape = tuple(shape)
         one_column = len(shape) < 2 or shape[1] in (1, None)
-        if not shape or (what == "membership" and not one_column):
+        if not shape:
+            raise ValueError(
+                "Data must come in batches: use `data.batch(32)`. Received: "
+                f"a single {what} in `{name}`"
+            )
+        if what == "membership" and not one_column:
             raise ValueError(
                 f"`{name}` must have a {what} of shape [batch] or [batch, 1]. "
                 f"Received: {what}.shape={shape}"

@@ -598,6 +598,25 @@ def test_packed_inputs_are_looked_through(arrays):
     )
 
 
+def test_packed_data_of_a_kind_that_is_not_looked_into(arrays):
+    strategy = tf.distribute.MirroredStrategy(["CPU:0"])
+    data = strategy.experimental_distribute_dataset(pack(arrays))
+    with strategy.scope():
+        model = compiled(MinDiffModel(plain_model(), "mmd"))
+    message = "must be a dataset, a PyDataset or a generator.*Received: "
+    with pytest.raises(ValueError, match=message + "DistributedDataset"):
+        model.fit(data, verbose=0)
+    # Rather than figures of the task alone.
+    with pytest.raises(ValueError, match=message + "MinDiffPackedInputs"):
+        model.evaluate(data, verbose=0)
+
+
+def test_single_examples_get_a_hint(arrays):
+    model = compiled(MinDiffModel(plain_model(), "mmd"))
+    with pytest.raises(ValueError, match=r"use `data\.batch\(32\)`"):
+        model.fit(pack(arrays).unbatch(), verbose=0)
+
+
 def test_nan_predictions_leave_the_target_as_it_was(arrays):
     model = MinDiffModel(plain_model(), losses.RateGapLoss(), AtMost(0.1))
     compiled(model, run_eagerly=True)
