@@ -14,7 +14,6 @@ from sklearn.svm import LinearSVC
 from tensorflow_model_remediation_ext.leace.keras import (
     LeaceEraser,
     LeaceFitter,
-    QuadraticFitter,
     optimal_linear_shrinkage,
 )
 from tensorflow_model_remediation_ext.leace.oracle import OracleEraser
