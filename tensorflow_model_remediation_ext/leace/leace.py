@@ -18,7 +18,10 @@ from tensorflow_model_remediation_ext.leace.folding import folded
 from tensorflow_model_remediation_ext.leace.leftovers import Leftover
 from tensorflow_model_remediation_ext.leace.moments import Moments
 from tensorflow_model_remediation_ext.leace.options import LeaceOptions
-from tensorflow_model_remediation_ext.leace.projections import projections
+from tensorflow_model_remediation_ext.leace.projections import (
+    projections,
+    without_rounding,
+)
 from tensorflow_model_remediation_ext.leace.shrinkage import shrink_strips
 from tensorflow_model_remediation_ext.leace.sums import assemble
 
@@ -375,10 +378,8 @@ class LeaceFitter(Fitter):
     @property
     def sigma_xz(self) -> np.ndarray:
         """`[x_dim, z_dim]` cross-covariance."""
-        return self._sigma_x_targets()[:, : self.z_dim]
-
-    def _sigma_x_targets(self):
-        return self._moments.scatter_xz / degrees_of_freedom(self.n)
+        cross = self._moments.scatter_xz[:, : self.z_dim]
+        return cross / degrees_of_freedom(self.n)
 
     @property
     def eraser(self) -> LeaceEraser:
@@ -411,13 +412,22 @@ class LeaceFitter(Fitter):
             ValueError: If there are fewer than two samples.
         """
         moments, options = self._moments, self.options
-        targets = self._sigma_x_targets()
+        size, rows = self.z_dim, degrees_of_freedom(self.n)
+        concept, task = (
+            without_rounding(
+                moments.scatter_xz[:, part],
+                moments.squares_x,
+                moments.squares_z[part],
+            )
+            / rows
+            for part in (slice(size), slice(size, None))
+        )
         proj_left, proj_right, shared = projections(
             self._sigma_strips(options.shrinkage)
             if options.method == "leace"
             else None,
-            targets[:, : self.z_dim],
-            targets[:, self.z_dim :] if self.preserve_dim else None,
+            concept,
+            task if self.preserve_dim else None,
             options.svd_tol,
             options.max_rank,
         )

@@ -14,6 +14,8 @@ _NARROW = 64
 # Below this share of a feature's variance unexplained by the features before
 # it, the covariance is treated as singular.
 _UNEXPLAINED = 1e-9
+# Correlations up to this are rounding: float32 leaves 1e-7 where there is none.
+_UNCORRELATED = 1e-6
 
 
 def _cholesky(sigma: list[np.ndarray], columns: np.ndarray) -> np.ndarray:
@@ -111,6 +113,30 @@ def _deflate(concept: np.ndarray, task: np.ndarray, svd_tol: float):
     )
     kept = u[:, s > 1e-6]
     return concept - kept @ (kept.T @ concept), conflict.shape[1]
+
+
+def without_rounding(
+    cross: np.ndarray, squares_x: np.ndarray, squares_z: np.ndarray
+) -> np.ndarray:
+    """Covariances with labels, free of what float32 rows leave of nothing.
+
+    Columns for all classes add up to a constant. Its covariances, which should
+    be zero, are rounding errors; as a direction of their own they would be
+    erased, or kept at the cost of others.
+
+    Args:
+        cross: `[x_dim, z_dim]` sums of products of deviations from the mean.
+        squares_x: `[x_dim]` sums of squares of these, zero for constants.
+        squares_z: `[z_dim]`, likewise.
+    """
+    x, z = np.sqrt(squares_x), np.sqrt(squares_z)
+    inverse_x, inverse_z = (
+        np.divide(1.0, each, where=each > 0, out=0 * each) for each in (x, z)
+    )
+    correlations = inverse_x[:, None] * cross * inverse_z
+    _, s, vt = np.linalg.svd(correlations, full_matrices=False)
+    kept = vt[s > _UNCORRELATED]
+    return cross * inverse_z @ kept.T @ kept * z
 
 
 def projections(

@@ -453,6 +453,29 @@ def test_unlike_leace_splince_can_grow_the_variance():
     assert LeaceFitter.fit(x, ids, preserve=nearly, **EXACT).trace_ratio > 1
 
 
+@pytest.mark.parametrize("method", ["leace", "orth"])
+def test_rounding_of_float32_rows_is_no_direction(method):
+    # One-hot columns add up to a constant, whose products are rounded.
+    rng = np.random.default_rng(0)
+    z, y = np.eye(3)[rng.integers(3, size=200)], np.eye(2)[np.arange(200) % 2]
+    x = rng.normal(5, 1, [200, 4]) + z @ rng.normal(size=(3, 4)) + y[:, :1]
+    x, weight = x.astype("float32"), rng.uniform(1, 3, 200)
+    found = [
+        LeaceEraser.fit(
+            rows,
+            z,
+            preserve=y,
+            sample_weight=weight,
+            method=method,
+            svd_tol=0,
+            shrinkage=False,
+        )
+        for rows in (x, x.astype("float64"))
+    ]
+    assert found[0].proj_left.shape == (4, 2)
+    np.testing.assert_allclose(found[0].P, found[1].P, rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize("preserve", [False, True])
 def test_the_trace_ratio_is_that_of_the_rows_with_shrinkage_too(preserve):
     x, ids, _ = make_data(2)
