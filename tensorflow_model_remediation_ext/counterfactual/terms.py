@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping
 import tensorflow as tf
 
 from tensorflow_model_remediation_ext.common import characters
+from tensorflow_model_remediation_ext.common.checks import flag
 from tensorflow_model_remediation_ext.counterfactual import replacements
 from tensorflow_model_remediation_ext.counterfactual.matching import Matcher
 from tensorflow_model_remediation_ext.counterfactual.swaps import Swaps
@@ -94,6 +95,7 @@ class TermEditor:
                 "`whole_words` must be `None`, `True` or `False`. Received: "
                 f"whole_words={whole_words!r}"
             )
+        case_sensitive = flag("case_sensitive", case_sensitive)
         if terms_to_replace is None:
             terms = _check_removals(sensitive_terms_to_remove)
         else:

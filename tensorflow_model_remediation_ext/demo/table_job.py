@@ -131,7 +131,11 @@ def run_table(
         found[name]["Groups"].disparity(figure).difference.value
         for name in ("baseline", "remediated")
     )
-    print(f"\nLargest difference held out: {before:.4f}, then {after:.4f}")
+    before, after = (
+        f"{value:.4f}" if value == value else "unknown"
+        for value in (before, after)
+    )
+    print(f"\nLargest difference held out: {before}, then {after}")
     return report
 
 

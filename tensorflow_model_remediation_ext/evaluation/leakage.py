@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -289,8 +289,11 @@ def _methods(methods, controls):
         )
     if isinstance(controls, (bool, np.bool_)):
         return methods, set(methods) if controls else set()
-    unknown = [name for name in controls if name not in methods]
-    if isinstance(controls, str) or unknown:
+    if (
+        isinstance(controls, str)
+        or not isinstance(controls, Iterable)
+        or not set(controls) <= set(methods)
+    ):
         raise ValueError(
             "`controls` must be True, False or names of methods. "
             f"Received: controls={controls!r}"

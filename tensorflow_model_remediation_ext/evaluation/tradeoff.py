@@ -6,6 +6,7 @@ import math
 import operator
 import os
 from collections.abc import Callable, Iterable, Mapping
+from numbers import Real
 from typing import Any
 
 import keras
@@ -148,10 +149,10 @@ def tradeoff(
     points = points_of(methods, data, loss_weights)
     seeds = _seeds(seeds)
     normal_quantile(confidence)  # Refuses a bad level before any work.
-    if not max_quality_loss >= 0:
+    if not (isinstance(max_quality_loss, Real) and max_quality_loss >= 0):
         raise ValueError(
-            "`max_quality_loss` must not be negative. "
-            f"Received: max_quality_loss={max_quality_loss}"
+            "`max_quality_loss` must be a number that is not negative. "
+            f"Received: max_quality_loss={max_quality_loss!r}"
         )
     fit_options = {"epochs": epochs, "verbose": 0, **(fit_options or {})}
     shared = {"fit": fit_options, "given": configuration, "level": confidence}

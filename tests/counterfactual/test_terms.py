@@ -273,6 +273,8 @@ def test_scripts_that_hide_words_are_warned_of(term):
 def test_whole_words_must_be_a_boolean():
     with pytest.raises(TypeError, match="whole_words='yes'"):
         TermEditor(["a"], whole_words="yes")
+    with pytest.raises(ValueError, match=r"`case_sensitive`.*'no'"):
+        TermEditor(["a"], case_sensitive="no")
 
 
 # So many terms that RE2 does not find them: "q" and "z" are in no text.

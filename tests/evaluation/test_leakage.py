@@ -347,6 +347,7 @@ def test_readers_of_ones_own_and_the_seed_decide():
         ({"readers": "linear"}, ValueError, "`readers`"),
         ({"readers": {"a": 3}}, TypeError, "`readers`"),
         ({"controls": ["b"]}, ValueError, "`controls`"),
+        ({"controls": 3}, ValueError, "`controls`.*=3"),
         ({"splits": 0}, ValueError, "`splits`"),
         ({"confidence": 1}, ValueError, "`confidence`"),
         ({"x": np.ones((3, 2, 2))}, ValueError, "`x`"),

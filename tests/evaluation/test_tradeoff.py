@@ -250,6 +250,7 @@ def test_progress_is_a_bar_or_nothing(measure, capsys):
         ({"seeds": (0.5,)}, ValueError, "`seeds`"),
         ({"confidence": 95}, ValueError, "`confidence`"),
         ({"max_quality_loss": -0.1}, ValueError, "`max_quality_loss`"),
+        ({"max_quality_loss": "a"}, ValueError, "`max_quality_loss`.*'a'"),
         ({"build_model": lambda w: None}, TypeError, "`build`.*None"),
         (
             {"build_model": lambda w: keras.Sequential()},
