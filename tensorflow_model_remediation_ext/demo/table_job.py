@@ -66,13 +66,7 @@ def run_table(
     validation = None
     if arguments.tune:
         train, validation = train.split(0.2, arguments.seed)
-    for part, which in (
-        (train, "training"),
-        (validation, "validation"),
-        (test, "held-out"),
-    ):
-        if part is not None:
-            require_both_labels(part.labels, f"{task.name}: the {which} rows")
+    require_both_labels(task.name, "rows", train, validation, test)
     if validation is not None:
         _require_groups(validation, arguments.rate, task.name)
     about = _summary(task, train, test)

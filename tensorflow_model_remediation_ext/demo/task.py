@@ -113,33 +113,36 @@ def load(arguments: argparse.Namespace) -> Task:
     validation = None
     if arguments.tune:
         train, validation = train.split(0.2, seed=arguments.seed)
-    for part, which in (
-        (train, "training"),
-        (validation, "validation"),
-        (test, "held-out"),
-    ):
-        if part is not None:
-            require_both_labels(part.labels, f"{name}: the {which} comments")
+    require_both_labels(name, "comments", train, validation, test)
     assert terms is not None  # The command line asks for them.
     return Task(name, train, validation, test, terms)
 
 
-def require_both_labels(labels: np.ndarray, what: str) -> None:
+def require_both_labels(
+    name: str, rows: str, train: Any, validation: Any, test: Any
+) -> None:
     """Raises where there are too few rows of a label to measure an AUC.
 
     Args:
-        labels: Zeros and ones, `[n]`.
-        what: What to call the rows in an error.
+        name: Name of the data, for errors.
+        rows: What to call their rows.
+        train: A part of the data, whose `labels` are zeros and ones, `[n]`.
+        validation: Another part, or `None`.
+        test: Another part.
 
     Raises:
-        ValueError: If there are fewer than two of either label.
+        ValueError: If there are fewer than two of either label in a part.
     """
-    ones = int(np.count_nonzero(labels))
-    if min(ones, len(labels) - ones) < 2:
-        raise ValueError(
-            f"{what} must hold two or more of each label. Of {len(labels)} "
-            f"{ones} are positive"
-        )
+    parts = {"training": train, "validation": validation, "held-out": test}
+    for which, part in parts.items():
+        if part is None:
+            continue
+        ones = int(np.count_nonzero(part.labels))
+        if min(ones, len(part.labels) - ones) < 2:
+            raise ValueError(
+                f"{name}: the {which} {rows} must hold two or more of each "
+                f"label. Of {len(part.labels)} {ones} are positive"
+            )
 
 
 def summary(task: Task, pairs: dict[str, Pairs]) -> str:

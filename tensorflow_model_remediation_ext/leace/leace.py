@@ -412,14 +412,11 @@ class LeaceFitter(Fitter):
             ValueError: If there are fewer than two samples.
         """
         moments, options = self._moments, self.options
-        size, rows = self.z_dim, degrees_of_freedom(self.n)
+        cross, size = moments.scatter_xz, self.z_dim
+        squares_x, squares_z = moments.squares_x, moments.squares_z
         concept, task = (
-            without_rounding(
-                moments.scatter_xz[:, part],
-                moments.squares_x,
-                moments.squares_z[part],
-            )
-            / rows
+            without_rounding(cross[:, part], squares_x, squares_z[part])
+            / degrees_of_freedom(self.n)
             for part in (slice(size), slice(size, None))
         )
         proj_left, proj_right, shared = projections(
@@ -431,13 +428,13 @@ class LeaceFitter(Fitter):
             options.svd_tol,
             options.max_rank,
         )
-        cross = moments.scatter_xz[:, : self.z_dim]
+        cross = cross[:, :size]
         rank = proj_left.shape[1]
         found = [
             *leftovers.concept_left(
                 cross - proj_left @ (proj_right @ cross),
-                np.sqrt(moments.squares_x),
-                np.sqrt(moments.squares_z[: self.z_dim]),
+                np.sqrt(squares_x),
+                np.sqrt(squares_z[:size]),
                 self.n,
                 rank,
                 options.svd_tol,
