@@ -12,6 +12,9 @@ from tensorflow_model_remediation_ext.common.torch_tensors import (
     without_torch,
 )
 
+# Where TensorFlow wants a tensor's memory to begin, at most.
+_ALIGNMENT = 64
+
 
 def require(*checks: tuple[Any, str]) -> Any:
     """Returns a context manager whose body runs only if all conditions hold.
@@ -51,6 +54,21 @@ def tensor(value: Any) -> tf.Tensor:
     if known or np.ma.is_masked(value):
         return numbers("data", value)
     return tf.convert_to_tensor(keras.ops.convert_to_numpy(value))
+
+
+def cast_to_tensor(value: np.ndarray, dtype: tf.DType) -> tf.Tensor:
+    """Returns a cast array as a tensor on the CPU, in one pass over it.
+
+    TensorFlow copies what NumPy has allocated. Here NumPy casts into memory
+    that TensorFlow can use as it is, for it begins at a multiple of 64 bytes.
+    """
+    size = value.size * dtype.size
+    memory = np.empty(size + _ALIGNMENT, np.uint8)
+    start = -memory.ctypes.data % _ALIGNMENT
+    aligned = memory[start : start + size].view(dtype.as_numpy_dtype)
+    aligned = aligned.reshape(value.shape)
+    np.copyto(aligned, value, casting="same_kind")
+    return tf.experimental.dlpack.from_dlpack(aligned.__dlpack__())
 
 
 def numbers(name: str, value: Any, hint: str = "") -> tf.Tensor:

@@ -6,6 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from tensorflow_model_remediation_ext.common.checks import whole
+from tensorflow_model_remediation_ext.leace.arrays import cast_to_tensor
 from tensorflow_model_remediation_ext.leace.options import accumulator_dtype
 from tensorflow_model_remediation_ext.leace.sums import Sums, shift, spans
 
@@ -197,8 +198,7 @@ class CenteredSums(tf.Module):
             tf.nest.flatten(self._sums()), tf.nest.flatten(sums), strict=True
         ):
             if isinstance(value, np.ndarray):
-                # A strip of a larger product: one pass in place of two.
-                value = value.astype(self.dtype.as_numpy_dtype)
+                value = cast_to_tensor(value, self.dtype)
             # In eager mode, reading back would cost more than adding.
             variable.assign_add(tf.cast(value, self.dtype), read_value=False)
 

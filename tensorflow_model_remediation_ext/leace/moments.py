@@ -205,8 +205,12 @@ class Moments(CenteredSums):
             centers = self._center_x.value(), self._center_z.value()
         else:
             centers = self._first_centers(x, z, weight, lambda values: values)
-        # NumPy multiplies rows by themselves in half of the time.
-        in_numpy = bool(self._xx) and "CPU" in x.device
+        # NumPy multiplies rows in float64 by themselves in half of the time.
+        # In float32 it takes as long, and then its threads look for work for
+        # a while, at the cost of what runs next, such as a model.
+        in_numpy = (
+            bool(self._xx) and x.dtype == tf.float64 and "CPU" in x.device
+        )
         kind = BatchKind(
             self.x_dim,
             self.z_dim,

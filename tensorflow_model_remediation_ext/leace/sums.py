@@ -13,6 +13,9 @@ STRIP = 256
 # Columns of a square product in NumPy. Its BLAS computes one half, and NumPy
 # copies it to the other, which in larger squares misses the cache.
 SQUARE = 1024
+# Classes up to which a product with their one-hot columns is faster than sums
+# by class.
+FEW_CLASSES = 64
 
 
 class Sums(NamedTuple):
@@ -98,7 +101,8 @@ def with_gram(sums: Sums, rows: Any, dtype: tf.DType) -> Sums:
 
     Args:
         sums: Without `xx`.
-        rows: `[n, x_dim]` array or tensor, whose `rows^T rows` is wanted.
+        rows: `[n, x_dim]` tensor or float64 array, whose `rows^T rows` is
+            wanted.
         dtype: Of the products of a tensor; those of an array keep its own.
     """
     if isinstance(rows, np.ndarray):
@@ -124,7 +128,7 @@ def _gram(rows, dtype):
 
 
 def _gram_in_numpy(rows):
-    """The strips of `rows^T rows` for an array, views of one or more products.
+    """The strips of `rows^T rows` for a float64 array, views of products.
 
     BLAS has a routine for the product of a matrix with its own transpose that
     takes half of the time. SciPy hands out the half that it computes; NumPy
@@ -133,11 +137,10 @@ def _gram_in_numpy(rows):
     size = rows.shape[1]
     blas = _scipy_blas()
     if blas is not None:
-        syrk = blas.ssyrk if rows.dtype == np.float32 else blas.dsyrk
-        product = syrk(1.0, rows.T, lower=1).T
+        product = blas.dsyrk(1.0, rows.T, lower=1).T
         for i, j in spans(size):
             square = product[i:j, i:j]
-            square += np.triu(square, 1).T
+            np.copyto(square, square.T.copy(), where=_below(j - i))
         return [product[i:j, i:] for i, j in spans(size)]
     strips = []
     for a, b in spans(size, SQUARE):
@@ -148,6 +151,12 @@ def _gram_in_numpy(rows):
             np.matmul(part.T, rows[:, b:], out=product[:, b - a :])
         strips += [product[i:j, i:] for i, j in spans(b - a)]
     return strips
+
+
+@functools.cache
+def _below(size):
+    """Returns what is below the diagonal of a square."""
+    return np.tri(size, k=-1, dtype=bool)
 
 
 @functools.cache
@@ -237,17 +246,14 @@ def batch_sums(
         of_squares = tf.cast(of_squares, dtype)
     center = tf.cast(center_z, dtype)
     if z.dtype == tf.int64:
-        # Per-class sums in place of a product with the one-hot matrix.
         valid = (z >= 0) & (z < z_dim)
         out_of_range = tf.math.count_nonzero(~valid & (weight != 0.0))
         z = tf.where(valid, z, -1)
         rows = centered
         if weight is not root:
             rows *= tf.cast(root, x.dtype)[:, None]
-        per_class, counts = (
-            tf.cast(tf.math.unsorted_segment_sum(values, z, z_dim), dtype)
-            for values in (rows, weight)
-        )
+        per_class = tf.cast(_sums_by_class(rows, z, z_dim), dtype)
+        counts = tf.math.unsorted_segment_sum(weight, z, z_dim)
         sum_x = tf.reduce_sum(per_class, axis=0)
         xz, zz = tf.transpose(per_class), tf.linalg.diag(counts)
         sums = Sums(n, sum_x, counts, xz, [], of_squares, zz)
@@ -271,6 +277,14 @@ def batch_sums(
         )
     faults = tf.stack([bad_weights, out_of_range])
     return sums, centered, tf.cast(faults, dtype)
+
+
+def _sums_by_class(rows, z, z_dim):
+    """Returns `[z_dim, x_dim]`, sums of the rows of each class id."""
+    if z_dim > FEW_CLASSES:
+        return tf.math.unsorted_segment_sum(rows, z, z_dim)
+    one_hot = tf.one_hot(z, z_dim, dtype=rows.dtype)
+    return tf.matmul(one_hot, rows, transpose_a=True)
 
 
 def checks_of(sums: Sums, faults) -> Checks:

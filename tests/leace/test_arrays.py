@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tensorflow_model_remediation_ext.leace.arrays import cast_to_tensor
 from tensorflow_model_remediation_ext.leace.keras import (
     LeaceEraser,
     LeaceFitter,
@@ -204,3 +205,16 @@ def test_tensors_of_pytorch_that_numpy_refuses(kind):
     np.testing.assert_array_equal(found, eraser(X))
     with pytest.raises(ValueError, match="`x` must be a dense array"):
         kind.fit(x.to_sparse(), Z)
+
+
+@pytest.mark.parametrize("source", ["float32", "float64"])
+@pytest.mark.parametrize("shape", [(1,), (3, 5), (257, 31)])
+def test_an_array_becomes_a_tensor_of_its_own(source, shape):
+    value = RNG.normal(size=(shape[0] + 1, *shape[1:])).astype(source)[1:]
+    want = value.astype("float64")
+    variable = tf.Variable(tf.zeros(shape, tf.float64))
+    tensor = cast_to_tensor(value, tf.float64)
+    value[...] = 0
+    del value
+    variable.assign_add(tensor)  # Ends the process if memory is not aligned.
+    np.testing.assert_array_equal(variable.numpy(), want)

@@ -541,14 +541,30 @@ def test_two_replicas_see_what_one_sees():
     )
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_products_are_the_same_with_and_without_scipy(rng, monkeypatch, dtype):
+def test_products_are_the_same_with_and_without_scipy(rng, monkeypatch):
     # More columns than a strip, and than a square of NumPy.
     rows = rng.integers(-8, 8, (5, sums.SQUARE + sums.STRIP + 3))
-    rows = rows.astype(dtype)
+    rows = rows.astype("float64")
     want = rows.T @ rows  # Of small integers, without any rounding.
     found = [sums.assemble(sums._gram_in_numpy(rows))]
     monkeypatch.setattr(sums, "_scipy_blas", lambda: None)
     found.append(sums.assemble(sums._gram_in_numpy(rows)))
     for each in found:
         np.testing.assert_array_equal(each, want)
+
+
+@pytest.mark.parametrize("classes", [2, sums.FEW_CLASSES + 1])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_class_ids_are_the_same_as_one_hot_columns(rng, classes, dtype):
+    x = rng.integers(-8, 8, (90, D)).astype(dtype)  # Nothing to round.
+    ids, weight = rng.integers(0, classes, 90), rng.integers(0, 3, 90) * 1.0
+    ids[weight == 0] = classes + 5  # Left out with its row.
+    by_id, by_column = (Moments(D, classes) for _ in range(2))
+    by_id.update(x, ids, weight)
+    by_column.update(x, np.eye(classes + 6)[ids][:, :classes], weight)
+    np.testing.assert_allclose(
+        by_id.scatter_xz, by_column.scatter_xz, atol=1e-5
+    )
+    np.testing.assert_allclose(
+        by_id.scatter_zz, by_column.scatter_zz, atol=1e-9
+    )

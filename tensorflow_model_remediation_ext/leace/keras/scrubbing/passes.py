@@ -125,7 +125,7 @@ class Spool:
         handle, self._path = tempfile.mkstemp(dir=directory)
         os.close(handle)
         self._writer = tf.io.TFRecordWriter(self._path)
-        self._room = limit
+        self._room, self._batches = limit, 0
         self._sizes: list[int] = []
         self._dtypes: list[tf.DType] = []
 
@@ -137,6 +137,7 @@ class Spool:
         self._dtypes = [t.dtype for t in tensors]
         self._room -= sum(map(len, records))
         if self._room >= 0:
+            self._batches += 1
             for record in records:
                 self._writer.write(record)
         return self._room >= 0
@@ -144,9 +145,10 @@ class Spool:
     def __iter__(self) -> Iterator[Batch]:
         """The batches that were written, after which no more can be."""
         self._writer.close()
-        records = tf.data.TFRecordDataset(self._path)
-        for batch in records.batch(len(self._dtypes)).prefetch(1):
-            tensors = map(tf.io.parse_tensor, batch, self._dtypes)
+        # Taking them out of a batch of records would copy each once more.
+        records = iter(tf.data.TFRecordDataset(self._path))
+        for _ in range(self._batches):
+            tensors = map(tf.io.parse_tensor, records, self._dtypes)
             yield Batch(*(list(islice(tensors, n)) for n in self._sizes))
 
     def delete(self) -> None:

@@ -67,7 +67,7 @@ class TokenRows:
             keep = tf.cast(weight, tf.bool)
         elif mask is not None:
             keep = _rows("mask", tf.cast(mask, tf.bool), 0, leading)
-        if keep is not None:
+        if keep is not None and not tf.reduce_all(keep):
             x, *targets = (tf.boolean_mask(v, keep) for v in (x, *targets))
             if weight is not None:
                 weight = tf.boolean_mask(weight, keep)
