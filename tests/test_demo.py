@@ -248,6 +248,12 @@ LABELS = "a,b,sex\n" + "0,,overall\n1,yes,x\n0,?,x\n1,no,x\n" * 6
         (None, ["--label=city", "--group=y"], "column 'y'"),
         (None, ["--label=age/years"], "'age/years' must have two values"),
         (
+            "a,b,sex\n" + "1,1,f\n0,1,m\n" * 20,
+            ["--label=a", "--positive-label=yes"],
+            "of 'a', '0' or '1'.*'yes'",
+        ),
+        ("a;b;sex\n" + "1;1,0;f\n" * 30, [], "',' between.*'a;b;sex'"),
+        (
             None,
             ["--group=income"],
             "'income' must not be a column of the group",
@@ -298,6 +304,9 @@ def test_a_table_with_other_delimiters_and_encodings(tmp_path):
     path.write_text("\n".join(["label;x/y;é", *rows]), encoding="latin-1")
     task = load_table(path, "label", ["é"], delimiter=";", encoding="latin-1")
     assert task.positive == "é"
+    other = load_table(path, "label", ["é"], None, False, ";", "latin-1", "0")
+    assert other.positive == "0"
+    assert (other.people.labels == 1 - task.people.labels).all()
     assert [*task.people.features] == ["x_y"]
     assert set(task.people.groups) == {"a", "b"}
 
@@ -417,7 +426,7 @@ def test_bad_input_is_one_line_and_status_2(comments, changes, message, capsys):
         ["--data-dir=x"],
         *(
             ["--table=a.csv", "--label=x", "--group=y", option]
-            for option in ("--positive-label=x", "--terms-file=x")
+            for option in ("--text-column=x", "--terms-file=x")
         ),
         ["--table=a.csv", "--label=x", "--group=y", "--skip-leace"],
         ["--table=a.csv", "--label=x", "--group=y", "--clp-epochs=9"],

@@ -61,6 +61,7 @@ def run_table(
         arguments.keep_group,
         arguments.delimiter,
         arguments.encoding,
+        arguments.positive_label,
     )
     train, test = task.people.split(0.2, arguments.seed)
     validation = None
