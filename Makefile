@@ -52,7 +52,7 @@ docs: $(READY)
 
 # Runs every notebook from a copy; a warning in a cell is a failure.
 notebooks: $(READY)
-	$(BIN)/uv pip install --quiet --python $(BIN)/python -e ".[notebooks]"
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -e ".[hub,notebooks]"
 	$(BIN)/python -m notebooks $(ARGS)
 
 # Wheel and sdist in dist/, once the tests have passed on them.
