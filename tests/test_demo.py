@@ -238,6 +238,8 @@ def test_a_table_chooses_a_target_for_errors(people, monkeypatch, allowed):
     if chosen["setting"] is not None:
         wanted = f"false-positive rates at most {chosen['setting']:g} apart"
     assert f"Remediated with MinDiff, {wanted}" in figures["summary"]
+    page = (people / "output" / "report.html").read_text(encoding="utf-8")
+    assert "which the model sees, too" in page
 
 
 def test_a_sweep_of_other_data_is_another_one(tmp_path):
