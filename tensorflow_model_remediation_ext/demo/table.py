@@ -68,11 +68,13 @@ def load_table(
     keep_group: bool = False,
     delimiter: str = ",",
     encoding: str = "utf-8",
+    positive_label: str | None = None,
 ) -> TableTask:
     """Reads a CSV file with a header and infers what its columns are.
 
     A column is a number if all its values are, missing ones (empty or "?")
-    apart; otherwise it is a category. Categories with more than 100
+    apart, which become the mean; otherwise it is a category, and so is what is
+    missing in it. Categories with more than 100
     values, such as names, and columns with one value are left out, and so are
     the columns that tell the group unless `keep_group`. A column without a name
     is called by its place, such as `"column 1"`. Labels and groups are
@@ -80,12 +82,14 @@ def load_table(
 
     Args:
         path: The file.
-        label: Column with two values; the one that sorts last counts as 1.
+        label: Column with two values.
         group_names: Columns that tell the group; each combination is one.
         limit: Take at most this many rows.
         keep_group: Whether the model may see the group.
         delimiter: The character between fields.
         encoding: Any text encoding Python knows.
+        positive_label: The value of the label that counts as 1; by default the
+            one that sorts last.
 
     Raises:
         OSError: If the file cannot be read.
@@ -111,7 +115,7 @@ def load_table(
         raise ValueError(
             f"{name}: the label {label!r} must not be a column of the group too"
         )
-    labels, positive = _labels(columns.pop(label), label, name)
+    labels, positive = _labels(columns.pop(label), label, name, positive_label)
     for group in group_names:
         _refuse_missing(columns[group], group, name)
     combined = [*zip(*(columns[g] for g in group_names), strict=True)]
@@ -199,6 +203,11 @@ def _read(path, name, limit, delimiter, encoding):
             value or f"column {k}"
             for k, value in enumerate(next(filled, []), start=1)
         ]
+        if len(header) == 1:
+            raise ValueError(
+                f"{name} must have columns with {delimiter!r} between them; "
+                f"another delimiter may be given. Its header is {header[0]!r}"
+            )
         rows = []
         for row in filled:
             if len(row) != len(header):
@@ -241,7 +250,7 @@ def _refuse_missing(values, column, name):
         )
 
 
-def _labels(values, label, name):
+def _labels(values, label, name, positive):
     found = sorted(set(values) - set(MISSING))
     if len(found) <= 2:
         _refuse_missing(values, label, name)
@@ -250,7 +259,14 @@ def _labels(values, label, name):
             f"{name}: the label {label!r} must have two values. It has "
             f"{len(found)}: {', '.join(found[:5])}"
         )
-    return (np.array(values) == found[1]).astype("float32"), found[1]
+    if positive is None:
+        positive = found[1]
+    elif positive not in found:
+        raise ValueError(
+            f"{name}: the positive label must be a value of {label!r}, "
+            f"{found[0]!r} or {found[1]!r}. Received: {positive!r}"
+        )
+    return (np.array(values) == positive).astype("float32"), positive
 
 
 def _feature(values):

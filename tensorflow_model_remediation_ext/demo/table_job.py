@@ -36,7 +36,7 @@ RATES = {
 }
 ABOUT_GROUPS = (
     "Here a positive decision is one for the label {positive!r}, and groups "
-    "are told by {groups}, which the model does not see unless it is asked to."
+    "are told by {groups}, which the model {sees}."
 )
 ABOUT_TARGETS = (
     "Here quality is the AUC and unfairness the largest difference of {rate} "
@@ -61,6 +61,7 @@ def run_table(
         arguments.keep_group,
         arguments.delimiter,
         arguments.encoding,
+        arguments.positive_label,
     )
     train, test = task.people.split(0.2, arguments.seed)
     validation = None
@@ -111,7 +112,9 @@ def run_table(
         f"{about} Remediated with MinDiff, {wanted}; seed {arguments.seed}.",
     )
     explained = ABOUT_GROUPS.format(
-        positive=task.positive, groups=", ".join(task.group_names)
+        positive=task.positive,
+        groups=", ".join(task.group_names),
+        sees="sees, too" if arguments.keep_group else "does not see",
     )
     for name, results in found.items():
         for what, result in results.items():

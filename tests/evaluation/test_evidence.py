@@ -1,4 +1,5 @@
 import json
+import re
 
 import numpy as np
 import pytest
@@ -194,6 +195,12 @@ def test_the_top_says_in_sentences_what_changed():
     page = report.to_html()
     assert "No difference in the AUC beyond chance, 0.91 and 0.907" in page
     assert "quality is 3 and 2, and nothing says how much" in page
-    assert "Flips: the flip rate fell from" in page and " %" in page
+    assert "Flips: the flip rate fell from" in page
+    # No line ends between a number and its sign.
+    assert re.search(r"fell from [\d.]+\xa0% to 0\.\d\xa0%", page)
+    # They are printed too, one a line, as sentences are written.
+    *_, last = repr(report).split("\n\n")
+    assert "No difference in the AUC beyond chance, 0.91" in last
+    assert all(line[0].isupper() for line in last.splitlines())
     alone = Report("A").add("plain", "AUC", Estimate(0.91, 0.90, 0.92))
     assert "The AUC is 0.91, between 0.9 and 0.92 (plain)." in alone.to_html()

@@ -135,9 +135,8 @@ def _summary(
     figures: Mapping[str, Mapping[str, Estimate]],
     sentences: Sequence[str],
 ) -> str:
-    said = "".join(
-        f"<li>{escape(text[:1].upper() + text[1:])}</li>" for text in sentences
-    )
+    said = "".join(f"<li>{escape(text)}</li>" for text in sentences)
+    said = said.replace(" %", "\N{NO-BREAK SPACE}%")
     short = f'<p>{_IN_SHORT}</p><ul class="short">{said}</ul>' if said else ""
     if not figures:
         return short + _caveat(_SUMMARY_CAVEAT)

@@ -267,8 +267,9 @@ class Report:
                 columns = [[f"{name}: {label}", *labels]]
                 columns += [[m, *map(show, each)] for m, each in series.items()]
                 parts.append(aligned(list(zip(*columns, strict=True))))
-        parts += sentences(self._figures, self._results)
-        return "\n\n".join([*parts, "Intervals in brackets"])
+        said = sentences(self._figures, self._results)
+        parts += ["Intervals in brackets", "\n".join(said)]
+        return "\n\n".join(filter(None, parts))
 
 
 def _require_text(**values: Any) -> None:

@@ -50,7 +50,7 @@ def sentences(
         for model, table in tables.items():
             of = f" ({model})" if len(tables) > 1 else ""
             said += [f"{name}{of}: {text}" for text in table.remarks()]
-    return said
+    return [text[:1].upper() + text[1:] for text in said]
 
 
 def _compared(found: Mapping[str, Headline], start: str) -> list[str]:

@@ -196,6 +196,15 @@ def test_rows_of_different_sizes_have_no_size(monkeypatch):
     assert "(n = 50)" not in repr(report)
 
 
+def test_long_names_break_before_the_number_of_rows(monkeypatch):
+    groups = {"Amer-Indian-Eskimo": np.arange(40) < 19}
+    result = flips(np.full(40, 0.1), np.full(40, 0.9), groups=groups)
+    report = Report("A")
+    report.add("before", "Flips", result).add("after", "Flips", result)
+    label = drawn(report, monkeypatch)[0].get_yticklabels()[1]
+    assert label.get_text() == "Amer-Indian-Eskimo\n(n = 19)"
+
+
 @pytest.mark.parametrize(
     "names",
     [("_base", "after"), ("$10k-$20k", r"$\m$"), ("<$50k", "$50k_{-100k$")],
