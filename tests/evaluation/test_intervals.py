@@ -113,8 +113,8 @@ def test_expansion_is_the_bootstrap(weighted):
 def test_means_of_skewed_values_are_covered(n, least, rate):
     # Percentiles of the bootstrap, uncorrected, hold 0.85 of 12 means.
     rng = np.random.default_rng(0)
-    large = rng.random((400, n)) < rate
-    values = np.where(large, 0.5, rng.beta(2, 20, (400, n)))
+    large = rng.random((200, n)) < rate
+    values = np.where(large, 0.5, rng.beta(2, 20, (200, n)))
     truth = rate * 0.5 + (1 - rate) / 11
     found = [mean_estimate(row, None, 0.95, rng) for row in values]
     covered = np.mean([e.low <= truth <= e.high for e in found])
