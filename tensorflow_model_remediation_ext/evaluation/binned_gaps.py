@@ -26,14 +26,15 @@ class BinnedGaps:
 
     Args:
         sums: Of rows, weights, their squares, hits, predictions, squared
-            residuals, and the squared residuals that calibrated probabilities
-            would have, `[7, bins]`.
+            residuals, the squared residuals that calibrated probabilities
+            would have, and squared weights of hits, `[8, bins]`.
     """
 
     def __init__(self, sums: np.ndarray):
         self.counts, self.weights, self.squares = sums[:3]
         self.hits, self.predicted = sums[3:5]
-        self._sums = sums
+        self.hit_squares = sums[7]
+        self._sums = sums[:7]
 
     def error(self, confidence: float, draws: np.ndarray) -> Estimate:
         """Returns the calibration error with its interval.
@@ -178,6 +179,7 @@ def binned_gaps(
             weights * probabilities,
             squares * (positive - probabilities) ** 2,
             squares * probabilities * (1 - probabilities),
+            squares * positive,
         ]
     )
     result = np.zeros((members.shape[1], len(summed), bins))

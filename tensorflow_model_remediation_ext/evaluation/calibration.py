@@ -15,7 +15,7 @@ from tensorflow_model_remediation_ext.evaluation.binned_gaps import (
 from tensorflow_model_remediation_ext.evaluation.intervals import (
     UNKNOWN,
     Estimate,
-    wilson_interval,
+    weighted_rate,
 )
 from tensorflow_model_remediation_ext.evaluation.tables import (
     COLORS,
@@ -198,8 +198,11 @@ def calibration(
                 n=int(binned.counts.sum()),
                 effective_n=size,
                 mean_prediction=float(binned.predicted.sum() / total),
-                positive_rate=_share(
-                    float(binned.hits.sum() / total), size, confidence
+                positive_rate=weighted_rate(
+                    float(binned.hits.sum() / total),
+                    size,
+                    float(binned.hit_squares.sum() / binned.squares.sum()),
+                    confidence,
                 ),
                 calibration_error=binned.error(confidence, draws),
             )
@@ -221,17 +224,12 @@ def _bin_rows(
             group=group,
             n=int(binned.counts[k]),
             mean_prediction=float(binned.predicted[k] / binned.weights[k]),
-            positive_rate=_share(
+            positive_rate=weighted_rate(
                 float(binned.hits[k] / binned.weights[k]),
                 float(binned.weights[k] ** 2 / binned.squares[k]),
+                float(binned.hit_squares[k] / binned.squares[k]),
                 confidence,
             ),
         )
         for k in np.flatnonzero(binned.counts)
     ]
-
-
-def _share(rate: float, size: float, confidence: float) -> Estimate:
-    rate = min(rate, 1.0)
-    low, high = wilson_interval(rate * size, size, confidence)
-    return Estimate(rate, float(low), float(high))

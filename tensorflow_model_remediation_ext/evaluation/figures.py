@@ -11,11 +11,10 @@ import numpy as np
 from tensorflow_model_remediation_ext.evaluation.intervals import (
     UNKNOWN,
     Estimate,
+    trials_of,
     wilson_interval,
 )
 
-# So many rows' spread of weighted hits counts as much as the supposed one.
-_PRIOR_ROWS = 10
 _CHUNK = 65_536
 
 
@@ -176,11 +175,7 @@ class Decisions(NamedTuple):
         )
         with np.errstate(divide="ignore", invalid="ignore"):
             size = len(shares) ** 2 / sum(1 / each.size for each in shares)
-            # How much wider rows are spread than rows without weights.
-            ratio = np.diag(covariance) * size / (values * (1 - values))
-        ratio = np.where(np.isfinite(ratio) & (ratio > 0), ratio, 1.0)
-        ratio = (_PRIOR_ROWS + size * ratio) / (_PRIOR_ROWS + size)
-        trials = np.nan_to_num(size / ratio)
+        trials = trials_of(values, size, np.diag(covariance) * size)
 
         def limits(confidence):
             hits = np.nan_to_num(values) * trials

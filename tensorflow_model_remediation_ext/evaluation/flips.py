@@ -55,10 +55,12 @@ def flips(
     interval says how little.
 
     Intervals of the rates are Wilson's score intervals; with weights, for
-    Kish's effective number of pairs. Intervals of the gap are those of the
-    percentile bootstrap, computed beyond 1,000 pairs from its Cornish-Fisher
+    Kish's effective number of pairs, corrected where weights and flips go
+    together. Intervals of the gap are those of the bias-corrected and
+    accelerated bootstrap, computed beyond 1,000 pairs from its Cornish-Fisher
     expansion. They run somewhat short for a few dozen pairs, and there are
-    none for fewer than ten pairs or for gaps that are all alike. Both take
+    none for fewer than ten pairs, in effective number, or for gaps that are
+    all alike. Both take
     pairs to be independent and look at one group at a time: of many groups,
     some interval will miss.
 
@@ -104,7 +106,8 @@ def flips(
 
     References:
         Garg et al. 2018, "Counterfactual Fairness in Text Classification
-        through Robustness", arXiv 1809.10610, section 3.1.
+        through Robustness", arXiv 1809.10610, section 3.1. Intervals: Efron
+        1987, "Better bootstrap confidence intervals".
     """
     normal_quantile(confidence)  # Refuses a bad level before any work.
     number("threshold", threshold)

@@ -12,13 +12,13 @@ from tensorflow_model_remediation_ext.evaluation.intervals import (
     UNKNOWN,
     Estimate,
     all_alike,
-    normal_quantile,
     without_interval,
 )
 from tensorflow_model_remediation_ext.evaluation.performance import (
     area_estimate,
     ordered_share,
 )
+from tensorflow_model_remediation_ext.evaluation.tables import extra
 
 _BLOCK = 100
 
@@ -138,15 +138,20 @@ def similarity_kept(before: np.ndarray, after: np.ndarray) -> list[float]:
 
 
 def mean_of_blocks(values: list[float], confidence: float) -> Estimate:
-    """Returns a mean with its normal interval, if values differ."""
+    """Returns a mean of correlations with Student's interval, if they differ.
+
+    It stays between -1 and 1.
+    """
     if not values:
         return UNKNOWN
     mean = float(np.mean(values))
     if all_alike(values):
         return without_interval(mean)
-    half = normal_quantile(confidence) * np.std(values, ddof=1)
-    half = float(half / np.sqrt(len(values)))
-    return Estimate(mean, mean - half, mean + half)
+    student = extra("scipy.stats", "An interval of similarities").t
+    half = student.ppf((1 + confidence) / 2, len(values) - 1)
+    half *= np.std(values, ddof=1) / np.sqrt(len(values))
+    low, high = np.clip([mean - half, mean + half], -1, 1)
+    return Estimate(mean, float(low), float(high))
 
 
 def _similarities(x):

@@ -64,6 +64,19 @@ def test_similarities_that_agree_have_no_interval():
     assert np.isfinite(mean_of_blocks([0.5, 0.6], 0.95)).all()
 
 
+@pytest.mark.parametrize("blocks", [2, 3, 10])
+def test_few_blocks_are_covered_and_stay_correlations(blocks):
+    # A normal interval holds 0.7 of means of two.
+    rng = np.random.default_rng(0)
+    found = [
+        mean_of_blocks(list(values), 0.95)
+        for values in rng.normal(0.5, 0.01, size=(500, blocks))
+    ]
+    covered = np.mean([e.low <= 0.5 <= e.high for e in found])
+    assert 0.92 < covered < 0.98
+    assert mean_of_blocks([0.999, 0.9], 0.95).high == 1
+
+
 def test_leakage_of_one_column_has_no_similarity_and_is_drawn():
     x = RNG.uniform(20, 60, size=(80, 1))
     report = leakage({}, x, RNG.permutation(np.arange(80) % 2), **QUIET)

@@ -26,6 +26,8 @@ NAMES = (
     "counterfactual_gap",
     "counterfactual_gap_low",
     "counterfactual_gap_high",
+    "pos_to_neg_square_share",
+    "neg_to_pos_square_share",
 )
 _POWERS = np.arange(4)
 
@@ -35,7 +37,8 @@ class PairSums(beam.CombineFn):
 
     In the accumulator, `sums[i, j]` is the sum of `weight^i * gap^j`,
     which is all that the mean gap, its interval and the effective number of
-    pairs need; with it come the number of flips and the ends of the gaps.
+    pairs need; with it come numbers and squared weights of the flips in
+    each direction, and the ends of the gaps.
     So it merges by adding, in any order, and does not grow with the data.
 
     Args:
@@ -50,7 +53,7 @@ class PairSums(beam.CombineFn):
 
     def create_accumulator(self):
         """No pairs."""
-        return np.zeros((4, 4)), 0, (np.inf, -np.inf)
+        return np.zeros((4, 4)), np.zeros((2, 2)), (np.inf, -np.inf)
 
     def add_input(self, accumulator, element):
         """Adds one pair, `(original, counterfactual, weight)`."""
@@ -77,12 +80,13 @@ class PairSums(beam.CombineFn):
         if weight == 0:
             return accumulator
         gap = abs(original - counterfactual)
-        flip = (original > self._threshold) != (
-            counterfactual > self._threshold
+        before, after = (
+            score > self._threshold for score in (original, counterfactual)
         )
+        directions = [before > after, before < after]
         return (
             sums + np.outer(weight**_POWERS, gap**_POWERS),
-            flips + flip,
+            flips + np.outer([1, weight**2], directions),
             (min(least, gap), max(most, gap)),
         )
 
@@ -97,26 +101,28 @@ class PairSums(beam.CombineFn):
         sums, flips, ends = accumulator
         n, total = sums[0, 0], sums[1, 0]
         if not n:
-            return 0.0, 0.0, 0.0, np.nan, np.nan, np.nan
+            return 0.0, 0.0, 0.0, *[np.nan] * 5
         mean = sums[1, 1] / total
+        effective = total**2 / sums[2, 0]
         # Sums of the influence `weight * (gap - mean)`, squared and cubed.
         square = sums[2] @ [mean**2, -2 * mean, 1, 0]
         cube = sums[3] @ [-(mean**3), 3 * mean**2, -3 * mean, 1]
         scale = n / total
-        low, high = np.clip(
-            mean
-            + expanded_interval(
-                max(square, 0.0) * scale**2 / n,
-                cube * scale**3 / n,
-                n,
-                self._confidence,
-            ),
-            *ends,
-        )
-        if not has_mean_interval(n, ends[1] - ends[0]):
-            low = high = np.nan
-        effective = total**2 / sums[2, 0]
-        return n, effective, flips, mean, low, high
+        low = high = np.nan
+        if has_mean_interval(effective, ends[1] - ends[0]):
+            low, high = np.clip(
+                mean
+                + expanded_interval(
+                    max(square, 0.0) * scale**2 / n,
+                    cube * scale**3 / n,
+                    n,
+                    effective,
+                    self._confidence,
+                ),
+                *ends,
+            )
+        shares = flips[1] / sums[2, 0]
+        return n, effective, flips[0].sum(), mean, low, high, *shares
 
 
 class _PairSumsOfExamples(PairSums):

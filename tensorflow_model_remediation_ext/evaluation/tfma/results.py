@@ -18,8 +18,10 @@ from tensorflow_model_remediation_ext.evaluation.flip_report import (
 from tensorflow_model_remediation_ext.evaluation.intervals import (
     UNKNOWN,
     Estimate,
-    wilson_interval,
+    weighted_rate,
 )
+
+_DIRECTIONS = ("pos_to_neg", "neg_to_pos")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,21 +100,24 @@ def _row(group: str, metrics: dict | None, confidence: float) -> FlipRow:
         return float(metrics[""][""][f"{name}_diff"]["doubleValue"])
 
     n = read("effective_pair_count")
+    shares = [read(f"{way}_square_share") for way in _DIRECTIONS]
 
-    def rate(name: str) -> Estimate:
-        # Weighted sums may pass the total by a rounding.
-        value = min(read(name), 1.0)
-        low, high = wilson_interval(value * n, n, confidence)
-        return Estimate(value, float(low), float(high))
+    def rate(name: str, share: float) -> Estimate:
+        return weighted_rate(read(name), n, share, confidence)
+
+    directions = [
+        rate(f"{way}_flip_rate", share)
+        for way, share in zip(_DIRECTIONS, shares, strict=True)
+    ]
 
     return FlipRow(
         group=group,
         n=int(read("pair_count")),
         effective_n=n,
         flip_count=int(read("flip_count")),
-        flip_rate=rate("flip_rate"),
-        positive_to_negative=rate("pos_to_neg_flip_rate"),
-        negative_to_positive=rate("neg_to_pos_flip_rate"),
+        flip_rate=rate("flip_rate", sum(shares)),
+        positive_to_negative=directions[0],
+        negative_to_positive=directions[1],
         counterfactual_gap=Estimate(
             *(read(f"counterfactual_gap{end}") for end in ("", "_low", "_high"))
         ),

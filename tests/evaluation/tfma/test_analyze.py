@@ -287,7 +287,20 @@ def test_sums_merge_in_any_grouping(weighted):
     row = flips(
         frame["original"], frame["counterfactual"], sample_weight=weights
     )["overall"]
-    want = (row.n, row.effective_n, row.flip_count, *row.counterfactual_gap)
+    before, after = (
+        frame[name] > 0.5 for name in ("original", "counterfactual")
+    )
+    shares = [
+        (weights[moved] ** 2).sum() / (weights**2).sum()
+        for moved in (before & ~after, ~before & after)
+    ]
+    want = (
+        row.n,
+        row.effective_n,
+        row.flip_count,
+        *row.counterfactual_gap,
+        *shares,
+    )
     for merged in (one, two):
         assert combine.extract_output(merged) == pytest.approx(want, rel=1e-9)
 
@@ -306,7 +319,8 @@ def test_sums_refuse_what_flips_refuses(element, message):
     with pytest.raises(ValueError, match=message):
         combine.add_input(combine.create_accumulator(), element)
     logits = PairSums(0.0, 0.95)
-    assert logits.add_input(logits.create_accumulator(), (-3, 2, 1))[1] == 1
+    added = logits.add_input(logits.create_accumulator(), (-3, 2, 1))
+    assert logits.extract_output(added)[2] == 1
 
 
 @pytest.mark.parametrize(
