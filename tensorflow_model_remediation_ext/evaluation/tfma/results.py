@@ -51,7 +51,8 @@ def load_flips(output_path: str) -> FlipAnalysis:
         results.
 
     Raises:
-        ValueError: If the directory holds no such results.
+        ValueError: If the directory holds no such results, or those of an
+            earlier version.
     """
     result, original_result = (
         tfma.load_eval_result(output_path, model_name=name)
@@ -97,7 +98,13 @@ def _row(group: str, metrics: dict | None, confidence: float) -> FlipRow:
         return FlipRow(group, 0, 0.0, 0, UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN)
 
     def read(name: str) -> float:
-        return float(metrics[""][""][f"{name}_diff"]["doubleValue"])
+        figure = metrics[""][""].get(f"{name}_diff")
+        if figure is None:
+            raise ValueError(
+                "`output_path` must hold what this version has written: run "
+                f"`EvaluateFlips` again. Received: results without {name}"
+            )
+        return float(figure["doubleValue"])
 
     n = read("effective_pair_count")
     shares = [read(f"{way}_square_share") for way in _DIRECTIONS]

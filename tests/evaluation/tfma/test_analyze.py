@@ -32,6 +32,7 @@ with warnings.catch_warnings():
         group_metrics,
         tfma,
     )
+    from tensorflow_model_remediation_ext.evaluation.tfma import results
     from tensorflow_model_remediation_ext.evaluation.tfma.metrics import (
         PairSums,
     )
@@ -346,3 +347,9 @@ def test_no_results_to_load(tmp_path):
         tfma.load_flips(str(tmp_path / "nothing"))
     with pytest.raises(ValueError, match="`output_path` must be a directory"):
         tfma.load_flips(str(tmp_path))
+
+
+def test_results_of_an_earlier_version_are_refused():
+    earlier = {"": {"": {"pair_count_diff": {"doubleValue": 3.0}}}}
+    with pytest.raises(ValueError, match="run `EvaluateFlips` again"):
+        results._row("overall", earlier, 0.95)
