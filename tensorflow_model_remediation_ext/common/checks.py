@@ -1,5 +1,6 @@
-"""What is asked of numbers and flags among the arguments."""
+"""What is asked of numbers, flags and functions among the arguments."""
 
+import inspect
 import math
 import numbers
 from typing import Any
@@ -28,6 +29,28 @@ def whole(name: str, value: Any, least: int = 1) -> int:
             f"Received: {name}={value!r}"
         )
     return int(value)
+
+
+def function_of_one(name: str, function: Any, argument: str) -> None:
+    """Checks that a function can be called with one argument.
+
+    Args:
+        name: What to call it in an error.
+        function: What to check.
+        argument: What it will be called with, for the error.
+
+    Raises:
+        TypeError: If it is no function, or takes another number of arguments.
+    """
+    try:
+        inspect.signature(function).bind(None)
+    except ValueError:  # Some built-in functions do not tell.
+        return
+    except TypeError as error:
+        raise TypeError(
+            f"`{name}` must be callable with one argument, {argument}. "
+            f"Received: {function!r} ({error})"
+        ) from None
 
 
 def is_number(value: Any) -> bool:

@@ -67,8 +67,17 @@ def compare(
             they are integers or booleans.
 
     Raises:
-        ValueError: If the shapes differ or the weights do not fit.
+        ValueError: If there are none, if the shapes differ or the weights do
+            not fit.
     """
+    for name, given in (
+        ("original", original),
+        ("counterfactual", counterfactual),
+    ):
+        if given is None:
+            raise ValueError(
+                f"{owner}: `{name}` must hold predictions. Received: None"
+            )
     found = map(mask_of, (original, counterfactual))
     masks = [mask for mask in found if mask is not None]
     original = _dense(original, dtype, bool(masks))
@@ -155,8 +164,9 @@ def align_weight(
         a is None or b is None or a in (1, b)
         for a, b in zip(weight.shape, shape, strict=True)
     ):
+        shapes = " or ".join(dict.fromkeys(map(str, (shape[:1], shape))))
         raise ValueError(
-            f"{owner}: `{name}` must be of shape {shape[:1]} or {shape}. "
+            f"{owner}: `{name}` must be of shape {shapes}. "
             f"Received: {name}.shape={tuple(given.shape)}"
         )
     return _floats(weight)

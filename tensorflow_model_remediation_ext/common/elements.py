@@ -1,5 +1,6 @@
 """What a `tf.data.Dataset` yields: one element as `(x, y, sample_weight)`."""
 
+import reprlib
 from typing import Any
 
 import tensorflow as tf
@@ -19,7 +20,8 @@ def check_dataset(dataset: Any, name: str) -> None:
     if not isinstance(dataset, tf.data.Dataset):
         raise TypeError(
             f"`{name}` must be a `tf.data.Dataset`. "
-            f"Received: {dataset!r} of type {type(dataset).__name__}"
+            f"Received: {reprlib.repr(dataset)} of type "
+            f"{type(dataset).__name__}"
         )
     if tf.executing_eagerly() and dataset.cardinality() == 0:
         raise ValueError(f"`{name}` is empty: it is known to hold no element.")

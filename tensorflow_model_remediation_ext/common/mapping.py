@@ -5,6 +5,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from tensorflow_model_remediation_ext.common.checks import function_of_one
 from tensorflow_model_remediation_ext.common.data_errors import require
 from tensorflow_model_remediation_ext.common.elements import (
     as_one_argument,
@@ -43,11 +44,7 @@ def map_packed(
             rows than it got.
     """
     check_packed(packed, replace, packed_by)
-    if not callable(function):
-        raise TypeError(
-            "`function` must be callable with an `x`. "
-            f"Received: function={function!r}"
-        )
+    function_of_one("function", function, "an `x`")
     batched = all(
         spec.shape.rank != 0 for spec in tensor_specs(packed.element_spec)
     )

@@ -193,6 +193,24 @@ class PackedDataModel(keras.Model):
         """Predicts for a packed or plain batch."""
         return super().predict_on_batch(self._batch_arguments(x)[0])
 
+    def train_step(self, *args: Any) -> Any:
+        """Runs Keras' step, in a loop of one's own on packed batches too."""
+        *state, data = args  # Keras' state comes first on JAX.
+        return super().train_step(*state, self._step_data(data, required=True))
+
+    def test_step(self, *args: Any) -> Any:
+        """Runs Keras' step, in a loop of one's own on packed batches too."""
+        *state, data = args
+        return super().test_step(*state, self._step_data(data))
+
+    def _step_data(self, data: Any, required: bool = False) -> Any:
+        x = keras.utils.unpack_x_y_sample_weight(data)[0]
+        if isinstance(x, RemediationInputs):  # As Keras hands them in.
+            return data
+        if required or self.unpack(data) is not None:
+            return self._keras_batch(data, required=True)
+        return data
+
     def _validation_data(self, data: Any, batch_size: int | None) -> Any:
         converted = self._keras_data(data)
         preprocess = preprocessor_of(self.original_model)

@@ -16,6 +16,9 @@ import keras
 from keras import ops
 
 from tensorflow_model_remediation_ext.common import replicas
+from tensorflow_model_remediation_ext.common.configs import (
+    constructor_config,
+)
 from tensorflow_model_remediation_ext.common.layers import sublayers
 from tensorflow_model_remediation_ext.common.objectives import (
     align,
@@ -400,15 +403,23 @@ class RemediationModel(WrappingModel):
     # Saving.
 
     def get_config(self) -> dict:
-        """Returns the serialized arguments of the constructor."""
+        """Returns the serialized arguments of the constructor.
+
+        Raises:
+            ValueError: If a subclass takes an argument that it does not save.
+        """
+        overridden = type(self).get_config is not RemediationModel.get_config
+        config = super().get_config() | self._arguments_by_name()
+        return constructor_config(self, config, overridden)
+
+    def _arguments_by_name(self) -> dict:
         serialize = keras.saving.serialize_keras_object
-        config = super().get_config() | {
+        outputs = self._outputs
+        return {
             "loss": serialize(_plain(self.penalty_loss)),
             "loss_weight": serialize(_plain(self._loss_weight)),
+            "outputs": None if outputs is None else list(outputs),
         }
-        if self._outputs is not None:
-            config["outputs"] = list(self._outputs)
-        return config
 
     @classmethod
     def from_config(
@@ -416,7 +427,7 @@ class RemediationModel(WrappingModel):
     ) -> "RemediationModel":
         """Makes the model that `get_config` described."""
         config = dict(config)
-        for key in ("original_model", "loss", "loss_weight"):
+        for key in {"original_model", "loss", "loss_weight"} & set(config):
             config[key] = keras.saving.deserialize_keras_object(
                 config[key], custom_objects=custom_objects
             )

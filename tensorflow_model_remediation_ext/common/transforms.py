@@ -30,15 +30,20 @@ def logit(probabilities: Any) -> Any:
 _BY_NAME = {"logit": logit, "sigmoid": ops.sigmoid, "softmax": ops.softmax}
 
 
-def get(transform: str | Callable | dict | None) -> Callable:
+def get(
+    transform: str | Callable | dict | None, returning: str | None = None
+) -> Callable:
     """Resolves a transform of predictions.
 
     Args:
         transform: `None` (identity), `"logit"`, `"sigmoid"`, `"softmax"`, a
             callable, or the serialized form of a registered callable.
+        returning: What errors call a callable that does not return a tensor
+            of numbers; `None` takes what it returns unseen.
 
     Returns:
-        A function from a float tensor to a tensor of the same shape.
+        A function from a float tensor to a tensor of the same shape. It
+        raises `ValueError` for what `returning` says.
 
     Raises:
         ValueError: If the name is unknown, or the value is not a callable.
@@ -47,15 +52,37 @@ def get(transform: str | Callable | dict | None) -> Callable:
         return lambda predictions: predictions
     if isinstance(transform, str) and transform in _BY_NAME:
         return _BY_NAME[transform]
-    if isinstance(transform, dict):
-        transform = keras.saving.deserialize_keras_object(transform)
+    transform = restored(transform)
     if callable(transform):
-        return transform
+        return _checked(transform, returning) if returning else transform
     raise ValueError(
         f"`transform` must be None, one of {sorted(_BY_NAME)} or a callable; "
         "the name of a loss is given as `name=...`. "
         f"Received: transform={transform!r}"
     )
+
+
+def restored(transform: str | Callable | dict | None) -> Any:
+    """Returns a transform as it was before it was serialized."""
+    if isinstance(transform, dict):
+        return keras.saving.deserialize_keras_object(transform)
+    return transform
+
+
+def _checked(transform, name):
+    def checked(predictions):
+        result = transform(predictions)
+        dtype = getattr(result, "dtype", None)
+        if dtype is None or keras.backend.standardize_dtype(dtype) == "string":
+            seen = repr(result)
+            if keras.tree.is_nested(result):
+                seen = keras.tree.map_structure(type, result)
+            raise ValueError(
+                f"`{name}` must return one tensor of numbers. Received: {seen}"
+            )
+        return result
+
+    return checked
 
 
 def serialize(transform: str | Callable | None) -> Any:
@@ -65,7 +92,7 @@ def serialize(transform: str | Callable | None) -> Any:
         ValueError: If a callable is not registered with Keras, so that a
             saved loss could not be loaded again.
     """
-    if transform is None or isinstance(transform, (str, dict)):
+    if transform is None or isinstance(transform, str):
         return transform
     name = keras.saving.get_registered_name(transform)
     if keras.saving.get_registered_object(name) is None:

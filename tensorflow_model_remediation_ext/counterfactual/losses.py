@@ -78,8 +78,8 @@ class CounterfactualLoss(keras.losses.Loss):
                 "Keras weighs and reduces them. Received: a `call` that takes "
                 "`sample_weight`, which it would never be given."
             )
-        self.transform = transform
-        self._transform = transforms.get(transform)
+        self.transform = transforms.restored(transform)
+        self._transform = transforms.get(transform, "transform")
 
     def __call__(
         self, original: Any, counterfactual: Any, sample_weight: Any = None

@@ -6,6 +6,9 @@ import keras
 from keras import ops
 
 from tensorflow_model_remediation_ext.common.checks import is_number
+from tensorflow_model_remediation_ext.common.configs import (
+    constructor_config,
+)
 
 PACKAGE = "tensorflow_model_remediation_ext"
 
@@ -15,8 +18,8 @@ class MinDiffKernel:
 
     Subclasses implement `call(x, y)`, which gets two float tensors that
     broadcast to `[n, m, columns]` and returns `[n, m]`. Register a subclass
-    with `@keras.saving.register_keras_serializable()` and give it a
-    `get_config`, so that models that use it can be loaded.
+    with `@keras.saving.register_keras_serializable()`, so that models that
+    use it can be loaded; one with arguments of its own needs a `get_config`.
 
     Args:
         tile_input: Whether `x` and `y` come as rows, `[n, columns]` and
@@ -59,7 +62,15 @@ class MinDiffKernel:
         )
 
     def get_config(self) -> dict:
-        """Returns the arguments of the constructor."""
+        """Returns the arguments of the constructor.
+
+        Raises:
+            ValueError: If a subclass takes an argument that it does not save.
+        """
+        overridden = type(self).get_config is not MinDiffKernel.get_config
+        return constructor_config(self, self._arguments_by_name(), overridden)
+
+    def _arguments_by_name(self) -> dict:
         return {"tile_input": self.tile_input}
 
     @classmethod
@@ -80,9 +91,11 @@ class _LengthKernel(MinDiffKernel):
             )
         self.kernel_length: float = float(kernel_length)
 
-    def get_config(self) -> dict:
-        """Returns the arguments of the constructor."""
-        return {**super().get_config(), "kernel_length": self.kernel_length}
+    def _arguments_by_name(self) -> dict:
+        return {
+            **super()._arguments_by_name(),
+            "kernel_length": self.kernel_length,
+        }
 
 
 @keras.saving.register_keras_serializable(package=PACKAGE)

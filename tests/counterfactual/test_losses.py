@@ -268,3 +268,13 @@ def test_dtypes_are_saved():
     loss = PairwiseMSELoss(dtype="float16")
     restored = PairwiseMSELoss.from_config(loss.get_config())
     assert keras.backend.standardize_dtype(restored(A, B).dtype) == "float16"
+
+
+def test_predictions_that_are_missing_are_named():
+    with pytest.raises(ValueError, match=r"`original`.*Received: None"):
+        PairwiseMSELoss()(None, B)
+    with pytest.raises(ValueError, match=r"`counterfactual`.*Received: None"):
+        PairwiseMSELoss()(A, None)
+    loss = PairwiseMSELoss(lambda predictions: None)
+    with pytest.raises(ValueError, match=r"`transform`.*Received: None"):
+        loss(A, B)

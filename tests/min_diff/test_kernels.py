@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tensorflow_model_remediation_ext import min_diff
 from tensorflow_model_remediation_ext.min_diff import kernels
 from tensorflow_model_remediation_ext.min_diff.losses import (
     GaussianKernel,
@@ -62,6 +63,27 @@ def test_serialized_and_back():
     assert again.kernel_length == 0.7 and again.tile_input is False
 
 
+@keras.saving.register_keras_serializable("test_min_diff_kernels")
+class WideKernel(GaussianKernel):
+    def __init__(self):
+        super().__init__(10.0)
+
+
+def test_a_kernel_of_ones_own_with_fewer_arguments():
+    config = keras.saving.serialize_keras_object(WideKernel())
+    again = kernels.get(config)
+    assert type(again) is WideKernel and again.kernel_length == 10.0
+
+
+def test_arguments_that_would_be_lost_are_told():
+    class Shifted(kernels.MinDiffKernel):
+        def __init__(self, shift):
+            super().__init__(tile_input=False)
+
+    with pytest.raises(ValueError, match=r"override `get_config`.*'shift'"):
+        keras.saving.serialize_keras_object(Shifted(1.0))
+
+
 @pytest.mark.parametrize("length", [0, -1.0, np.inf, np.nan, True, "a"])
 def test_bad_lengths(length):
     with pytest.raises(ValueError, match=r"`kernel_length`.*Received"):
@@ -75,3 +97,7 @@ def test_errors():
         kernels.get(4)
     with pytest.raises(NotImplementedError, match=r"MinDiffKernel.*call"):
         MinDiffKernel()(X)
+
+
+def test_the_path_of_the_predecessor():
+    assert min_diff.losses.kernels.GaussianKernel is GaussianKernel

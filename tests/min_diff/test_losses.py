@@ -317,9 +317,45 @@ def test_a_loss_of_ones_own():
         MinDiffLoss()(MEMBERSHIP, PREDICTIONS)
 
 
+@keras.saving.register_keras_serializable("test_min_diff_losses")
+class OldLoss(MeanGapLoss):
+    """With the constructor of the predecessor's base."""
+
+    def __init__(
+        self,
+        membership_transform=None,
+        predictions_transform=None,
+        membership_kernel=None,
+        predictions_kernel=None,
+        name=None,
+    ):
+        super().__init__(
+            membership_transform,
+            predictions_transform,
+            membership_kernel,
+            predictions_kernel,
+            name,
+        )
+
+
+@keras.saving.register_keras_serializable("test_min_diff_losses")
+class NamedLoss(MMDLoss):
+    def __init__(self, name="named"):
+        super().__init__("laplacian", name=name, unbiased=False)
+
+
+@keras.saving.register_keras_serializable("test_min_diff_losses")
+class Anything(MMDLoss):
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+
+
 @pytest.mark.parametrize(
     "loss",
     [
+        OldLoss(predictions_transform="logit", predictions_kernel="gaussian"),
+        NamedLoss("mine"),
+        Anything(kernel="laplacian"),
         MMDLoss("laplacian", "logit", "mine", unbiased=False, groups=4),
         AdjustedMMDLoss(losses.GaussianKernel(0.3)),
         AbsoluteCorrelationLoss("mine", groups=3),
@@ -335,6 +371,25 @@ def test_serialized_and_back(loss):
     assert keras.saving.serialize_keras_object(again) == config
     for key in ("groups", "unbiased", "threshold", "signed", "name"):
         assert getattr(again, key, None) == getattr(loss, key, None)
+    for key in ("predictions_transform", "predictions_kernel"):
+        found, given = (getattr(each, key) for each in (again, loss))
+        assert type(found) is type(given)
+
+
+def test_arguments_that_would_be_lost_are_told():
+    class Margin(MeanGapLoss):
+        def __init__(self, margin, **kwargs):
+            super().__init__(**kwargs)
+
+    with pytest.raises(ValueError, match=r"override `get_config`.*'margin'"):
+        keras.saving.serialize_keras_object(Margin(0.5))
+
+
+@pytest.mark.parametrize("returned", [None, "text", (MEMBERSHIP, MEMBERSHIP)])
+def test_a_transform_must_return_a_tensor(returned):
+    loss = MeanGapLoss(predictions_transform=lambda predictions: returned)
+    with pytest.raises(ValueError, match=r"`predictions_transform`.*Received"):
+        loss(MEMBERSHIP, PREDICTIONS)
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from tensorflow_model_remediation_ext.common.batching import (
     regroup,
 )
 from tensorflow_model_remediation_ext.common.cardinality import keep_cardinality
+from tensorflow_model_remediation_ext.common.checks import function_of_one
 from tensorflow_model_remediation_ext.common.elements import (
     as_one_argument,
     check_dataset,
@@ -119,10 +120,11 @@ def build_counterfactual_data(
     """
     check_dataset(original_input, "original_input")
     function = custom_counterfactual_function
-    if function is not None and not callable(function):
-        raise TypeError(
-            "`custom_counterfactual_function` must be callable. "
-            f"Received: {function!r}"
+    if function is not None:
+        function_of_one(
+            "custom_counterfactual_function",
+            function,
+            "the element as the dataset yields it, such as `(x, y)`",
         )
     if function is not None and terms_to_replace is not None:
         raise ValueError(

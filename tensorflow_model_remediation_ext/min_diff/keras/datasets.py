@@ -89,7 +89,8 @@ def build_min_diff_dataset(
         `[batch, 1]` float32, weights float32 ones where none are given.
 
     Raises:
-        TypeError: If an argument is not a dataset.
+        TypeError: If an argument is not a dataset, or a function takes
+            another number of arguments than one.
         ValueError: If arguments do not go together, data are not batched, a
             group or a condition has no rows, or there is one group only. What
             shows up only as data are read raises

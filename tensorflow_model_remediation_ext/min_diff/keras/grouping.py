@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tensorflow_model_remediation_ext.common.checks import function_of_one
 from tensorflow_model_remediation_ext.common.data_errors import (
     in_plain_words,
     require_all,
@@ -28,6 +29,7 @@ class Grouping:
         batched: Whether elements are batches.
 
     Raises:
+        TypeError: If a function takes another number of arguments than one.
         ValueError: If features, labels or results of functions are not
             usable.
     """
@@ -55,6 +57,11 @@ class Grouping:
                 '`condition` must be None, "negatives", "positives" or a '
                 f"function. Received: condition={condition!r}"
             )
+        for name, given in (("group", group), ("condition", condition)):
+            if callable(given):
+                function_of_one(
+                    name, given, "the element as the dataset yields it"
+                )
 
     def values(self, element: Any) -> tuple[tf.Tensor, ...]:
         """Returns what tells the group: a tensor for each name."""

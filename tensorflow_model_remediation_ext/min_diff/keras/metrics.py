@@ -58,8 +58,10 @@ class RateGap(PenaltyMetric):
         super().__init__(name=name, dtype=dtype)
         self.threshold = number("threshold", threshold)
         self.groups = whole("groups", groups, least=2)
-        self.predictions_transform = predictions_transform
-        self._transform = transforms.get(predictions_transform)
+        self.predictions_transform = transforms.restored(predictions_transform)
+        self._transform = transforms.get(
+            predictions_transform, "predictions_transform"
+        )
         self.sums = self.add_weight(
             shape=self.counts_shape, initializer="zeros", name="counts"
         )

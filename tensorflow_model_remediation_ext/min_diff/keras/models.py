@@ -128,7 +128,7 @@ class MinDiffModel(RemediationModel):
             outputs=outputs,
             **kwargs,
         )
-        self.predictions_transform = predictions_transform
+        self.predictions_transform = transforms.restored(predictions_transform)
 
     def compile(
         self, *args: Any, min_diff_metrics: Any = None, **kwargs: Any
@@ -247,20 +247,14 @@ class MinDiffModel(RemediationModel):
     def _predictions(self, x, training):
         if self.predictions_transform is None:
             return list(self.predict_for_penalty(x, training).values())
-        predictions = transforms.get(self.predictions_transform)(
-            self.run_for_penalty(x, training)
+        transform = transforms.get(
+            self.predictions_transform, "predictions_transform"
         )
-        if keras.tree.is_nested(predictions):
-            raise ValueError(
-                "`predictions_transform` must return one tensor. Received: "
-                f"{keras.tree.map_structure(type, predictions)}"
-            )
-        return [predictions]
+        return [transform(self.run_for_penalty(x, training))]
 
-    def get_config(self) -> dict:
-        """Returns the serialized arguments of the constructor."""
+    def _arguments_by_name(self) -> dict:
         return {
-            **super().get_config(),
+            **super()._arguments_by_name(),
             "predictions_transform": transforms.serialize(
                 self.predictions_transform
             ),
@@ -272,9 +266,10 @@ class MinDiffModel(RemediationModel):
     ) -> "MinDiffModel":
         """Makes the model that `get_config` described."""
         transform = keras.saving.deserialize_keras_object(
-            config["predictions_transform"], custom_objects=custom_objects
+            config.get("predictions_transform"), custom_objects=custom_objects
         )
-        config = {**config, "predictions_transform": transform}
+        if transform is not None:
+            config = {**config, "predictions_transform": transform}
         return super().from_config(config, custom_objects)
 
     @staticmethod

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from tensorflow_model_remediation_ext.min_diff import kernels
 from tensorflow_model_remediation_ext.min_diff.kernels import (
     GaussianKernel,
     LaplacianKernel,
@@ -31,6 +32,7 @@ __all__ = [
     "MinDiffLoss",
     "RateGapLoss",
     "get",
+    "kernels",
 ]
 
 _BY_NAME = {

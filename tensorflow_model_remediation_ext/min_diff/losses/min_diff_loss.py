@@ -9,6 +9,9 @@ from keras import ops
 
 from tensorflow_model_remediation_ext.common import transforms
 from tensorflow_model_remediation_ext.common.checks import whole
+from tensorflow_model_remediation_ext.common.configs import (
+    constructor_config,
+)
 from tensorflow_model_remediation_ext.min_diff import kernels
 from tensorflow_model_remediation_ext.min_diff.kernels import MinDiffKernel
 from tensorflow_model_remediation_ext.min_diff.members import grouped_rows
@@ -74,11 +77,11 @@ class MinDiffLoss(keras.losses.Loss):
     ):
         super().__init__(name=name or _snake_case(type(self).__name__))
         self.groups = whole("groups", groups, least=2)
-        self.membership_transform = membership_transform
-        self.predictions_transform = predictions_transform
+        self.membership_transform = transforms.restored(membership_transform)
+        self.predictions_transform = transforms.restored(predictions_transform)
         self._transforms = [
-            transforms.get(each)
-            for each in (membership_transform, predictions_transform)
+            transforms.get(membership_transform),
+            transforms.get(predictions_transform, "predictions_transform"),
         ]
         self.membership_kernel = kernels.get(
             membership_kernel, "membership_kernel"
@@ -163,7 +166,16 @@ class MinDiffLoss(keras.losses.Loss):
         )
 
     def get_config(self) -> dict:
-        """Returns the arguments of the constructor."""
+        """Returns the arguments of the constructor.
+
+        Raises:
+            ValueError: If a subclass takes an argument that it does not save,
+                or if a transform is a callable that is not registered.
+        """
+        overridden = type(self).get_config is not MinDiffLoss.get_config
+        return constructor_config(self, self._arguments_by_name(), overridden)
+
+    def _arguments_by_name(self) -> dict:
         serialize = keras.saving.serialize_keras_object
         return {
             "name": self.name,
@@ -184,9 +196,8 @@ class ConfiguredLoss(MinDiffLoss):
 
     _arguments: tuple[str, ...] = ()
 
-    def get_config(self) -> dict:
-        """Returns the arguments of the constructor."""
-        config = super().get_config()
+    def _arguments_by_name(self) -> dict:
+        config = super()._arguments_by_name()
         config = {"kernel": config["predictions_kernel"], **config}
         kept = ("name", "groups", *self._arguments)
         return {key: config[key] for key in kept if key in config}

@@ -107,9 +107,8 @@ class MMDLoss(ConfiguredLoss):
         # Rounding leaves a trace of a single row.
         return ops.where(ops.all(left > 1e-6), figure, 0.0)
 
-    def get_config(self) -> dict:
-        """Returns the arguments of the constructor."""
-        return {**super().get_config(), "unbiased": self.unbiased}
+    def _arguments_by_name(self) -> dict:
+        return {**super()._arguments_by_name(), "unbiased": self.unbiased}
 
 
 @keras.saving.register_keras_serializable(package=PACKAGE)

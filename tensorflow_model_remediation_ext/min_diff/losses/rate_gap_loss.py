@@ -130,10 +130,9 @@ class RateGapLoss(ConfiguredLoss):
         ]
         return rates[0] - rates[1]
 
-    def get_config(self) -> dict:
-        """Returns the arguments of the constructor."""
+    def _arguments_by_name(self) -> dict:
         return {
-            **super().get_config(),
+            **super()._arguments_by_name(),
             "threshold": self.threshold,
             "temperature": self.temperature,
             "signed": self.signed,

@@ -298,3 +298,17 @@ def test_a_function_may_give_several_pairs_for_an_example():
     assert pairs_of(pairs.unbatch()) == [
         (text.encode(), (text + end).encode()) for text in TEXTS for end in "ab"
     ]
+
+
+def test_a_function_of_the_parts_of_an_element_is_refused():
+    data = Dataset.from_tensor_slices((TEXTS, [0] * len(TEXTS)))
+    with pytest.raises(TypeError, match=r"one argument.*`\(x, y\)`.*Received"):
+        build_counterfactual_data(
+            data, custom_counterfactual_function=lambda x, y: (x, x + "!")
+        )
+
+
+def test_long_data_that_are_no_dataset_are_cut_in_the_error():
+    with pytest.raises(TypeError, match="of type list") as raised:
+        build_counterfactual_data(["some text"] * 1000, ["text"])
+    assert len(str(raised.value)) < 300

@@ -307,3 +307,19 @@ def test_a_task_of_keras_hub():
         expected["counterfactual_loss"],
         rtol=1e-4,
     )
+
+
+def test_a_batch_of_the_dataset():
+    """Its tensors are TensorFlow's, whatever the backend."""
+    x = RNG.normal(size=(ROWS, 3)).astype("float32")
+    data = pack((x, x[:, :1]), (x, -x))
+    wrapped = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
+    model = CounterfactualModel(wrapped)
+    model.compile("sgd", "mse")
+    (batch,) = data
+    figures = model.evaluate(data, return_dict=True, verbose=0)
+    found = model.test_on_batch(batch, return_dict=True)
+    assert found == pytest.approx(figures, rel=1e-5)
+    found = model.train_on_batch(batch, return_dict=True)
+    assert found["loss"] == pytest.approx(figures["loss"], rel=1e-5)
+    assert np.shape(model.predict_on_batch(batch)) == (ROWS, 1)

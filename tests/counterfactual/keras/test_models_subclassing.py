@@ -86,6 +86,38 @@ def test_a_sequential_with_a_step_of_its_own(tmp_path, recwarn):
     )
 
 
+@register
+class FewerArguments(CounterfactualModel):
+    def __init__(self, original_model, factor=1.0):
+        super().__init__(original_model, loss_weight=2.0 * factor)
+        self.factor = factor
+
+    def get_config(self):
+        return {**super().get_config(), "factor": self.factor}
+
+
+def test_a_constructor_with_fewer_arguments(tmp_path):
+    model = FewerArguments(keras.Sequential(layers()), 3.0)
+    model.compile("adam", "binary_crossentropy")
+    model.fit(DATA, **FIT)
+    model.save(tmp_path / "m.keras")
+    loaded = keras.models.load_model(tmp_path / "m.keras")
+    assert (loaded.factor, loaded.loss_weight) == (3.0, 6.0)
+    assert loaded.evaluate(DATA, return_dict=True, verbose=0) == pytest.approx(
+        model.evaluate(DATA, return_dict=True, verbose=0), rel=1e-6
+    )
+
+
+def test_arguments_that_would_be_lost_are_told(tmp_path):
+    class Lossy(CounterfactualModel):
+        def __init__(self, original_model, factor=1.0, **kwargs):
+            super().__init__(original_model, **kwargs)
+
+    model = Lossy(keras.Sequential(layers()), 3.0)
+    with pytest.raises(ValueError, match=r"override `get_config`.*'factor'"):
+        model.save(tmp_path / "m.keras")
+
+
 @pytest.mark.parametrize(
     ("name", "instead"),
     [
@@ -131,3 +163,27 @@ def test_compile_compiles_the_wrapped_model_too():
     model.compile("sgd", "binary_crossentropy")
     assert wrapped.loss == "mse"
     assert isinstance(wrapped.optimizer, keras.optimizers.Adam)
+
+
+def test_steps_in_a_loop_of_ones_own():
+    """As the predecessor's tests call them."""
+    model = CounterfactualModel(keras.Sequential(layers()), loss_weight=2.0)
+    model.compile(keras.optimizers.SGD(0.1), "mse", run_eagerly=True)
+    (batch,) = DATA.take(1)
+    figures = {k: float(v) for k, v in model.test_step(batch).items()}
+    assert figures["loss"] == pytest.approx(
+        figures["original_loss"] + 2.0 * figures["counterfactual_loss"]
+    )
+    assert figures == pytest.approx(
+        model.evaluate(DATA.take(1), return_dict=True, verbose=0)
+    )
+    model.reset_metrics()
+    assert set(model.test_step((X, Y))) == {"loss", "original_loss"}
+    before = model.get_weights()
+    model.reset_metrics()
+    logs = model.train_step(batch)
+    assert float(logs["loss"]) == pytest.approx(figures["loss"], rel=1e-5)
+    after = model.get_weights()
+    assert not np.array_equal(before[0], after[0])
+    with pytest.raises(ValueError, match="pack_counterfactual_data"):
+        model.train_step((X, Y))

@@ -604,6 +604,16 @@ def build(data=None, **options):
             "class ids from 0",
         ),
         (
+            lambda: build(group=lambda x, y: x["sex"] == "m"),
+            TypeError,
+            "`group`.*one argument.*element.*Received",
+        ),
+        (
+            lambda: build(group="sex", condition=lambda x, y: y == 0),
+            TypeError,
+            "`condition`.*one argument.*element.*Received",
+        ),
+        (
             lambda: build(group=lambda e: e[0]["age"]),
             ValueError,
             "booleans, class ids",
