@@ -83,12 +83,19 @@ def _whiten(sigma: list[np.ndarray], columns: np.ndarray):
     )
     keep = values > max(values[-1], 0.0) * size * np.finfo(np.float64).eps
     root = inverse[:, None] * vectors[:, keep] / np.sqrt(values[keep])
-    # A pseudo-inverse ends in the range of sigma, as `root` does not.
+    null = vectors[:, ~keep]
     basis, _ = np.linalg.qr(scale[:, None] * vectors[:, keep])
-    return (
-        root.T @ columns,
-        lambda whitened: basis @ (basis.T @ (root @ whitened)),
-    )
+
+    def back(whitened):
+        # A pseudo-inverse ends in the range of sigma, as `root` does not.
+        solved = root @ whitened
+        outside = solved - basis @ (basis.T @ solved)
+        # Of `outside`, only what no row varies in: the rest is rounding of the
+        # features of small unit, which is much in the units of the others.
+        outside = null @ (null.T @ (scale[:, None] * outside))
+        return solved - inverse[:, None] * outside
+
+    return root.T @ columns, back
 
 
 def _deflate(concept: np.ndarray, task: np.ndarray, svd_tol: float):
