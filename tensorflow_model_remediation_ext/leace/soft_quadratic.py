@@ -28,6 +28,7 @@ from tensorflow_model_remediation_ext.leace.soft_quadratic_rows import (
     Sizes,
     require_rereadable,
 )
+from tensorflow_model_remediation_ext.leace.variation import inverted
 
 # Rows of an array that are worked on at once.
 _ROWS = 4096
@@ -395,7 +396,7 @@ def _between(sigmas, scale):
         scale: `[d]`; of features where it is zero the map is the identity.
     """
     maps = optimal_transport.ot_map(sigmas[:, None], sigmas)
-    inverse = np.divide(1.0, scale, where=scale > 0, out=np.zeros_like(scale))
+    inverse = inverted(scale)
     maps = np.swapaxes(maps, -1, -2) * inverse[:, None] * scale
     constant = np.flatnonzero(scale == 0)
     maps[..., constant, constant] = 1.0

@@ -25,6 +25,7 @@ from tensorflow_model_remediation_ext.leace.soft_quadratic_rows import (
     Passes,
     Sizes,
 )
+from tensorflow_model_remediation_ext.leace.variation import inverted
 
 # Variance that each class is given in addition, as a share of the mean one, so
 # that what hardly varies is not blown up.
@@ -77,7 +78,7 @@ def fit_transport(
     shares = _shares(total, k)
     n, mean = total.n, total.mean_x
     scale = np.sqrt(total.squares_x / n)
-    inverse = np.divide(1.0, scale, where=scale > 0, out=np.zeros_like(scale))
+    inverse = inverted(scale)
     sigma, cross_z, task = _standard(total, inverse, k)
     first = _remove(sigma, cross_z, n)
     rank = round(sizes.x_dim - np.trace(first))
@@ -198,9 +199,7 @@ def _restore(last, sigma, now_y, wanted, deviations):
     of the task are given back, the cheapest first, as long as they add less
     than all features have. Returns the number of the others, too.
     """
-    inverse = np.divide(
-        1.0, deviations, where=deviations > 0, out=np.zeros_like(deviations)
-    )
+    inverse = inverted(deviations)
     kept = last @ now_y * inverse
     missing = wanted * inverse - kept
     features = np.count_nonzero(sigma.diagonal())
