@@ -5,6 +5,7 @@ import warnings
 import numpy as np
 
 from tensorflow_model_remediation_ext.common.checks import whole
+from tensorflow_model_remediation_ext.leace.conditioning import deviations
 from tensorflow_model_remediation_ext.leace.leace import LeaceEraser
 from tensorflow_model_remediation_ext.leace.leftovers import (
     Leftover,
@@ -71,8 +72,7 @@ class AfterLeace:
         centers = classes.mean_x - self._mean
         total = np.tensordot(self.shares, sigmas, 1)
         total += centers.T @ (self.shares[:, None] * centers)
-        scale = np.sqrt(total.diagonal())
-        inverse = np.divide(1.0, scale, where=scale > 0, out=0 * scale)
+        scale, inverse = deviations(total)
         self._scale, self._inverse = scale, inverse
         # All classes together would have a direction of rounding errors.
         cross = (self.shares[:, None] * centers * inverse)[:-1].T

@@ -7,6 +7,8 @@ is common where features are in unlike units, and where some are nearly equal.
 
 import numpy as np
 
+from tensorflow_model_remediation_ext.leace.variation import inverted
+
 # Variance of standardized features relative to the largest, below which a
 # direction counts as constant. A covariance carries rounding errors of 1e-16
 # of the variances, times a few for the length of the sum; what is smaller than
@@ -34,8 +36,7 @@ def pivot_ratio(K: np.ndarray) -> float:
 def deviations(K: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Standard deviations, and their inverses, zero for zero."""
     scale = np.sqrt(np.maximum(K.diagonal(), 0.0))
-    inverse = np.divide(1.0, scale, where=scale > 0, out=np.zeros_like(scale))
-    return scale, inverse
+    return scale, inverted(scale)
 
 
 def varying(K: np.ndarray) -> np.ndarray:

@@ -7,6 +7,8 @@ seen it. Everything is NumPy in float64 except for the products with rows.
 
 import numpy as np
 
+from tensorflow_model_remediation_ext.leace.variation import inverted
+
 # Passes over the data. The preconditioner makes them enough: on embeddings of
 # 384 features ten leave a relative 1e-4 of the loss.
 STEPS = 12
@@ -45,9 +47,7 @@ class LogisticModels:
         penalty: float,
     ):
         self._mean, self._penalty = mean, penalty
-        self._inverse = np.divide(
-            1.0, scale, where=scale > 0, out=np.zeros_like(mean)
-        )
+        self._inverse = inverted(scale)
         bound = sigma * self._inverse * self._inverse[:, None] * (n / 2)
         bound[np.diag_indices_from(bound)] += penalty
         self._bound = np.linalg.inv(bound)

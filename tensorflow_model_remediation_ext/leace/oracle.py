@@ -12,6 +12,7 @@ from tensorflow_model_remediation_ext.leace import (
     labels,
     leftovers,
 )
+from tensorflow_model_remediation_ext.leace.conditioning import deviations
 from tensorflow_model_remediation_ext.leace.fitting import (
     Fitter,
     degrees_of_freedom,
@@ -237,8 +238,7 @@ class OracleFitter(Fitter):
         sigma_xz, sigma_zz = self.sigma_xz, self.sigma_zz
         # Correlations make the threshold the same for a concept in any unit,
         # and for one that is rare.
-        scale = np.sqrt(sigma_zz.diagonal())
-        inverse = np.divide(1.0, scale, where=scale > 0, out=0 * scale)
+        _, inverse = deviations(sigma_zz)
         values, basis = np.linalg.eigh(sigma_zz * np.outer(inverse, inverse))
         basis = inverse[:, None] * basis[:, values > self.svd_tol]
         values = values[values > self.svd_tol]

@@ -6,6 +6,7 @@ from tensorflow_model_remediation_ext.leace.shrinkage import (
     optimal_linear_shrinkage,
 )
 from tensorflow_model_remediation_ext.leace.sums import assemble, spans
+from tensorflow_model_remediation_ext.leace.variation import inverted
 
 # Columns that the Cholesky factorization takes at a time within a strip, whose
 # width makes products that BLAS multiplies fast: narrow ones keep what else
@@ -77,18 +78,25 @@ def _whiten(sigma: list[np.ndarray], columns: np.ndarray):
     if not singular:
         return factor[:, size:], lambda whitened: _solve(factor, whitened)
     scale = np.sqrt(variance)
-    inverse = np.divide(1.0, scale, where=scale > 0, out=0 * scale)
+    inverse = inverted(scale)
     values, vectors = np.linalg.eigh(
         assemble(sigma) * inverse * inverse[:, None]
     )
     keep = values > max(values[-1], 0.0) * size * np.finfo(np.float64).eps
     root = inverse[:, None] * vectors[:, keep] / np.sqrt(values[keep])
-    # A pseudo-inverse ends in the range of sigma, as `root` does not.
+    null = vectors[:, ~keep]
     basis, _ = np.linalg.qr(scale[:, None] * vectors[:, keep])
-    return (
-        root.T @ columns,
-        lambda whitened: basis @ (basis.T @ (root @ whitened)),
-    )
+
+    def back(whitened):
+        # A pseudo-inverse ends in the range of sigma, as `root` does not.
+        solved = root @ whitened
+        outside = solved - basis @ (basis.T @ solved)
+        # Of `outside`, only what no row varies in: the rest is rounding of the
+        # features of small unit, which is much in the units of the others.
+        outside = null @ (null.T @ (scale[:, None] * outside))
+        return solved - inverse[:, None] * outside
+
+    return root.T @ columns, back
 
 
 def _deflate(concept: np.ndarray, task: np.ndarray, svd_tol: float):
@@ -130,10 +138,8 @@ def without_rounding(
         squares_z: `[z_dim]`, likewise.
     """
     x, z = np.sqrt(squares_x), np.sqrt(squares_z)
-    inverse_x, inverse_z = (
-        np.divide(1.0, each, where=each > 0, out=0 * each) for each in (x, z)
-    )
-    correlations = inverse_x[:, None] * cross * inverse_z
+    inverse_z = inverted(z)
+    correlations = inverted(x)[:, None] * cross * inverse_z
     _, s, vt = np.linalg.svd(correlations, full_matrices=False)
     kept = vt[s > _UNCORRELATED]
     return cross * inverse_z @ kept.T @ kept * z

@@ -28,6 +28,7 @@ from tensorflow_model_remediation_ext.leace.soft_quadratic_rows import (
     Sizes,
     require_rereadable,
 )
+from tensorflow_model_remediation_ext.leace.variation import inverted
 
 # Rows of an array that are worked on at once.
 _ROWS = 4096
@@ -148,9 +149,11 @@ class SoftQuadraticFitter:
     LEACE comes first; then each class, weighted by its probability given `x`,
     is carried to the barycenter of all by the optimal transport of Gaussians;
     then LEACE again, fitted to what the eraser itself returns for the rows, so
-    that on these the linear guarantee holds for `eraser(x)`. Probabilities are
-    those of a logistic regression of standardized features; those from which
-    the classes' statistics come are of regressions that have not seen the row.
+    that on these the linear guarantee holds for `eraser(x)`. Each time LEACE
+    takes out up to `num_classes - 1` dimensions, which is much where there are
+    few: more than half of all give a warning. Probabilities are those of a
+    logistic regression of standardized features; those from which the classes'
+    statistics come are of regressions that have not seen the row.
 
     The data are read a fixed number of times, `SoftQuadraticFitter.PASSES`,
     and `O(num_classes * x_dim**2)` numbers are kept. Rows may come in another
@@ -183,9 +186,9 @@ class SoftQuadraticFitter:
         ValueError: On sizes or options out of range.
 
     Examples:
-        >>> x, z = np.random.randn(200, 3), np.arange(200) % 2
+        >>> x, z = np.random.randn(200, 4), np.arange(200) % 2
         >>> batches = tf.data.Dataset.from_tensor_slices((x, z)).batch(64)
-        >>> fitter = SoftQuadraticFitter(x_dim=3, num_classes=2)
+        >>> fitter = SoftQuadraticFitter(x_dim=4, num_classes=2)
         >>> eraser = fitter.fit_dataset(batches, verbose=0).eraser
     """
 
@@ -395,7 +398,7 @@ def _between(sigmas, scale):
         scale: `[d]`; of features where it is zero the map is the identity.
     """
     maps = optimal_transport.ot_map(sigmas[:, None], sigmas)
-    inverse = np.divide(1.0, scale, where=scale > 0, out=np.zeros_like(scale))
+    inverse = inverted(scale)
     maps = np.swapaxes(maps, -1, -2) * inverse[:, None] * scale
     constant = np.flatnonzero(scale == 0)
     maps[..., constant, constant] = 1.0

@@ -25,6 +25,7 @@ from tensorflow_model_remediation_ext.leace.soft_quadratic_rows import (
     Passes,
     Sizes,
 )
+from tensorflow_model_remediation_ext.leace.variation import inverted
 
 # Variance that each class is given in addition, as a share of the mean one, so
 # that what hardly varies is not blown up.
@@ -36,6 +37,11 @@ _TOLERANCE = 1e-3
 _NOTHING = 1e-11
 # A share of the variance of a task that is rounding error.
 _NO_TASK = 1e-12
+# Where more than half of all dimensions are erased.
+_WAY_OUT = (
+    "LEACE, before and after transport, takes one for each class but one, both "
+    "times: LEACE alone takes half as many."
+)
 
 
 class Transport(NamedTuple):
@@ -77,10 +83,9 @@ def fit_transport(
     shares = _shares(total, k)
     n, mean = total.n, total.mean_x
     scale = np.sqrt(total.squares_x / n)
-    inverse = np.divide(1.0, scale, where=scale > 0, out=np.zeros_like(scale))
+    inverse = inverted(scale)
     sigma, cross_z, task = _standard(total, inverse, k)
     first = _remove(sigma, cross_z, n)
-    rank = round(sizes.x_dim - np.trace(first))
 
     models = logistic.LogisticModels(
         mean, scale, total.scatter_xx / n, n, k, regularization
@@ -104,6 +109,8 @@ def fit_transport(
     after = _linear_moments(data.read(), sizes, _Erasing(mean, models, *routed))
     sigma, now_z, now_y = _standard(after, inverse, k)
     last, lost = _remove(sigma, now_z, n), 0
+    # Either takes out directions that the other leaves.
+    rank = round(2 * sizes.x_dim - np.trace(first) - np.trace(last))
     if now_y is not None:
         deviations = np.sqrt(total.squares_z[k - 1 :] / n)
         last, lost = _restore(last, sigma, now_y, task, deviations)
@@ -126,7 +133,7 @@ def fit_transport(
         _shrink(sigmas, shares, shrinkage),
         [
             *leftovers.task_too_dear(lost),
-            *leftovers.most_erased(rank, sizes.x_dim),
+            *leftovers.most_erased(rank, sizes.x_dim, _WAY_OUT),
         ],
     )
 
@@ -198,9 +205,7 @@ def _restore(last, sigma, now_y, wanted, deviations):
     of the task are given back, the cheapest first, as long as they add less
     than all features have. Returns the number of the others, too.
     """
-    inverse = np.divide(
-        1.0, deviations, where=deviations > 0, out=np.zeros_like(deviations)
-    )
+    inverse = inverted(deviations)
     kept = last @ now_y * inverse
     missing = wanted * inverse - kept
     features = np.count_nonzero(sigma.diagonal())

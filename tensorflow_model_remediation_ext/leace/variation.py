@@ -1,4 +1,4 @@
-"""Which columns vary, and which only seem to by the rounding of sums."""
+"""What varies, what only seems to by the rounding of sums, and by how much."""
 
 import numpy as np
 
@@ -47,3 +47,8 @@ def variation(
     constant = left <= np.maximum(_CLEAR * rounding, rounded)
     doubtful = constant & (left > np.maximum(rounding, rounded))
     return np.where(constant, 0.0, left), doubtful
+
+
+def inverted(scale: np.ndarray) -> np.ndarray:
+    """Returns the inverses of what features vary by, zero for constants."""
+    return np.divide(1.0, scale, where=scale > 0, out=np.zeros_like(scale))

@@ -206,6 +206,23 @@ def test_dependent_features_of_any_scale_are_erased(scale):
     np.testing.assert_allclose(erased[:, 3:6], erased[:, :3])
 
 
+@pytest.mark.parametrize("scale", [1e3, 1e6, 1e7])
+@pytest.mark.parametrize("keep", [False, True])
+def test_dependent_features_are_moved_alike_in_any_unit(scale, keep):
+    # Units that differ by `scale` squared, of which a bank's table has many.
+    rng = np.random.default_rng(0)
+    z = rng.integers(0, 2, N)
+    x = rng.normal(size=(N, 4)) @ rng.normal(size=(4, 4)) + z[:, None]
+    x = np.column_stack([x, x[:, 0], x[:, 1] - x[:, 2], np.ones(N)])
+    units = scale ** np.array([1, -1, 0, 0.5, -0.5, 1, -1])
+    options = {"preserve": x[:, 3] + rng.normal(size=N)} if keep else {}
+    same, other = (
+        LeaceEraser.fit(rows, z, shrinkage=False, **options)(rows).numpy()
+        for rows in (x, x * units)
+    )
+    np.testing.assert_allclose(other / units, same, atol=1e-8)
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_constant_features_take_no_part(dtype):
     x, _, z = make_data(2, n=8000)

@@ -14,7 +14,7 @@ from tensorflow_model_remediation_ext.leace.keras import (
     mmd_eraser,
 )
 
-N, D, K = 240, 6, 3
+N, D, K = 240, 8, 3
 RNG = np.random.default_rng(0)
 Z = np.arange(N) % K
 X = RNG.normal(size=(N, D)) * (1 + Z[:, None]) + np.eye(K, D)[Z]

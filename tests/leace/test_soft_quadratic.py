@@ -11,7 +11,7 @@ from tensorflow_model_remediation_ext.leace.keras import (
     SoftQuadraticFitter,
 )
 
-D = 6
+D = 8
 
 
 def classes(k=2, n=None, d=D, seed=0):
@@ -33,7 +33,7 @@ def spread(x, z):
 
 @pytest.mark.parametrize("k", [2, 3, 20])
 def test_no_linear_reader_of_the_fitted_rows_sees_a_class(k):
-    x, z = classes(k, d=3 * k)
+    x, z = classes(k, d=4 * k)
     erased = SoftQuadraticEraser.fit(x, z)(x).numpy()
     assert spread(x, z) > 0.3 and spread(erased, z) < 1e-9
     np.testing.assert_allclose(erased.mean(0), x.mean(0), rtol=1e-10)
@@ -191,7 +191,7 @@ def test_reads_the_data_as_often_as_it_says_and_no_more():
 
 
 def test_features_of_any_unit_and_constant_ones():
-    x, z = classes(2, 300)
+    x, z = classes(2, 300, d=6)
     unit = np.array([1e-6, 1, 1e4, 1, 1, 1])
     want = SoftQuadraticEraser.fit(x, z)(x).numpy()
     got = SoftQuadraticEraser.fit(x * unit, z)(x * unit).numpy() / unit
@@ -199,8 +199,8 @@ def test_features_of_any_unit_and_constant_ones():
     assert np.abs((got - want) / x.std(0)).max() < 0.3
     wide = np.column_stack([x, np.full(len(x), 7.0), x[:, 0]])
     erased = SoftQuadraticEraser.fit(wide, z)(wide).numpy()
-    np.testing.assert_allclose(erased[:, D], 7.0)
-    assert spread(erased[:, :D], z) < 1e-9
+    np.testing.assert_allclose(erased[:, 6], 7.0)
+    assert spread(erased[:, :6], z) < 1e-9
 
 
 def test_fewer_rows_than_features():
@@ -308,3 +308,14 @@ def test_erasing_more_than_half_of_the_dimensions_warns():
     x, z = classes(4, d=3)
     with pytest.warns(UserWarning, match="removes 3 of the 3 dimensions"):
         SoftQuadraticFitter.fit(x, z)
+
+
+@pytest.mark.parametrize("d, k, rank", [(6, 3, 4), (5, 4, 5), (3, 2, 2)])
+def test_all_dimensions_that_are_lost_are_counted(d, k, rank):
+    # Each of the two LEACEs takes its own.
+    x, z = classes(k, d=d)
+    with pytest.warns(UserWarning, match=f"removes {rank} of the {d} dim"):
+        eraser = SoftQuadraticFitter.fit(x, z).eraser
+    erased = eraser(x).numpy()
+    deviations = (erased - erased.mean(0)) / x.std(0)
+    assert np.linalg.matrix_rank(deviations, tol=1e-6) == d - rank

@@ -10,7 +10,7 @@ from tensorflow_model_remediation_ext.leace.keras import (
     SoftQuadraticFitter,
 )
 
-D, K = 6, 3
+D, K = 8, 3
 
 
 @pytest.fixture(scope="module")

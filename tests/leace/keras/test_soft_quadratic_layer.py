@@ -10,7 +10,7 @@ from tensorflow_model_remediation_ext.leace.keras import (
     SoftQuadraticLayer,
 )
 
-N, D, K = 120, 6, 3
+N, D, K = 120, 8, 3
 
 
 @pytest.fixture(scope="module")
@@ -176,14 +176,14 @@ def test_bad_arguments_are_named(data, eraser):
     with pytest.raises(RuntimeError, match="does not know yet what"):
         SoftQuadraticLayer()(x)
     roomy = SoftQuadraticLayer()
-    roomy.build((None, 50))
+    roomy.build((None, 80))
     with pytest.raises(ValueError, match="has room for 20 classes"):
         roomy.adapt(
-            np.random.default_rng(0).normal(size=(63, 50)), np.arange(63) % 21
+            np.random.default_rng(0).normal(size=(63, 80)), np.arange(63) % 21
         )
     with pytest.raises(ValueError, match="is not built"):
         layer.set_eraser(eraser)
-    with pytest.raises(ValueError, match="The eraser is for x_dim=6"):
+    with pytest.raises(ValueError, match="The eraser is for x_dim=8"):
         SoftQuadraticLayer(eraser=eraser)(x[:, :5])
     built = SoftQuadraticLayer(eraser=eraser)
     built(x)
