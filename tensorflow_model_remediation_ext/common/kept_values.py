@@ -28,7 +28,7 @@ class KeptValues(keras.Model):
         )
         kept = tuple((variable, variable.value) for variable in variables)
         # Past Keras, which keeps track of variables in attributes.
-        vars(self)["_kept"] = kept
+        self.__dict__["_kept"] = kept
         super()._purge_model_variables(**kinds)
 
     @contextlib.contextmanager
@@ -44,4 +44,4 @@ class KeptValues(keras.Model):
                         variable.assign(value)
             raise
         finally:
-            vars(self).pop("_kept", None)
+            self.__dict__.pop("_kept", None)
