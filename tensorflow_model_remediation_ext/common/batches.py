@@ -45,6 +45,20 @@ def convert_batches(
     return None
 
 
+def of_backend(batch: Any) -> Any:
+    """Returns a batch that JAX takes, too: it takes no tensors of TensorFlow.
+
+    Args:
+        batch: Tensors of TensorFlow, or anything else, which stays as it is.
+    """
+    if keras.backend.backend() == "tensorflow":
+        return batch
+    return tf.nest.map_structure(
+        lambda part: part.numpy() if isinstance(part, tf.Tensor) else part,
+        batch,
+    )
+
+
 def as_dataset(
     x: Any, y: Any, sample_weight: Any, batch_size: int | None
 ) -> tf.data.Dataset:

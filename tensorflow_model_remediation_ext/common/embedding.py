@@ -13,6 +13,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tensorflow_model_remediation_ext.common.batches import of_backend
 from tensorflow_model_remediation_ext.common.data_errors import in_plain_words
 from tensorflow_model_remediation_ext.common.elements import tensor_specs
 from tensorflow_model_remediation_ext.common.mapping import (
@@ -99,7 +100,7 @@ def _embed(backbone, x):
     if isinstance(backbone, keras.Model):
         outputs = predict_preprocessed(backbone, _model_input(backbone, x))
     else:
-        outputs = backbone(_of_backend(x))
+        outputs = backbone(of_backend(x))
         _refuse_masks(outputs)
     rows = int(row_count(x))
 
@@ -127,15 +128,7 @@ def _as_tuples(outputs):
 
 
 def _model_input(model, x):
-    return preprocessed_x(model, _of_backend(x), "backbone")
-
-
-def _of_backend(x):
-    if keras.backend.backend() == "tensorflow":
-        return x
-    return tf.nest.map_structure(
-        lambda part: part.numpy() if hasattr(part, "numpy") else part, x
-    )
+    return preprocessed_x(model, of_backend(x), "backbone")
 
 
 def _refuse_masks(outputs):

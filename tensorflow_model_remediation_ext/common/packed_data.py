@@ -11,10 +11,12 @@ from tensorflow_model_remediation_ext.common.batches import (
     as_dataset,
     check_batched,
     convert_batches,
+    of_backend,
 )
 from tensorflow_model_remediation_ext.common.data_errors import (
     in_plain_words,
 )
+from tensorflow_model_remediation_ext.common.kept_values import KeptValues
 from tensorflow_model_remediation_ext.common.objectives import by_objective
 from tensorflow_model_remediation_ext.common.preprocessing import (
     alone,
@@ -34,7 +36,7 @@ from tensorflow_model_remediation_ext.common.sharing import (
 )
 
 
-class PackedDataModel(keras.Model):
+class PackedDataModel(KeptValues):
     """A model whose data hold the inputs of penalties with each batch.
 
     Packed batches become Keras' batches on their way in, with a
@@ -114,7 +116,7 @@ class PackedDataModel(keras.Model):
         # Keras hands them to `evaluate` after each epoch.
         self._fitting.validation_data = validation_data
         try:
-            with nothing_more_to_share():
+            with nothing_more_to_share(), self._values_given_back():
                 return super().fit(
                     x,
                     y,
@@ -146,7 +148,7 @@ class PackedDataModel(keras.Model):
         if raw and not validating:
             data = self._keras_data(as_dataset(x, y, sample_weight, batch_size))
             y = sample_weight = batch_size = None
-        with nothing_more_to_share():
+        with nothing_more_to_share(), self._values_given_back():
             return super().evaluate(
                 data, y, batch_size, verbose, sample_weight, **kwargs
             )
@@ -160,7 +162,7 @@ class PackedDataModel(keras.Model):
         if data is x and preprocessor_of(self.original_model):
             data = self._keras_data(as_dataset(x, None, None, batch_size))
             batch_size = None
-        with nothing_more_to_share():
+        with nothing_more_to_share(), self._values_given_back():
             return super().predict(data, batch_size, *args, **kwargs)
 
     @in_plain_words
@@ -307,14 +309,14 @@ class PackedDataModel(keras.Model):
                 raise self._not_packed(x)
             preprocess = preprocessor_of(self.original_model)
             plain = x, y, sample_weight
-            return preprocess(*plain) if preprocess else plain
+            return of_backend(preprocess(*plain) if preprocess else plain)
         if y is not None or sample_weight is not None:
             raise ValueError(
                 "`y` and `sample_weight` must be None where `x` is a packed "
                 "batch: it holds them."
             )
         batch = even_rows(self._keras_batch(x, required), sharing_devices())
-        return keras.utils.unpack_x_y_sample_weight(batch)
+        return of_backend(keras.utils.unpack_x_y_sample_weight(batch))
 
     def _not_packed(self, data: Any) -> ValueError:
         seen = type(data).__name__

@@ -82,21 +82,15 @@ def sharing_devices(replicas: int = 1) -> int:
 def even_rows(batch: Any, devices: int) -> Any:
     """Returns a batch with as many rows of penalties for each device.
 
-    As `own_rows`, for a batch that does not come from a dataset. On JAX, which
-    does not take them, tensors of TensorFlow become arrays.
+    As `own_rows`, for a batch that does not come from a dataset.
 
     Args:
         batch: A batch of Keras, of arrays or tensors.
         devices: The number of devices that share it.
     """
-    if devices > 1:
-        batch = _rows_of_batch(batch, _Share(0, 1, 1, devices))
-    if keras.backend.backend() != "jax":
+    if devices == 1:
         return batch
-    return tf.nest.map_structure(
-        lambda part: part.numpy() if isinstance(part, tf.Tensor) else part,
-        batch,
-    )
+    return _rows_of_batch(batch, _Share(0, 1, 1, devices))
 
 
 @contextlib.contextmanager

@@ -1,10 +1,11 @@
-"""Masks, noise and old files: the same for CounterfactualModel everywhere.
+"""Masks, noise, flips and old files: the same on every backend of Keras.
 
 `test_models_processes.py` runs these tests on the other backends too, in its
 process for each.
 """
 
 import importlib.util
+import itertools
 import json
 import pathlib
 
@@ -20,8 +21,10 @@ from tensorflow_model_remediation_ext.counterfactual.keras import (
     metrics,
 )
 from tensorflow_model_remediation_ext.counterfactual.losses import (
+    PairwiseCosineLoss,
     PairwiseMSELoss,
 )
+from tensorflow_model_remediation_ext.evaluation import flips, flips_of_model
 
 OLD = pathlib.Path(__file__).parents[2] / "data" / "v0.1.0"
 ROWS = 8
@@ -233,6 +236,116 @@ def test_masks_are_passed_on():
     np.testing.assert_allclose(found, numpy(wrapped(x, mask=mask)), rtol=1e-6)
     assert np.abs(found - without)[1::2].min() > 1e-5
     np.testing.assert_allclose(found[::2], without[::2], rtol=1e-5)
+
+
+def small_model(loss=None):
+    inputs = keras.Input((2,))
+    model = CounterfactualModel(
+        keras.Model(inputs, keras.layers.Dense(1, "sigmoid")(inputs)), loss
+    )
+    model.compile("adam", "binary_crossentropy")
+    return model
+
+
+def small_data(rows=ROWS, columns=2):
+    x = RNG.normal(size=(rows, columns)).astype("float32")
+    y = (x[:, :1] > 0).astype("float32")
+    return pack((x, y), (x, -x, np.ones(rows, "float32")))
+
+
+def test_an_error_leaves_the_values_of_variables():
+    """Which Keras takes away on JAX, to give them back after an epoch."""
+    data = small_data()
+
+    def unreadable(packed):
+        packed = packed._asdict()
+        x, y = packed.pop("original_input")
+        x = tf.debugging.check_numerics(x / 0.0, "unreadable")
+        return CounterfactualPackedInputs((x, y), **packed)
+
+    broken = data.map(lambda *packed: unreadable(packed[0]))
+    model = small_model(PairwiseCosineLoss())
+    before = model.get_weights()
+    with pytest.raises(ValueError, match="two columns or more"):
+        model.fit(data, **FIT)
+    with pytest.raises(ValueError, match="two columns or more"):
+        model.evaluate(data, verbose=0)
+    for a, b in zip(model.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(a, b)
+    model = small_model()
+    for run in (
+        lambda: model.fit(broken, **FIT),
+        lambda: model.predict(data.concatenate(broken), verbose=0),
+        lambda: model.evaluate(data.concatenate(broken), verbose=0),
+    ):
+        with pytest.raises(Exception, match="unreadable"):
+            run()
+        logs = model.fit(data, validation_data=data, **FIT).history
+        assert np.isfinite(logs["val_loss"]).all()
+
+
+def test_a_batch_of_the_packed_data():
+    """What a dataset yields are tensors of TensorFlow, on any backend."""
+    model, data = small_model(), small_data()
+    (batch,) = data
+    expected = model.evaluate(data, return_dict=True, verbose=0)
+    found = model.test_on_batch(batch, return_dict=True)
+    assert found == pytest.approx(expected, rel=1e-5)
+    predictions = model.predict(data, verbose=0)
+    x = batch.original_input[0]
+    for each in (batch, x, x.numpy()):
+        np.testing.assert_allclose(
+            model.predict_on_batch(each), predictions, rtol=1e-5
+        )
+    found = model.train_on_batch(batch, return_dict=True)
+    assert found == pytest.approx(expected, rel=1e-5)
+
+
+class Counting(keras.layers.Layer):
+    """Passes its input on and counts how often it was run or traced."""
+
+    count = 0
+
+    def call(self, inputs):
+        self.count += 1
+        return inputs
+
+
+def test_flips_are_compiled_for_few_sizes_of_batches():
+    """Pairs come in batches of any size, which JAX compiles one by one."""
+    sizes = [1, 2, 3, 5, 6, 7, 9, 10, 11, 12]
+    x = RNG.normal(size=(sum(sizes), 2)).astype("float32")
+    other = x + RNG.normal(size=x.shape).astype("float32")
+    inputs = {
+        name: keras.Input((size,), name=name)
+        for name, size in (("a", 2), ("b", 1))
+    }
+    counting = Counting()
+    hidden = counting(keras.layers.Concatenate()([*inputs.values()]))
+    kernel = keras.initializers.Constant([[1.0], [-1.0], [2.0]])
+    output = keras.layers.Dense(1, "sigmoid", kernel_initializer=kernel)
+    model = keras.Model(inputs, output(hidden))
+
+    def features(rows):
+        return {"a": rows, "b": rows[:, :1]}
+
+    expected = flips(
+        *(model.predict(features(half), verbose=0) for half in (x, other)),
+        seed=0,
+    )
+    starts = np.cumsum([0, *sizes])
+    pairs = [
+        (features(x[i:j]), features(other[i:j]))
+        for i, j in itertools.pairwise(starts)
+    ]
+    counting.count = 0
+    found = flips_of_model(model, pairs, seed=0, verbose=0)
+    assert found["overall"].to_dict() | {"group": 0} == pytest.approx(
+        expected["overall"].to_dict() | {"group": 0}, rel=1e-5
+    )
+    assert 0 < found["overall"].flip_count < len(x)
+    if keras.backend.backend() != "torch":  # Which compiles nothing.
+        assert counting.count <= 5
 
 
 def test_a_task_of_keras_hub():
