@@ -231,7 +231,9 @@ class PackedDataModel(KeptValues):
 
         def convert(batch):
             converted = self._keras_batch(batch, required)
-            return converted if of_dataset else even_rows(converted, devices)
+            if of_dataset:
+                return converted
+            return of_backend(even_rows(converted, devices))
 
         preprocessed = preprocessor_of(self.original_model) is not None
         converted = convert_batches(data, convert, preprocessed)
