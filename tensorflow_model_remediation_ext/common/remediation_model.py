@@ -312,7 +312,8 @@ class RemediationModel(WrappingModel):
                 # Not `+`: the types may differ under mixed precision.
                 total = ops.add(total, weighted)
             self._ledger.losses[objective].update_state(
-                _unscaled(penalty.value), sample_weight=penalty.rows
+                _unscaled(penalty.value),
+                sample_weight=_seen(penalty.rows, penalty.value),
             )
             for metric in self._ledger.metrics[objective]:
                 for update in penalty.updates:
@@ -483,6 +484,17 @@ def _counted_once(penalty: Penalty, shares: Any) -> Penalty:
 
 def _batch_size(predictions: Any) -> Any:
     return ops.shape(keras.tree.flatten(predictions)[0])[0]
+
+
+def _seen(rows: Any, loss: Any) -> Any:
+    """Returns a number of rows that waits for the loss on them.
+
+    Where data are of unknown length, Keras on TensorFlow begins a last step
+    without a batch. It fails, but a number that is known from the shape would
+    have been counted before.
+    """
+    known = ops.logical_not(ops.isnan(loss))
+    return ops.cast(rows, "float32") * ops.cast(known, "float32")
 
 
 def _unscaled(loss: Any) -> Any:

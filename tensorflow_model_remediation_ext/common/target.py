@@ -2,9 +2,11 @@
 
 Training finds the weight by dual ascent. Once a step, the hard decisions of
 the batch are added to running counts, which reach back a tenth of the steps so
-far. `u` is how far the figure that is read off them is above the target, in
-units of the target and at most 1 either way; a running gap between rates is
-too noisy for units below .07. The weight follows it:
+far. For gaps of rates it is a twentieth: they are read off many rows, and where
+many decisions are near the threshold, counts that lag make the weight swing.
+`u` is how far the figure that is read off them is above the target, in units of
+the target and at most 1 either way; a running gap between rates is too noisy
+for units below .07. The weight follows it:
 
     z      <- max(0, z + rate * u)        rate = 5 / (step + 100)
     weight  = 0.1 * (exp(z + u) - 1)      0 where that is negative
@@ -36,12 +38,14 @@ from tensorflow_model_remediation_ext.common.checks import is_number
 
 PACKAGE = "tensorflow_model_remediation_ext"
 
-# Steps that the running counts reach back: a share of those so far.
-_SHARE, _SHORTEST, _LONGEST = 0.1, 20.0, 400.0
+# Running counts reach back a share of the steps so far, taken to be this many
+# at least; and so many steps at most.
+_FIRST, _LONGEST = 200.0, 400.0
 _RATE, _DELAY, _LEAST_RATE = 5.0, 100.0, 5e-4
 _SCALE, _MOST = 0.1, 12.0
-# Standard errors above the target from which on it is not met.
-_NOT_MET = 2.0
+# Standard errors above the target from which on it is not met. Few, as steering
+# keeps the running figure nearer to the target than chance alone would.
+_NOT_MET = 1.0
 
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
@@ -124,7 +128,8 @@ class TargetKeeper(keras.layers.Layer):
             `standard_errors(counts)`: counts add up over batches, one or more
             figures are read off their sum. `least_unit` is what differences
             are measured in where the target is smaller, `margin` how many
-            standard errors below the target are steered for.
+            standard errors below the target are steered for, `reach` the share
+            of the steps so far that the running counts are about.
         signed: Whether the penalty has a sign for each figure, and so is
             pulled either way.
         name: Name of the layer.
@@ -137,6 +142,7 @@ class TargetKeeper(keras.layers.Layer):
         self._count, self._figures_of = metric.counts, metric.figures
         self._errors_of = metric.standard_errors
         self._margin, self._least_unit = metric.margin, metric.least_unit
+        self._reach = metric.reach
         figures = metric.counts_shape[0] if signed else 1
         # A column of weights that pull down, and one of those that pull up.
         signs = [[1.0], [-1.0]] if signed else [[1.0]]
@@ -215,7 +221,7 @@ class TargetKeeper(keras.layers.Layer):
         batch = ops.where(usable, batch, 0.0)
         step = ops.cast(usable, "float32")
         steps = self._steps + step
-        window = _window(steps)
+        window = self._window(steps)
         counts = self._counts + step / window * (batch - self._counts)
         figures = self._figures_of(counts)
         u = self._excess(figures, counts, window, target)
@@ -252,6 +258,11 @@ class TargetKeeper(keras.layers.Layer):
         # Of an exponential mean; of a plain one, as at first, half of it.
         return self._errors_of(counts * (2.0 * window - 1.0))
 
+    def _window(self, steps):
+        """How many steps the running counts reach back, at least one."""
+        share = self._reach * ops.maximum(steps, _FIRST)
+        return ops.clip(steps, 1.0, ops.minimum(share, _LONGEST))
+
     def warn_of(self, target: float, name: str) -> None:
         """Warns of a target that was not met, or that asked for nothing.
 
@@ -276,22 +287,30 @@ class TargetKeeper(keras.layers.Layer):
         if not self.started:
             return
         counts = ops.convert_to_tensor(self._counts)
-        window = _window(ops.convert_to_tensor(self._steps))
-        errors = ops.max(self._standard_errors(counts, window))
-        figure, weight, error, steps, idle = (
+        window = self._window(ops.convert_to_tensor(self._steps))
+        figures, errors = (
+            np.ravel(ops.convert_to_numpy(each))
+            for each in (
+                self._figures_of(counts),
+                self._standard_errors(counts, window),
+            )
+        )
+        # Of several, the one that is above the target most surely.
+        surest = np.abs(figures) - _NOT_MET * errors
+        missed = figures[np.argmax(surest)]
+        figure, weight, steps, idle = (
             float(ops.convert_to_numpy(each))
             for each in (
                 self.running,
                 self.multiplier,
-                errors,
                 self._steps,
                 self._idle,
             )
         )
-        if abs(figure) > target + _NOT_MET * error:
+        if surest.max() > target:
             warnings.warn(
                 f"The target of {name} was not met: at the end of training "
-                f"its running figure is {figure:.4g}, the target "
+                f"its running figure is {missed:.4g}, the target "
                 f"{target:.4g} (multiplier {weight:.3g}). Train longer, or "
                 "ask for less.",
                 stacklevel=4,
@@ -303,12 +322,6 @@ class TargetKeeper(keras.layers.Layer):
                 f"{target:.4g}.",
                 stacklevel=4,
             )
-
-
-def _window(steps):
-    """Returns how many steps the running counts reach back, at least one."""
-    longest = ops.clip(_SHARE * steps, _SHORTEST, _LONGEST)
-    return ops.clip(steps, 1.0, longest)
 
 
 def _largest(values):

@@ -81,6 +81,42 @@ def test_a_figure_that_may_be_chance_is_not_said_to_be_missed():
         keeper.warn_of(0.01, "a")
 
 
+def test_a_group_with_few_rows_does_not_hide_the_miss_of_another():
+    ids = np.repeat([0, 1, 2], [100, 100, 2])
+    selected = np.concatenate(
+        [np.arange(100) < 60, np.arange(100) < 40, [True, False]]
+    )
+    keeper = TargetKeeper(RateGap(groups=3), signed=True, name="a")
+    for _ in range(5):
+        keeper.update([(ids, selected.astype("float32"), None)], 0.1)
+    with pytest.warns(UserWarning, match=r"a was not met.* 0\.198"):
+        keeper.warn_of(0.1, "a")
+
+
+def test_a_gap_that_answers_fast_and_late_settles():
+    # Many decisions near the threshold: little weight moves many of them, and
+    # the optimizer's steps are as long however hard it is pulled.
+    keeper = TargetKeeper(RateGap(), signed=True, name="a")
+    ids = np.array([1, 1, 0, 0])
+    decided = np.array([1.0, 0.0, 1.0, 0.0], "float32")
+
+    @tf.function
+    def train(steps):
+        gap, found = tf.constant(0.25), tf.TensorArray(tf.float32, steps)
+        for step in tf.range(steps):
+            rates = tf.stack([0.5 + gap / 2, 0.5 - gap / 2])
+            weight = 64 * tf.reshape(tf.stack([rates, 1 - rates], 1), [-1])
+            multiplier, _ = keeper.update([(ids, decided, weight)], 0.02)
+            pull = tf.tanh((multiplier - (0.25 - gap) / 2.5) / 0.02)
+            decay = 0.5 + 0.5 * tf.cos(np.pi * tf.cast(step, "float32") / 800)
+            gap = tf.clip_by_value(gap - 0.002 * decay * pull, -0.9, 0.9)
+            found = found.write(step, gap)
+        return found.stack()
+
+    gaps = train(800).numpy()
+    assert np.abs(gaps[400:600] - 0.02).max() < 0.025
+
+
 def test_a_weight_of_late_is_no_target_that_asks_for_nothing():
     keeper = TargetKeeper(RateGap(), signed=True, name="a")
     keep(keeper, 60, 3, 8)

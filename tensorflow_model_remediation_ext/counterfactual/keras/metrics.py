@@ -52,6 +52,8 @@ class _PairMetric(PenaltyMetric):
     #: How many standard errors below a target to steer for. Flips are so rare
     #: that the running counts hold a handful of them.
     margin = 1.5
+    #: Share of the steps so far that running counts reach back.
+    reach = 0.1
     #: Shape of the counts: one figure, its sum, weights and their squares.
     counts_shape = (1, 3)
 

@@ -97,6 +97,9 @@ class RateGap(PenaltyMetric):
     least_unit = 0.07
     #: How many standard errors below a target to steer for.
     margin = 0.0
+    #: Share of the steps so far that running counts reach back. Every row of a
+    #: batch counts, so that few batches tell the gap.
+    reach = 0.05
 
     @property
     def counts_shape(self) -> tuple[int, ...]:

@@ -69,6 +69,19 @@ def compiled(model, **options):
     return model
 
 
+@pytest.mark.filterwarnings("ignore:Your input ran out of data")
+def test_the_logged_loss_is_the_mean_over_the_steps_there_were(arrays):
+    packed = pack(arrays)
+    found = []
+    for data in (packed, packed.filter(lambda *element: True)):
+        model = MinDiffModel(plain_model(), losses.MMDLoss())
+        compiled(model, optimizer=keras.optimizers.SGD(0.0))
+        # Keras begins a step more where the length is unknown.
+        found.append(model.evaluate(data, verbose=0, return_dict=True))
+    for name in ("loss", "original_loss", "min_diff_loss"):
+        assert found[0][name] == pytest.approx(found[1][name], rel=1e-5)
+
+
 def assert_same_weights(a, b, rtol=1e-5, atol=1e-6):
     for left, right in zip(a.get_weights(), b.get_weights(), strict=True):
         np.testing.assert_allclose(left, right, rtol=rtol, atol=atol)
