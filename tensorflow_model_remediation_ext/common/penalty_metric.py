@@ -1,6 +1,12 @@
 """The base of metrics that look at the inputs of a penalty."""
 
+from typing import Any
+
 import keras
+
+from tensorflow_model_remediation_ext.common.configs import (
+    constructor_config,
+)
 
 
 class PenaltyMetric(keras.metrics.Metric):
@@ -9,3 +15,17 @@ class PenaltyMetric(keras.metrics.Metric):
     So it cannot stand in `compile(metrics=...)`, where Keras would hand it
     those: remediation models refuse it there.
     """
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the arguments of the constructor.
+
+        Raises:
+            ValueError: If a subclass takes an argument that it does not save.
+        """
+        config = {**super().get_config(), **self._arguments_by_name()}
+        overridden = type(self).get_config is not PenaltyMetric.get_config
+        return constructor_config(self, config, overridden)
+
+    def _arguments_by_name(self) -> dict[str, Any]:
+        """Returns those besides the name and the dtype."""
+        return {}

@@ -120,9 +120,8 @@ class _FlipMetric(_PairMetric):
             ops.cast(flips, self.dtype),
         )
 
-    def get_config(self) -> dict:
-        """Returns the arguments of the constructor."""
-        return {**super().get_config(), "threshold": self.threshold}
+    def _arguments_by_name(self) -> dict:
+        return {"threshold": self.threshold}
 
 
 @keras.saving.register_keras_serializable(package=PACKAGE)

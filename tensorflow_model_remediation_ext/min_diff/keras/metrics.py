@@ -157,10 +157,8 @@ class RateGap(PenaltyMetric):
         variances = ops.divide_no_nan(rates * (1.0 - rates), rows)
         return ops.sqrt(ops.sum(ops.maximum(variances, 0.0), axis=-1))
 
-    def get_config(self) -> dict:
-        """Returns the arguments of the constructor."""
+    def _arguments_by_name(self) -> dict:
         return {
-            **super().get_config(),
             "threshold": self.threshold,
             "groups": self.groups,
             "predictions_transform": transforms.serialize(

@@ -1,0 +1,48 @@
+"""Metrics of penalties, saved and loaded."""
+
+import keras
+import pytest
+
+from tensorflow_model_remediation_ext.counterfactual.keras.metrics import (
+    CounterfactualGap,
+    FlipRate,
+)
+from tensorflow_model_remediation_ext.min_diff.keras.metrics import RateGap
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class Strict(FlipRate):
+    def __init__(self, name="strict"):
+        super().__init__(threshold=0.9, name=name)
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class OfThree(RateGap):
+    def __init__(self):
+        super().__init__(groups=3, name="of_three")
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class Named(CounterfactualGap):
+    def __init__(self):
+        super().__init__(name="named")
+
+
+class Forgetful(FlipRate):
+    def __init__(self, level, name="forgetful"):
+        super().__init__(threshold=level, name=name)
+
+
+@pytest.mark.parametrize("metric", [Strict(), OfThree(), Named()])
+def test_a_subclass_with_fewer_arguments_loads(metric):
+    saved = keras.saving.serialize_keras_object(metric)
+    again = keras.saving.deserialize_keras_object(saved)
+    assert type(again) is type(metric)
+    assert again.name == metric.name
+    for name in ("threshold", "groups"):
+        assert getattr(again, name, None) == getattr(metric, name, None)
+
+
+def test_an_argument_that_nothing_saves_is_an_error():
+    with pytest.raises(ValueError, match=r"override `get_config` and add.*leve"):
+        Forgetful(0.3).get_config()
