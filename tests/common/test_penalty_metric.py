@@ -44,5 +44,7 @@ def test_a_subclass_with_fewer_arguments_loads(metric):
 
 
 def test_an_argument_that_nothing_saves_is_an_error():
-    with pytest.raises(ValueError, match=r"override `get_config` and add.*leve"):
+    with pytest.raises(
+        ValueError, match=r"override `get_config` and add.*leve"
+    ):
         Forgetful(0.3).get_config()
