@@ -43,9 +43,8 @@ PACKAGE = "tensorflow_model_remediation_ext"
 _FIRST, _LONGEST = 200.0, 400.0
 _RATE, _DELAY, _LEAST_RATE = 5.0, 100.0, 5e-4
 _SCALE, _MOST = 0.1, 12.0
-# Standard errors above the target from which on it is not met. Few, as steering
-# keeps the running figure nearer to the target than chance alone would.
-_NOT_MET = 1.0
+# Standard errors above the target from which on it is not met.
+_NOT_MET = 2.0
 
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
