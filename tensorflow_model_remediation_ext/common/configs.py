@@ -5,7 +5,7 @@ from typing import Any
 
 
 def constructor_config(
-    instance: Any, config: dict[str, Any], overridden: bool
+    instance: Any, config: dict[str, Any], base: Any
 ) -> dict[str, Any]:
     """Returns what the constructor of a subclass takes of a configuration.
 
@@ -15,8 +15,8 @@ def constructor_config(
     Args:
         instance: What is being saved.
         config: Arguments of the base class by name.
-        overridden: Whether the subclass has a `get_config` of its own, and so
-            may add the arguments of its own.
+        base: The class whose `get_config` this serves. Where a subclass has one
+            of its own, that may add the arguments of its own.
 
     Raises:
         ValueError: If the constructor takes an argument that nothing saves.
@@ -31,7 +31,7 @@ def constructor_config(
     if not any(p.kind is p.VAR_KEYWORD for p in parameters):
         config = {name: each for name, each in config.items() if name in named}
     missing = sorted(named - set(config))
-    if missing and not overridden:
+    if missing and cls.get_config is base.get_config:
         raise ValueError(
             f"{cls.__name__} must override `get_config` and add {missing} to "
             "what `super().get_config()` returns: saved without, it could not "

@@ -23,8 +23,7 @@ class PenaltyMetric(keras.metrics.Metric):
             ValueError: If a subclass takes an argument that it does not save.
         """
         config = {**super().get_config(), **self._arguments_by_name()}
-        overridden = type(self).get_config is not PenaltyMetric.get_config
-        return constructor_config(self, config, overridden)
+        return constructor_config(self, config, PenaltyMetric)
 
     def _arguments_by_name(self) -> dict[str, Any]:
         """Returns those besides the name and the dtype."""

@@ -409,9 +409,8 @@ class RemediationModel(WrappingModel):
         Raises:
             ValueError: If a subclass takes an argument that it does not save.
         """
-        overridden = type(self).get_config is not RemediationModel.get_config
         config = super().get_config() | self._arguments_by_name()
-        return constructor_config(self, config, overridden)
+        return constructor_config(self, config, RemediationModel)
 
     def _arguments_by_name(self) -> dict:
         serialize = keras.saving.serialize_keras_object

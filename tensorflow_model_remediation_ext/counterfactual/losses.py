@@ -124,8 +124,7 @@ class CounterfactualLoss(keras.losses.Loss):
             "dtype": self.dtype,
             "transform": transforms.serialize(self.transform),
         }
-        overridden = type(self).get_config is not CounterfactualLoss.get_config
-        return constructor_config(self, config, overridden)
+        return constructor_config(self, config, CounterfactualLoss)
 
 
 @keras.saving.register_keras_serializable(package=PACKAGE)

@@ -67,8 +67,9 @@ class MinDiffKernel:
         Raises:
             ValueError: If a subclass takes an argument that it does not save.
         """
-        overridden = type(self).get_config is not MinDiffKernel.get_config
-        return constructor_config(self, self._arguments_by_name(), overridden)
+        return constructor_config(
+            self, self._arguments_by_name(), MinDiffKernel
+        )
 
     def _arguments_by_name(self) -> dict:
         return {"tile_input": self.tile_input}

@@ -172,8 +172,7 @@ class MinDiffLoss(keras.losses.Loss):
             ValueError: If a subclass takes an argument that it does not save,
                 or if a transform is a callable that is not registered.
         """
-        overridden = type(self).get_config is not MinDiffLoss.get_config
-        return constructor_config(self, self._arguments_by_name(), overridden)
+        return constructor_config(self, self._arguments_by_name(), MinDiffLoss)
 
     def _arguments_by_name(self) -> dict:
         serialize = keras.saving.serialize_keras_object
