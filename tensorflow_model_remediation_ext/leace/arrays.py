@@ -86,7 +86,7 @@ def numbers(name: str, value: Any, hint: str = "") -> tf.Tensor:
         ValueError: If it is anything else; the message names the dtype.
     """
     if not tf.is_tensor(value):
-        value = _array(name, value, hint)
+        value = as_array(name, value, hint)
     try:
         value = tf.convert_to_tensor(value)
     except (TypeError, ValueError) as error:
@@ -168,8 +168,17 @@ def _no_numbers(name, dtype, hint):
     )
 
 
-def _array(name, value, hint):
-    """Returns a NumPy array, of numbers unless its dtype says otherwise."""
+def as_array(name: str, value: Any, hint: str = "") -> np.ndarray:
+    """Returns a NumPy array, of numbers unless its dtype says otherwise.
+
+    Args:
+        name: As in `numbers`.
+        value: An array, tensor, table, series or nested list.
+        hint: As in `numbers`.
+
+    Raises:
+        ValueError: As from `numbers`.
+    """
     try:
         if np.ma.is_masked(value):
             value = value.astype(np.float64).filled(np.nan)

@@ -13,11 +13,13 @@ except ImportError as error:
     ) from error
 
 from tensorflow_model_remediation_ext.common.checks import whole
+from tensorflow_model_remediation_ext.leace.arrays import as_array
 from tensorflow_model_remediation_ext.leace.leace import LeaceFitter
 from tensorflow_model_remediation_ext.leace.options import LeaceOptions
 
 # Rows to collect before one product over all of them.
 _ROWS = 1024
+_NAMES = "x", "z", "sample_weight"
 
 
 class FitLeace(beam.CombineFn):
@@ -36,7 +38,8 @@ class FitLeace(beam.CombineFn):
     ids.
 
     The output is a dict of arrays `proj_left`, `proj_right` and `bias`, the
-    arguments of `LeaceEraser`.
+    arguments of `LeaceEraser`. With `affine=False` its `bias` is `None`: leave
+    it out where the arrays are saved.
 
     Raises:
         ValueError: On options out of range; on wrong shapes, NaN or infinity
@@ -78,9 +81,18 @@ class FitLeace(beam.CombineFn):
                 f"{type(element).__name__}"
             )
         parts = element[:2] if element[-1] is None else element
-        x, z, *weight = (np.asarray(value) for value in parts)
+        x, z, *weight = map(as_array, _NAMES, parts)  # The names may be more.
         if x.ndim == 1:
             x, z, *weight = (value[None] for value in (x, z, *weight))
+        shapes = [value.shape for value in (x, z, *weight)]
+        # Rows that one element lacks must not be those of another.
+        if len({shape[:1] for shape in shapes}) > 1 or x.ndim == 0:
+            raise ValueError(
+                "The parts of an element, (x, z) or (x, z, sample_weight), "
+                "must be those of one row, with `x` of shape "
+                f"[{self._arguments['x_dim']}], or of equally many. Received: "
+                f"shapes {shapes}"
+            )
         weight = weight[0] if weight else np.ones(x.shape[:-1])
         waiting.append((x, z, weight))
         rows += len(x)
@@ -116,10 +128,14 @@ class FitLeace(beam.CombineFn):
         if state is not None:
             fitter.set_state(state)
         # Ids and columns, or sequences of several lengths, do not concatenate.
+        # Nor do two kinds of half precision, and of class ids of two dtypes
+        # NumPy may make floats.
         alike = {}
         for rows in waiting:
             shapes = tuple(value.shape[1:] for value in rows)
-            alike.setdefault(shapes, []).append(rows)
+            x, z, _ = (value.dtype for value in rows)
+            kind = shapes, z, x if x.itemsize < 4 else None
+            alike.setdefault(kind, []).append(rows)
         for some in alike.values():
             x, z, weight = map(np.concatenate, zip(*some, strict=True))
             fitter.update(x, z, sample_weight=weight)

@@ -122,6 +122,21 @@ class CenteredSums(tf.Module):
             TypeError: If `other` is of another type.
             ValueError: If it tracks other sums, or sums of both overflow.
         """
+        self.add_shifted(self.shifted(other))
+
+    def shifted(self, other: "CenteredSums") -> tuple[Sums, tuple] | None:
+        """Returns what `merge` adds, for `add_shifted`, and adds nothing.
+
+        Args:
+            other: As in `merge`.
+
+        Returns:
+            Sums, and the centers that they are around; `None` for no rows.
+
+        Raises:
+            TypeError: As from `merge`.
+            ValueError: As from `merge`.
+        """
         if not isinstance(other, CenteredSums):
             kind = type(self).__name__
             raise TypeError(f"`other` must be a {kind}. Received: {other!r}")
@@ -132,7 +147,7 @@ class CenteredSums(tf.Module):
                 f"Received: {theirs}, expected {mine}"
             )
         if other.n == 0:
-            return
+            return None
         center_x, center_z = other._center_x, other._center_z
         sums = tf.nest.map_structure(
             lambda value: tf.cast(value, self.dtype), other._sums()
@@ -152,8 +167,13 @@ class CenteredSums(tf.Module):
                     "or with those here. Received: other with sums in "
                     f"{other.dtype.name}"
                 )
-        self._add(sums, (tf.identity(center_x), tf.identity(center_z)))
-        self._recenter()
+        return sums, (tf.identity(center_x), tf.identity(center_z))
+
+    def add_shifted(self, more: tuple[Sums, tuple] | None) -> None:
+        """Adds what `shifted` returned."""
+        if more is not None:
+            self._add(*more)
+            self._recenter()
 
     def _require_scope(self) -> None:
         """Refuses replicas of a strategy that does not know the variables.

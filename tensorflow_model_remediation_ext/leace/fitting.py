@@ -77,7 +77,8 @@ class Fitter(tf.Module):
 
         Raises:
             TypeError: If `other` is of another class.
-            ValueError: If it differs in sizes.
+            ValueError: If it differs in sizes, or sums of both overflow.
+                Nothing is changed then.
         """
         if not isinstance(other, Fitter) or not (
             isinstance(other, type(self)) or isinstance(self, type(other))
@@ -94,8 +95,10 @@ class Fitter(tf.Module):
                 f"`other` must have the same {', '.join(first)} and {last}, "
                 f"{tuple(mine.values())}. Received: {tuple(theirs.values())}"
             )
-        for moments, more in zip(self._parts, other._parts, strict=True):
-            moments.merge(more)
+        pairs = list(zip(self._parts, other._parts, strict=True))
+        shifted = [mine.shifted(theirs) for mine, theirs in pairs]
+        for (mine, _), more in zip(pairs, shifted, strict=True):
+            mine.add_shifted(more)  # None of them failed.
         return self
 
     def get_state(self) -> list[np.ndarray]:
@@ -109,16 +112,26 @@ class Fitter(tf.Module):
             state: What `get_state` returned.
 
         Raises:
-            ValueError: If it is not of such a fitter. Nothing is changed then.
+            ValueError: If it is not of such a fitter, or holds numbers that
+                are not finite in the `dtype` of this one. Nothing is changed
+                then.
         """
         arrays = [np.asarray(numbers("state", array)) for array in state]
         received = [array.shape for array in arrays]
-        wanted = [shape for part in self._parts for shape in part.state_shapes]
+        variables = [each for part in self._parts for each in part.variables]
+        wanted = [tuple(variable.shape) for variable in variables]
         if received != wanted:
             raise ValueError(
                 "`state` must be that of a fitter of the same sizes, arrays of "
                 f"shapes {wanted}. Received: state with shapes {received}"
             )
+        for array, variable in zip(arrays, variables, strict=True):
+            if not (np.abs(array) <= variable.dtype.max).all():
+                raise ValueError(
+                    "`state` must hold numbers that are finite in "
+                    f"{variable.dtype.name}. Received: {variable.name} with "
+                    "NaN, infinity or larger ones"
+                )
         for part in self._parts:
             count = len(part.state_shapes)
             part.set_state(arrays[:count])

@@ -1,7 +1,10 @@
 """Fitting an eraser in a Beam pipeline."""
 
+import itertools
+
 import numpy as np
 import pytest
+import tensorflow as tf
 
 beam = pytest.importorskip("apache_beam", reason="needs the extra [beam]")
 
@@ -123,3 +126,57 @@ def test_elements_are_pairs_or_triples(data):
     for element in ({"x": x, "z": ids}, x, (x,), (x, ids, None, None)):
         with pytest.raises(ValueError, match=r"Elements must be .*Received"):
             combine.add_input(empty(), element)
+
+
+@pytest.mark.parametrize("element", ["rows", "batches"])
+def test_workers_may_send_other_dtypes(data, element):
+    x, ids, _ = data
+    dtypes = itertools.cycle(
+        itertools.product(
+            (np.float16, tf.bfloat16.as_numpy_dtype, np.float64),
+            (np.int64, np.uint64, np.int8),
+        )
+    )
+    size = 1 if element == "rows" else 20
+    elements = [
+        (x[i : i + size].astype(a), ids[i : i + size].astype(b))
+        for i, (a, b) in zip(range(0, 400, size), dtypes, strict=False)
+    ]
+    fitter = LeaceFitter(D, K)
+    combine = FitLeace(D, K)
+    accumulator = combine.create_accumulator()
+    for rows, labels in elements:
+        fitter.update(rows, labels)
+        if element == "rows":
+            rows, labels = rows[0], labels[0]
+        accumulator = combine.add_input(accumulator, (rows, labels))
+    got = LeaceEraser(**combine.extract_output(accumulator))
+    np.testing.assert_allclose(got.P, fitter.eraser.P, rtol=0, atol=1e-5)
+
+
+def test_rows_that_an_element_lacks_are_not_taken_from_another(data):
+    x, ids, _ = data
+    combine = FitLeace(D, K)
+    empty = combine.create_accumulator
+    for element in (
+        (x[:5], ids[:10]),  # The next element might have five labels less.
+        (x[:5], ids[:5], np.ones(4)),
+        (x[:5], ids[:5], 2.0),
+        (x[:5], 1),
+        (1.0, 1),
+    ):
+        with pytest.raises(ValueError, match=r"must be those of one row"):
+            combine.add_input(empty(), element)
+
+
+def test_values_are_read_as_a_fitter_reads_them(data):
+    x, ids, _ = data
+    combine = FitLeace(D, K)
+    empty = combine.create_accumulator
+    masked = np.ma.masked_greater(x[:50], 1.0)
+    accumulator = combine.add_input(empty(), (masked, ids[:50]))
+    with pytest.raises(ValueError, match="`x` holds NaN"):
+        combine.extract_output(accumulator)
+    for sparse in (tf.sparse.from_dense(x[:5]), None, [x[0], x[1, :1]]):
+        with pytest.raises(ValueError, match="`x` must be a dense array"):
+            combine.add_input(empty(), (sparse, ids[:5]))

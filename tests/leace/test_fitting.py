@@ -66,3 +66,22 @@ def test_other_sources_are_refused(data, kind):
         with pytest.raises(error, match=message):
             fitter.fit_dataset(source, verbose=0)
     assert np.sum(fitter.n) == 0
+
+
+@pytest.mark.parametrize("kind", FITTERS)
+def test_what_does_not_fit_into_the_accumulators_changes_nothing(kind):
+    rng = np.random.default_rng(0)
+    x, ids = rng.normal(size=(60, D)), np.arange(60) % 3
+    x[ids == 2] *= 1e25
+    other = kind(D, 3).update(x, ids)
+    fitter = kind(D, 3, dtype="float32").update(x[ids < 2], ids[ids < 2])
+    before = fitter.get_state()
+    with pytest.raises(ValueError, match="`other` has sums that overflow"):
+        fitter.merge(other)
+    with pytest.raises(ValueError, match=r"finite in float32\..*: sum"):
+        fitter.set_state(other.get_state())
+    missing = [np.full_like(array, np.nan) for array in before]
+    with pytest.raises(ValueError, match="`state` must hold numbers that are"):
+        fitter.set_state(missing)
+    for a, b in zip(before, fitter.get_state(), strict=True):
+        np.testing.assert_array_equal(a, b)
