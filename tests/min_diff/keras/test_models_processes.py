@@ -82,6 +82,21 @@ with strategy.scope():
     _, logs = train(MMDLoss(), 1.0)
 # A batch that is cut in two has both groups in either half.
 assert all(value != 0 for value in logs["min_diff_loss"])
+
+# Each replica compares the groups in its half, and the penalty is the mean.
+with strategy.scope():
+    _, logs = train(MMDLoss(), 1.0, epochs=1, rate=0.0)
+wrapped, halves = make_wrapped(), []
+for inputs, *_ in pack(8):
+    rows, membership, row_weight = inputs.min_diff_data
+    predictions = wrapped(rows)
+    parts = [
+        tf.reshape(each, [2, 2, 4, -1])  # Group, replica, rows.
+        for each in (membership, predictions, row_weight)]
+    halves += [
+        float(MMDLoss()(*(tf.reshape(p[:, r], [8, 1]) for p in parts)))
+        for r in range(2)]
+np.testing.assert_allclose(logs["min_diff_loss"], np.mean(halves), rtol=1e-4)
 """
 )
 

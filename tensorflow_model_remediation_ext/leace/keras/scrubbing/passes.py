@@ -3,7 +3,6 @@
 import os
 import tempfile
 from collections.abc import Callable, Iterator
-from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -125,19 +124,17 @@ class Spool:
         handle, self._path = tempfile.mkstemp(dir=directory)
         os.close(handle)
         self._writer = tf.io.TFRecordWriter(self._path)
-        self._room, self._batches = limit, 0
-        self._sizes: list[int] = []
-        self._dtypes: list[tf.DType] = []
+        self._room = limit
+        # The dtypes of each batch's parts: labels may come in several.
+        self._dtypes: list[list[list[tf.DType]]] = []
 
     def write(self, batch: Batch) -> bool:
         """Adds a batch, and says whether there was room for it."""
         tensors = [tensor for part in batch for tensor in part]
         records = [tf.io.serialize_tensor(t).numpy() for t in tensors]
-        self._sizes = [len(part) for part in batch]
-        self._dtypes = [t.dtype for t in tensors]
         self._room -= sum(map(len, records))
         if self._room >= 0:
-            self._batches += 1
+            self._dtypes.append([[t.dtype for t in part] for part in batch])
             for record in records:
                 self._writer.write(record)
         return self._room >= 0
@@ -147,9 +144,13 @@ class Spool:
         self._writer.close()
         # Taking them out of a batch of records would copy each once more.
         records = iter(tf.data.TFRecordDataset(self._path))
-        for _ in range(self._batches):
-            tensors = map(tf.io.parse_tensor, records, self._dtypes)
-            yield Batch(*(list(islice(tensors, n)) for n in self._sizes))
+        for parts in self._dtypes:
+            yield Batch(
+                *(
+                    [tf.io.parse_tensor(next(records), dtype) for dtype in part]
+                    for part in parts
+                )
+            )
 
     def delete(self) -> None:
         """Deletes the file."""

@@ -428,6 +428,32 @@ def test_each_batch_runs_as_deep_as_it_must():
         assert_same(results[0], other)
 
 
+@pytest.mark.parametrize("cache_bytes", [0, 10**9])
+def test_labels_and_weights_may_come_in_several_dtypes(cache_bytes):
+    model, x, z = make("tiny")
+    weight = np.arange(N) % 2
+    parts = np.split(np.arange(N), 4)
+    kinds = [
+        (np.int64, np.float64),
+        (np.uint8, np.int32),
+        (np.int32, np.float32),
+        (lambda ids: np.eye(K, dtype="float32")[ids], np.float64),
+    ]
+    mixed = [
+        (
+            x[part],
+            z[part].astype(z_dtype)
+            if isinstance(z_dtype, type)
+            else z_dtype(z[part]),
+            weight[part].astype(weight_dtype),
+        )
+        for part, (z_dtype, weight_dtype) in zip(parts, kinds, strict=True)
+    ]
+    alike = [(x[part], z[part], weight[part]) for part in parts]
+    options = {**OPTIONS, "cache_bytes": cache_bytes}
+    assert_same(scrub(model, alike, **options), scrub(model, mixed, **options))
+
+
 def test_labels_of_examples_count_for_all_tokens():
     model, x, _ = make("tiny")
     z = np.arange(N) % K
