@@ -74,6 +74,18 @@ class PackedDataModel(KeptValues):
         """
         raise NotImplementedError
 
+    def spread_rows(self, objective: str, inputs: Any, parted: Any) -> Any:
+        """Returns the inputs of a penalty, so that each part of rows is fair.
+
+        Args:
+            objective: Its objective.
+            inputs: Its inputs, of tensors of TensorFlow.
+            parted: Whether devices compute the penalty each on a part of the
+                rows, or on the first of them only: a boolean scalar tensor.
+                Otherwise rows stay in their order.
+        """
+        return inputs
+
     def open_objectives(self, objectives: Any) -> None:
         """Prepares for penalties of `objectives`, before data are read."""
         raise NotImplementedError
@@ -233,12 +245,12 @@ class PackedDataModel(KeptValues):
             converted = self._keras_batch(batch, required)
             if of_dataset:
                 return converted
-            return of_backend(even_rows(converted, devices))
+            return of_backend(even_rows(converted, devices, self.spread_rows))
 
         preprocessed = preprocessor_of(self.original_model) is not None
         converted = convert_batches(data, convert, preprocessed)
         if of_dataset:
-            return own_rows(converted, replicas)
+            return own_rows(converted, replicas, self.spread_rows)
         if converted is not None:
             return converted
         if required or self.unpack(data) is not None:
@@ -317,7 +329,8 @@ class PackedDataModel(KeptValues):
                 "`y` and `sample_weight` must be None where `x` is a packed "
                 "batch: it holds them."
             )
-        batch = even_rows(self._keras_batch(x, required), sharing_devices())
+        batch = self._keras_batch(x, required)
+        batch = even_rows(batch, sharing_devices(), self.spread_rows)
         return of_backend(keras.utils.unpack_x_y_sample_weight(batch))
 
     def _not_packed(self, data: Any) -> ValueError:

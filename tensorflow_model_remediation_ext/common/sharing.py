@@ -8,7 +8,7 @@ its own rows here, and Keras takes what comes as it is.
 
 import contextlib
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import keras
@@ -38,7 +38,11 @@ class _Share(NamedTuple):
     devices: int
 
 
-def own_rows(dataset: tf.data.Dataset, replicas: int = 1) -> tf.data.Dataset:
+def own_rows(
+    dataset: tf.data.Dataset,
+    replicas: int = 1,
+    spread: Callable | None = None,
+) -> tf.data.Dataset:
     """Returns the rows of batches that Keras would give this process.
 
     Rows of penalties share evenly: what is more than a multiple of the number
@@ -50,6 +54,8 @@ def own_rows(dataset: tf.data.Dataset, replicas: int = 1) -> tf.data.Dataset:
             `keras.distribution` the rows of the task must share evenly.
         replicas: The number of devices where a `tf.distribute.Strategy` shares
             the batches.
+        spread: See `PackedDataModel.spread_rows`; by default rows stay in
+            their order.
     """
     share = _Share(0, 1, 1, replicas)
     if keras.backend.backend() == "jax":
@@ -58,7 +64,7 @@ def own_rows(dataset: tf.data.Dataset, replicas: int = 1) -> tf.data.Dataset:
         return dataset
     return as_one_argument(dataset).map(
         tf.autograph.experimental.do_not_convert(
-            lambda batch: _rows_of_batch(batch, share)
+            lambda batch: _rows_of_batch(batch, share, spread)
         )
     )
 
@@ -79,7 +85,7 @@ def sharing_devices(replicas: int = 1) -> int:
     return max(1, _batch_devices(distribution) // jax.process_count())
 
 
-def even_rows(batch: Any, devices: int) -> Any:
+def even_rows(batch: Any, devices: int, spread: Callable | None = None) -> Any:
     """Returns a batch with as many rows of penalties for each device.
 
     As `own_rows`, for a batch that does not come from a dataset.
@@ -87,10 +93,11 @@ def even_rows(batch: Any, devices: int) -> Any:
     Args:
         batch: A batch of Keras, of arrays or tensors.
         devices: The number of devices that share it.
+        spread: As in `own_rows`.
     """
     if devices == 1:
         return batch
-    return _rows_of_batch(batch, _Share(0, 1, 1, devices))
+    return _rows_of_batch(batch, _Share(0, 1, 1, devices), spread)
 
 
 @contextlib.contextmanager
@@ -136,7 +143,7 @@ def _batch_devices(distribution):
     return mesh.shape[mesh.axis_names.index(distribution.batch_dim_name)]
 
 
-def _rows_of_batch(batch, share):
+def _rows_of_batch(batch, share, spread):
     x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(batch)
     packed = isinstance(x, RemediationInputs)
     of_task = (x.x if packed else x), y, sample_weight
@@ -146,6 +153,9 @@ def _rows_of_batch(batch, share):
     if packed:
         penalty_inputs, shares = {}, {}
         for objective, inputs in x.penalty_inputs.items():
+            inputs = _tensors(inputs)
+            if spread is not None:
+                inputs = spread(objective, inputs, _are_parted(inputs, share))
             penalty_inputs[objective], shares[objective] = _own_penalty_rows(
                 inputs, share
             )
@@ -164,9 +174,19 @@ def _own_task_rows(of_task, share):
         return _own(of_task, rows, share)
 
 
+def _are_parted(inputs, share):
+    """Returns whether a penalty is not computed on all rows together.
+
+    Replicas compute it each on their rows. A distribution computes it on all
+    but those that do not share evenly.
+    """
+    if keras.backend.backend() == "tensorflow":
+        return tf.constant(True)
+    return row_count(inputs) % share.devices != 0
+
+
 def _own_penalty_rows(inputs, share):
     """Returns rows of a penalty, and how much each counts in figures."""
-    inputs = _tensors(inputs)
     rows, devices = row_count(inputs), share.devices
     copies = tf.where(rows < devices, tf.cast(devices, tf.int64), 1)
     counts = tf.fill([rows], 1 / tf.cast(copies, tf.float32))

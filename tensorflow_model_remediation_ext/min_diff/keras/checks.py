@@ -20,20 +20,14 @@ from tensorflow_model_remediation_ext.min_diff.members import (
 )
 
 
-def checked_data(
-    data: Any, task_x: Any, groups: dict[str, int], strategy: Any
-) -> Any:
+def checked_data(data: Any, task_x: Any, groups: dict[str, int]) -> Any:
     """Returns rows of groups as a model takes them.
-
-    Where replicas split a batch, rows are put in an order that gives each of
-    them its share of every group.
 
     Args:
         data: `(x, membership, weight)` or `(x, membership)`, tensors or their
             specs, or a dict of these by objective.
         task_x: The `x` of the task, or its spec.
         groups: Number of groups by objective.
-        strategy: The `tf.distribute` strategy of the model, or `None`.
 
     Returns:
         The data, with each `x` in the containers of the task's.
@@ -60,8 +54,6 @@ def checked_data(
         check_numbers(membership, weight, name)
         _check_shapes(membership, weight, name)
         membership = _checked(membership, weight, number, name)
-        if getattr(strategy, "num_replicas_in_sync", 1) > 1:
-            x, membership, weight = _spread(x, membership, weight, number)
         checked[objective] = (x, membership, weight)[: len(each)]
     return unwrap(checked)
 
@@ -196,15 +188,21 @@ def _checked(membership, weight, groups, name):
         return tf.identity(membership)
 
 
-def _spread(x, membership, weight, groups):
-    """Spreads the rows of each group evenly over the batch."""
-    if isinstance(membership, tf.TypeSpec):
-        return x, membership, weight
+def spread(rows: tuple, groups: int, wanted: Any) -> tuple:
+    """Spreads the rows of each group evenly over the batch.
+
+    Args:
+        rows: `(x, membership, weight)` or `(x, membership)`.
+        groups: Number of groups.
+        wanted: A boolean scalar tensor; otherwise the order stays.
+    """
+    membership = rows[1]
     ids = tf.reshape(tf.cast(membership, tf.int32), [-1])
     members = tf.one_hot(ids, groups)
     place = tf.reduce_sum(members * tf.cumsum(members), axis=-1) - 0.5
     number = tf.gather(tf.reduce_sum(members, axis=0), ids)
-    order = tf.argsort(place / number, stable=True)
+    place = tf.where(wanted, place / number, 0)
+    order = tf.argsort(place, stable=True)
 
     def reorder(tensor):
         if tensor is None:
@@ -213,7 +211,7 @@ def _spread(x, membership, weight, groups):
             return _reorder_sparse(tensor, order)
         return tf.gather(tensor, order)
 
-    return tf.nest.map_structure(reorder, (x, membership, weight))
+    return tf.nest.map_structure(reorder, rows)
 
 
 def _reorder_sparse(tensor, order):

@@ -21,6 +21,7 @@ from tensorflow_model_remediation_ext.common.remediation_model import (
 from tensorflow_model_remediation_ext.min_diff import losses
 from tensorflow_model_remediation_ext.min_diff.keras.checks import (
     checked_data,
+    spread,
 )
 from tensorflow_model_remediation_ext.min_diff.keras.metrics import RateGap
 from tensorflow_model_remediation_ext.min_diff.keras.packing import (
@@ -182,12 +183,15 @@ class MinDiffModel(RemediationModel):
             ).items()
         }
         data = checked_data(
-            inputs.min_diff_data,
-            inputs.original_inputs,
-            groups,
-            getattr(self, "distribute_strategy", None),
+            inputs.min_diff_data, inputs.original_inputs, groups
         )
         return (inputs.original_inputs, *rest), data
+
+    def spread_rows(self, objective: str, inputs: Any, parted: Any) -> Any:
+        """Gives each part of the rows its share of every group."""
+        given = by_objective(self.penalty_loss, "loss")
+        loss = given.get(objective, next(iter(given.values())))
+        return spread(inputs, loss.groups, parted)
 
     def default_target_metric(self, loss: Any) -> RateGap | None:
         """Returns the figure that a loss is a smooth form of."""
