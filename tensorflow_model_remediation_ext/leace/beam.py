@@ -39,7 +39,8 @@ class FitLeace(beam.CombineFn):
 
     The output is a dict of arrays `proj_left`, `proj_right` and `bias`, the
     arguments of `LeaceEraser`. With `affine=False` its `bias` is `None`: leave
-    it out where the arrays are saved.
+    it out where the arrays are saved. No rows have no eraser, so that
+    `CombineGlobally` needs `.without_defaults()`.
 
     Raises:
         ValueError: On options out of range; on wrong shapes, NaN or infinity
@@ -81,7 +82,7 @@ class FitLeace(beam.CombineFn):
                 f"{type(element).__name__}"
             )
         parts = element[:2] if element[-1] is None else element
-        x, z, *weight = map(as_array, _NAMES, parts)  # The names may be more.
+        x, z, *weight = map(_array, _NAMES, parts)  # The names may be more.
         if x.ndim == 1:
             x, z, *weight = (value[None] for value in (x, z, *weight))
         shapes = [value.shape for value in (x, z, *weight)]
@@ -140,3 +141,10 @@ class FitLeace(beam.CombineFn):
             x, z, weight = map(np.concatenate, zip(*some, strict=True))
             fitter.update(x, z, sample_weight=weight)
         return fitter
+
+
+def _array(name, value):
+    """`as_array`, without a look at what NumPy has for a row."""
+    if type(value) is np.ndarray or isinstance(value, np.generic):
+        return np.asarray(value)
+    return as_array(name, value)
