@@ -81,6 +81,7 @@ def test_threshold_optimizer(build):
     assert apart(decided) < 0.1 < apart(plain)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("build", [network, remediated])
 def test_calibration(build):
     calibrated = CalibratedClassifierCV(classifier(build), cv=2).fit(X, Y)
