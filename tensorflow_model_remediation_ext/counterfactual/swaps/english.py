@@ -100,7 +100,7 @@ class English:
         if self._tagger is not None:
             apart = self._tagger(tf.gather(text, row), start)
             return tf.gather(some, indices.where(apart))
-        size = tf.cast(tf.strings.length(tf.gather(text, row)), tf.int64)
+        size = tf.gather(tf.cast(tf.strings.length(text), tf.int64), row)
         before = tf.maximum(start - english_rules.BEHIND, 0)
         after = tf.minimum(end + english_rules.AHEAD, size)
         # "her" is also what "him" is: more can follow it than "his".
