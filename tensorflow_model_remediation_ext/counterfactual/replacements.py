@@ -13,6 +13,9 @@ from tensorflow_model_remediation_ext.counterfactual.matching import Spans
 # Before a term that stands without a noun, which has a form of its own.
 APART = "\x06"
 
+_MOST_COPIED = 2**24  # Bytes.
+_SIZES = 4096, 512, 64, 8  # How many pieces a stretch of text holds.
+
 
 class Replacements:
     """Replaces terms, keeping their case.
@@ -137,7 +140,42 @@ def cut(
         start: Its first byte, `[pieces]`.
         end: The byte after its last one, `[pieces]`.
     """
+    copied = tf.reduce_sum(tf.gather(_lengths(text), row))
+    return tf.cond(
+        copied > _MOST_COPIED,
+        lambda: _cut(*_stretches(text, row, start, end)),
+        lambda: _cut(text, row, start, end),
+    )
+
+
+def _cut(text, row, start, end):
+    # This copies the whole text for each of its pieces.
     return tf.strings.substr(tf.gather(text, row), start, end - start)
+
+
+def _stretches(text, row, start, end):
+    """Returns stretches of texts that hold a few pieces, and places there.
+
+    So that long texts with many pieces are copied a few times each.
+    """
+    for size in _SIZES:
+        at = tf.range(tf.size(row, tf.int64))
+        first = (row[1:] != row[:-1]) | (at[1:] % size == 0)
+        stretch = tf.concat([[0], tf.cumsum(tf.cast(first, tf.int64))], 0)
+        begin = tf.math.segment_min(start, stretch)
+        text = _cut(
+            text,
+            tf.math.segment_min(row, stretch),
+            begin,
+            tf.math.segment_max(end, stretch),
+        )
+        begin = tf.gather(begin, stretch)
+        row, start, end = stretch, start - begin, end - begin
+    return text, row, start, end
+
+
+def _lengths(text):
+    return tf.cast(tf.strings.length(text), tf.int64)
 
 
 def gaps(
@@ -160,7 +198,7 @@ def gaps(
     previous = tf.where(first, tf.zeros_like(previous), previous)
     last = tf.math.unsorted_segment_max(end, row, tf.size(text))
     last = tf.maximum(last, 0)
-    rest = tf.cast(tf.strings.length(text), last.dtype) - last
+    rest = _lengths(text) - last
     return cut(text, row, previous, start), tf.strings.substr(text, last, rest)
 
 

@@ -19,6 +19,8 @@ from tensorflow_model_remediation_ext.evaluation.flip_report import (
 )
 from tensorflow_model_remediation_ext.evaluation.flips import decisions
 
+_JOINT = " | "  # Between the strings of one example.
+
 
 class ChangedTexts:
     """Collects, batch by batch, terms that were changed and texts that flip.
@@ -71,13 +73,16 @@ class ChangedTexts:
             _text_of(each, self._key, self._wanted)
             for each in (original, counterfactual)
         ]
-        texts = [text for text in found if text is not None]
+        texts = [_rows_of(text) for text in found if text is not None]
         if len(texts) < len(found):
             return
-        before, after = (text.reshape(rows, -1)[:, 0] for text in texts)
+        before, after = texts
         if self._wanted:
-            for row, (one, other) in enumerate(zip(before, after, strict=True)):
-                for term in self._named(_decoded(one), _decoded(other)):
+            for row, pair in enumerate(zip(before, after, strict=True)):
+                named: dict[str, None] = {}
+                for one, other in _beside(*map(_strings, pair)):
+                    named |= dict.fromkeys(self._named(one, other))
+                for term in named:
                     self._rows.setdefault(term, []).append(start + row)
         if self._most:
             self._keep(start, before, after, halves, weight, threshold)
@@ -137,8 +142,8 @@ class ChangedTexts:
             column = int(decided[0][row]) if scores[0].shape[1] > 1 else 0
             found = ExampleRow(
                 pair=start + int(row),
-                original=_decoded(before[row]),
-                counterfactual=_decoded(after[row]),
+                original=_JOINT.join(_strings(before[row])),
+                counterfactual=_JOINT.join(_strings(after[row])),
                 original_score=float(scores[0][row, column]),
                 counterfactual_score=float(scores[1][row, column]),
             )
@@ -147,23 +152,51 @@ class ChangedTexts:
         del self._found[self._most :]
 
 
-def _text_of(inputs: Any, key: Any, required: bool) -> np.ndarray | None:
+def is_text(value: Any) -> bool:
+    """Returns whether an input is text."""
+    if isinstance(value, (tf.Tensor, tf.RaggedTensor)):
+        return value.dtype == tf.string
+    return np.asarray(value).dtype.kind in "OSTU"
+
+
+def _text_of(inputs: Any, key: Any, required: bool) -> Any:
     if key is not None:
-        return np.asarray(inputs[key])
+        return inputs[key]
+    arrays = (tf.Tensor, tf.RaggedTensor, np.ndarray)
     texts = [
         each
         for each in keras.tree.flatten(inputs)
-        if (isinstance(each, tf.Tensor) and each.dtype == tf.string)
-        or (isinstance(each, np.ndarray) and each.dtype.kind in "OSTU")
+        if isinstance(each, arrays) and is_text(each)
     ]
     if len(texts) == 1:
-        return np.asarray(texts[0])
+        return texts[0]
     if not required:
         return None
     raise TypeError(
         "`by_term` needs one input that is text; where there are several, name "
         f"it in `text_key`. Received: {len(texts)} inputs that are text"
     )
+
+
+def _rows_of(text: Any) -> list:
+    """Returns the text of each row: a string, or a list of several."""
+    if isinstance(text, tf.RaggedTensor):
+        return text.to_list()
+    return np.asarray(text).tolist()
+
+
+def _strings(row: Any) -> list[str]:
+    """Returns the strings that make up the text of a row."""
+    return [_decoded(text) for text in keras.tree.flatten(row)]
+
+
+def _beside(
+    originals: list[str], counterfactuals: list[str]
+) -> Iterable[tuple[str, str]]:
+    """Returns strings beside what they become, or all of them as one."""
+    if len(originals) != len(counterfactuals):
+        return [(" ".join(originals), " ".join(counterfactuals))]
+    return zip(originals, counterfactuals, strict=True)
 
 
 def _decoded(text: Any) -> str:

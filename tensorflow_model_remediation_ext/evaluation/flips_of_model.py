@@ -15,6 +15,7 @@ from tensorflow_model_remediation_ext.common.checks import number, whole
 from tensorflow_model_remediation_ext.common.progress import with_progress
 from tensorflow_model_remediation_ext.evaluation.changed_texts import (
     ChangedTexts,
+    is_text,
 )
 from tensorflow_model_remediation_ext.evaluation.checks import require_model
 from tensorflow_model_remediation_ext.evaluation.flip_report import FlipReport
@@ -70,7 +71,8 @@ def flips_of_model(
             that were removed next to one another are one term, unless the
             terms are given here as a list of one or more.
         text_key: Which input is the text, a key of a dict or the place in a
-            tuple; needed only where several inputs are text.
+            tuple; needed only where several inputs are text. An example whose
+            text is several strings, as `[batch, k]` or ragged, is one pair.
         examples: How many texts to keep of those whose decisions flip, the
             largest gaps first. 0 keeps none, as texts may be private.
         confidence: Level of the two-sided intervals.
@@ -184,12 +186,16 @@ def _require_text(inputs: Any, key: Any) -> None:
             "where there is but one. "
             f"Received: text_key={key!r}"
         )
-    array = np.asarray(inputs[key])
-    if array.dtype.kind not in "OSTU":
+    if not is_text(inputs[key]):
         raise TypeError(
             "`text_key` must name an input that is text. "
-            f"Received: text_key={key!r}, of dtype {array.dtype}"
+            f"Received: text_key={key!r}, of dtype {_dtype(inputs[key])}"
         )
+
+
+def _dtype(value: Any) -> str:
+    dtype = getattr(value, "dtype", None) or np.asarray(value).dtype
+    return str(getattr(dtype, "name", dtype))
 
 
 def _parts(batch: Any) -> tuple:

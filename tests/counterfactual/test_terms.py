@@ -9,6 +9,9 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tensorflow_model_remediation_ext.counterfactual.swaps import (
+    load as load_swaps,
+)
 from tensorflow_model_remediation_ext.counterfactual.terms import TermEditor
 
 TERMS = [
@@ -314,6 +317,26 @@ def test_thousands_of_terms_are_silent(capfd):
     expected = [f"x y {term}s" for term in terms[::9]] + ["none"] * 50
     assert decode(TermEditor(terms)(texts)) == expected
     assert "DFA" not in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("swap", [False, True])
+def test_many_terms_in_long_texts_take_little_memory(swap):
+    # Copied once for each of its terms, the first text takes gigabytes.
+    resource = pytest.importorskip("resource")
+    unit = "Then he saw her. "
+    edited = "Then she saw him. " if swap else "Then saw. "
+    if swap:
+        editor = TermEditor(terms_to_replace=load_swaps("gender_en"))
+    else:
+        editor = TermEditor(["he", "her"])
+    counts = [10_000, 0, 1, 700]
+    texts = [unit * count for count in counts]
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    found = editor(tf.constant(texts)).numpy().tolist()
+    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert [text.decode() for text in found] == [edited * n for n in counts]
+    unit_of_size = 1 if sys.platform == "darwin" else 2**10
+    assert (after - before) * unit_of_size < 2**29
 
 
 def test_many_terms_with_common_prefixes():

@@ -462,6 +462,44 @@ def test_given_terms_are_found_in_what_was_changed(texts, how, found):
     assert {row.group: row.n for row in report.terms.rows} == found
 
 
+class CountsGayInAny(keras.Model):
+    """Decides for an example, one of whose texts names a term."""
+
+    def call(self, texts):
+        joined = tf.strings.reduce_join(texts, axis=1)
+        found = tf.strings.regex_full_match(joined, ".*gay.*")
+        return 0.1 + 0.8 * tf.cast(found, tf.float32)
+
+
+@pytest.mark.parametrize("ragged", [False, True])
+def test_an_example_of_several_texts_is_one_pair(ragged):
+    texts = [["Hi", "I am gay"], ["gay", "black men"], ["x", "a black"]]
+    data = tf.data.Dataset.from_tensor_slices(texts).batch(2)
+    if ragged:
+        data = data.map(tf.RaggedTensor.from_tensor)
+    model = CountsGayInAny()
+    pairs = build_counterfactual_data(data, ["gay", "black"])
+    for terms in (True, ["gay", "black"]):
+        report = flips_of_model(model, pairs, by_term=terms, verbose=0)
+        rows = report.terms.rows
+        found = {row.group: (row.n, row.flip_count) for row in rows}
+        assert found == {"gay": (2, 2), "black": (2, 1)}
+    assert {(e.original, e.counterfactual) for e in report.examples} == {
+        ("Hi | I am gay", "Hi | I am"),
+        ("gay | black men", " | men"),
+    }
+
+
+def test_texts_of_other_lengths_are_compared_as_one():
+    tokens = tf.ragged.constant([["a", "gay", "man"], ["x", "y"]])
+    fewer = tf.ragged.constant([["a", "man"], ["x", "y"]])
+    pairs = tf.data.Dataset.from_tensors((tokens, fewer))
+    report = flips_of_model(
+        CountsGayInAny(), pairs, by_term=True, examples=0, verbose=0
+    )
+    assert [(row.group, row.n) for row in report.terms.rows] == [("gay", 1)]
+
+
 def test_terms_need_one_text():
     x = np.zeros((4, 2), "float32")
     pairs = tf.data.Dataset.from_tensor_slices((x, x)).batch(2)

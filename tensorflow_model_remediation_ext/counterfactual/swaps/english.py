@@ -98,9 +98,9 @@ class English:
         )
         row, start, end = (tf.gather(values, some) for values in spans)
         if self._tagger is not None:
-            apart = self._tagger(tf.gather(text, row), start)
+            apart = self._tagger(text, row, start)
             return tf.gather(some, indices.where(apart))
-        size = tf.cast(tf.strings.length(tf.gather(text, row)), tf.int64)
+        size = tf.gather(tf.cast(tf.strings.length(text), tf.int64), row)
         before = tf.maximum(start - english_rules.BEHIND, 0)
         after = tf.minimum(end + english_rules.AHEAD, size)
         # "her" is also what "him" is: more can follow it than "his".

@@ -30,20 +30,24 @@ class Tagger:
     def __init__(self, pipeline: Callable[[str], Any] | None = None):
         self._pipeline = pipeline or _load()
 
-    def __call__(self, text: tf.Tensor, start: tf.Tensor) -> tf.Tensor:
+    def __call__(
+        self, text: tf.Tensor, row: tf.Tensor, start: tf.Tensor
+    ) -> tf.Tensor:
         """Returns whether no noun belongs to each pronoun.
 
         Args:
-            text: Strings `[pronouns]`.
-            start: First byte of the pronoun in each, `[pronouns]`.
+            text: Strings `[rows]`.
+            row: Which text each pronoun is of, `[pronouns]`.
+            start: First byte of the pronoun in it, `[pronouns]`.
         """
-        apart = tf.numpy_function(self._apart, [text, start], tf.bool)
+        apart = tf.numpy_function(self._apart, [text, row, start], tf.bool)
         return tf.ensure_shape(apart, [None])
 
-    def _apart(self, text, start):
-        result = np.zeros(len(text), bool)
+    def _apart(self, text, row, start):
+        result = np.zeros(len(row), bool)
         documents: dict[bytes, dict[int, str]] = {}
-        for k, (one, place) in enumerate(zip(text, start, strict=True)):
+        for k, (of, place) in enumerate(zip(row, start, strict=True)):
+            one = text[of]
             if one not in documents:
                 document = self._pipeline(one.decode("utf-8", "replace"))
                 documents[one] = {t.idx: t.tag_ for t in document}

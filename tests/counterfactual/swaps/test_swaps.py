@@ -257,12 +257,15 @@ def test_a_tagger_decides_instead_of_rules():
             self.idx, self.tag_ = idx, tag_
 
     tagged = swaps.load("gender_en").with_tagger(
-        lambda text: [Token(text.index("her"), "PRP")]
+        lambda text: [
+            Token(text.index("her"), "PRP" if "é" in text else "PRP$")
+        ]
     )
-    data = tf.data.Dataset.from_tensor_slices(["é gave her flowers", "he"])
+    texts = ["he", "saw her", "é gave her flowers", "he"]
+    data = tf.data.Dataset.from_tensor_slices(texts)
     pairs = build_counterfactual_data(data, terms_to_replace=tagged)
     found = [b.decode() for _, b, _ in pairs.as_numpy_iterator()]
-    assert found == ["é gave him flowers", "she"]
+    assert found == ["she", "saw his", "é gave him flowers", "she"]
 
 
 def test_a_missing_tagger_says_how_to_get_it(monkeypatch):
