@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
@@ -258,7 +259,7 @@ def plot_estimates(
 
     Args:
         axes: matplotlib `Axes`, or `None` for those of a new figure.
-        names: Labels of the lines, from the top.
+        names: Labels of the lines, from the top; long ones are folded.
         series: Estimates by what they are, each as many as `names`. NaN ones
             are left out.
         axis_label: What the values are.
@@ -270,8 +271,11 @@ def plot_estimates(
     Raises:
         ImportError: If matplotlib is missing.
     """
+    names = [plain_text(_in_lines(name)) for name in names]
     if axes is None:
-        axes = new_axes(height=1.2 + 0.2 * len(names) * (1 + len(series)))
+        lines = max([1, *(name.count("\n") + 1 for name in names)])
+        each = max(0.2 * (1 + len(series)), 0.17 * lines + 0.08)
+        axes = new_axes(height=1.2 + each * len(names))
     step = 0.7 / len(series)
     for k, (label, estimates) in enumerate(series.items()):
         offset = step * (k - (len(series) - 1) / 2)
@@ -302,7 +306,7 @@ def plot_estimates(
     drawn = [x for each in series.values() for e in each for x in e]
     drawn += [value for values in references.values() for value in values]
     keep_within_shares(axes, "x", drawn)
-    axes.set_yticks(range(len(names)), [*map(plain_text, names)])
+    axes.set_yticks(range(len(names)), names)
     axes.set_ylim(max(len(names), 1) - 0.5, -0.5)
     axes.set_xlabel(plain_text(axis_label))
     axes.locator_params(axis="x", nbins=5)
@@ -315,6 +319,14 @@ def plot_estimates(
             ncols=3,
         )
     return axes
+
+
+def _in_lines(label: str) -> str:
+    # So that a name of any length leaves room for what is drawn. No line ends
+    # within "(n = 19)".
+    kept = "\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}"
+    lines = textwrap.fill(label.replace(" = ", kept), 22)
+    return lines.replace(kept, " = ")
 
 
 def plain_text(label: str) -> str:

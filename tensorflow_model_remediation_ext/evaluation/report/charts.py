@@ -204,13 +204,6 @@ def _place(row: Row) -> str:
     return f"{dataclasses.fields(row)[0].name.replace('_', ' ')} {name:g}"
 
 
-def _in_lines(label: str) -> str:
-    # No line ends within "(n = 19)".
-    kept = "\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}"
-    lines = textwrap.fill(label.replace(" = ", kept), 22)
-    return lines.replace(kept, " = ")
-
-
 def _together(by_model: Mapping[str, Table], figure: str, label: str) -> Any:
     labels, series = side_by_side(by_model, figure)
     references: dict[str, set[float]] = {}
@@ -220,7 +213,7 @@ def _together(by_model: Mapping[str, Table], figure: str, label: str) -> Any:
     level = next(iter(by_model.values())).confidence
     return plot_estimates(
         None,
-        [_in_lines(each) for each in labels],
+        labels,
         series,
         f"{label} ({100 * level:g} % intervals)",
         references,

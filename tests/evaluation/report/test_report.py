@@ -1,6 +1,7 @@
 import html
 import json
 import re
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -203,6 +204,34 @@ def test_long_names_break_before_the_number_of_rows(monkeypatch):
     report.add("before", "Flips", result).add("after", "Flips", result)
     label = drawn(report, monkeypatch)[0].get_yticklabels()[1]
     assert label.get_text() == "Amer-Indian-Eskimo\n(n = 19)"
+
+
+@pytest.mark.parametrize("models", [1, 2])
+def test_long_names_of_rows_stay_in_the_picture_and_apart(models, monkeypatch):
+    groups = {
+        f"{first} of a long line of names that goes on and on": np.ones(9, bool)
+        for first in ("The first", "The second", "x" * 90)
+    }
+    report = Report("A")
+    for k in range(models):
+        pairs = np.linspace(0.1, 0.9, 9), np.linspace(0.9, 0.1, 9)
+        report.add(f"m{k}", "Flips", flips(*pairs, groups=groups, seed=0))
+    drawn = []
+    save = Figure.savefig
+
+    def watched(self, *arguments, **options):
+        save(self, *arguments, **options)
+        self.draw_without_rendering()
+        labels = self.axes[0].get_yticklabels()
+        drawn.append([label.get_window_extent() for label in labels])
+
+    monkeypatch.setattr(Figure, "savefig", watched)
+    report.to_html()
+    assert drawn
+    for boxes in drawn:
+        assert min(box.x0 for box in boxes) >= 0
+        for above, below in pairwise(boxes):
+            assert above.y0 >= below.y1
 
 
 @pytest.mark.parametrize(
