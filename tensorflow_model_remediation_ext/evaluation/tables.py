@@ -84,11 +84,16 @@ class Headline(NamedTuple):
 
     def show(self, value: float) -> str:
         """Returns a value as text."""
-        return f"{100 * value:.1f} %" if self.percent else rounded(value)
+        if self.percent and (value == 0 or abs(value) >= 5e-4):
+            return f"{100 * value:.1f} %"
+        return f"{rounded(100 * value)} %" if self.percent else rounded(value)
 
 
 def rounded(value: float, digits: int = 3) -> str:
-    """Returns a number with so many significant digits, and no exponent."""
+    """Returns a number with so many significant digits.
+
+    Only numbers below 0.0001 have an exponent.
+    """
     return f"{float(f'{value:.{digits}g}'):,.12g}"
 
 
@@ -381,16 +386,24 @@ def label_of(row: Row, size: bool = True) -> str:
     return f"{name} (n = {row.n:,})" if size and hasattr(row, "n") else name
 
 
+def in_digits(*values: float) -> list[str]:
+    """Returns figures of one thing as text, alike for all of them."""
+    largest = max((abs(v) for v in values if v == v), default=0.0)
+    # Four decimals would make zeros of them, sure to the last digit.
+    digits = ",.3g" if 0 < largest < 5e-4 else ",.4f"
+    return [format(value, digits) for value in values]
+
+
 def show(value: Any) -> str:
     """Returns a figure as text, with its interval if it has one."""
     if isinstance(value, Estimate):
         if value.value != value.value:
             return "[none]"
         if value.low != value.low:
-            return f"{value.value:,.4f} [no interval]"
-        return "{:,.4f} [{:,.4f}, {:,.4f}]".format(*value)
+            return f"{in_digits(value.value)[0]} [no interval]"
+        return "{} [{}, {}]".format(*in_digits(*value))
     if value is None:
         return "-"
     if isinstance(value, float):
-        return "-" if value != value else f"{value:.4f}"
+        return "-" if value != value else in_digits(value)[0]
     return str(value)

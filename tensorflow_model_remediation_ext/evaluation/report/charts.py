@@ -18,6 +18,7 @@ from tensorflow_model_remediation_ext.evaluation.tables import (
     Row,
     Table,
     extra,
+    in_digits,
     label_of,
     name_of,
     plot_estimates,
@@ -186,12 +187,12 @@ def words(by_model: Mapping[str, Table], figures: Mapping[str, str]) -> str:
                 sentences.append(f"{start}: unknown.")
                 continue
             (low, where), (high, there) = min(known), max(known)
+            least, most = in_digits(low, high)
             if low == high:
-                sentences.append(f"{start}: {low:.4f}.")
+                sentences.append(f"{start}: {least}.")
             else:
                 sentences.append(
-                    f"{start}: from {low:.4f} ({where}) to {high:.4f} "
-                    f"({there})."
+                    f"{start}: from {least} ({where}) to {most} ({there})."
                 )
     return " ".join(sentences)
 

@@ -73,6 +73,29 @@ def test_every_figure_stands_with_its_interval(report, page):
     assert "1,234.0000 [no interval]" in text
 
 
+def test_small_figures_are_no_zeros():
+    same = np.full(20_000, 0.5)
+    result = flips(same, same, seed=0)
+    high = result["overall"].flip_rate.high
+    assert 0 < high < 0.0005
+    errors = np.linspace(1e-7, 3e-7, 40)
+    people = np.arange(40) % 2
+    by_group = group_metrics(0 * errors, errors, people, task="regression")
+    report = Report("Small").add("m", "Flips", result).add("m", "G", by_group)
+    for text in (
+        repr(report),
+        report.to_html().replace("\N{NO-BREAK SPACE}", " "),
+    ):
+        text = re.sub("<[^>]+>", "", text)
+        assert f"0 [0, {high:.3g}]" in text
+        assert f"between 0.0 % and {float(f'{100 * high:.3g}'):g} %" in text
+        mean = f"{by_group['overall'].mean_error.value:.3g}"
+        assert mean.startswith("2e-07") and mean in text
+    # In words, for those who do not see the chart.
+    assert "from 1.97e-07 (0) to 2.03e-07 (1)" in text
+    assert "2e-07" in repr(by_group)
+
+
 def test_charts_come_in_two_schemes_and_in_words(page):
     figures = re.findall("<figure>.*?</figure>", page, re.DOTALL)
     assert len(figures) == 4
