@@ -297,6 +297,16 @@ LABELS = "a,b,sex\n" + "0,,overall\n1,yes,x\n0,?,x\n1,no,x\n" * 6
             "two groups or more must have a false-positive rate",
         ),
         (None, ['--delimiter="'], "one character, no quote.*'\"'"),
+        (
+            "a,b,sex\n" + "".join(f"{k % 2},1,{k}\n" for k in range(70)),
+            ["--label=a"],
+            "sex must tell two groups apart, or more, up to 64. Received 70: 0",
+        ),
+        (
+            "a,b/c,b_c,sex\n" + "1,2,1,f\n0,1,2,m\n" * 20,
+            ["--label=a"],
+            "one column called 'b_c'.*'/' counts as '_'",
+        ),
     ],
 )
 def test_bad_tables_are_one_line_and_status_2(
@@ -349,6 +359,18 @@ def test_columns_as_other_programs_write_them(tmp_path):
     assert task.people.features["x"].tolist() == [i % 3 for i in range(30)]
     # Joined by commas, both groups would be one.
     assert set(task.people.groups) == {"'a, b', 'c'", "'a', 'b, c'"}
+
+
+@pytest.mark.parametrize("missing", ["", "NULL", "n/a", "#N/A", "<NA>", "NAN"])
+def test_what_is_missing_leaves_a_number_a_number(missing, tmp_path):
+    path = tmp_path / "people.csv"
+    rows = [f"{missing if k % 2 else k},{k % 3 == 0},{k}" for k in range(24)]
+    path.write_text("\n".join(["x,label,g", *rows]))
+    values = load_table(path, "label", ["g"]).people.features["x"]
+    # Those that are known are 0, 2, ... 22.
+    assert (values == [11 if k % 2 else k for k in range(24)]).all()
+    with pytest.raises(ValueError, match="'x' must have a value in each row"):
+        load_table(path, "label", ["x"])
 
 
 def test_too_little_to_erase_is_said_before_training(tmp_path, capsys):

@@ -84,8 +84,8 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     data.add_argument(
         "--label-column",
         metavar="L",
-        help="column of --csv with the label: 0 or 1, true or false, a score "
-        "in [0, 1], or see --positive-label",
+        help="column of --csv with the label: true or false, a number, which "
+        "counts as 1 from 0.5 up, or see --positive-label",
     )
     data.add_argument(
         "--positive-label",

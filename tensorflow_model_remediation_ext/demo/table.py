@@ -10,8 +10,13 @@ import tensorflow as tf
 
 from tensorflow_model_remediation_ext.datasets.text_lines import check_delimiter
 
-MISSING = ("", "?", "NA", "N/A", "NaN", "nan", "null", "None")
+# As spreadsheets, databases and pandas write it. "none" may be an answer.
+MISSING = frozenset(
+    ["", "?", "NA", "<NA>", "N/A", "n/a", "#N/A", "NaN", "nan", "NAN"]
+    + ["NULL", "null", "None"]
+)
 _MOST_CATEGORIES = 100
+_MOST_GROUPS = 64  # As `build_min_diff_dataset` takes.
 _FEWEST_ROWS = 20
 # Squares of larger numbers are infinite in float32, and so is their variance.
 _LARGEST = 1e18
@@ -72,11 +77,12 @@ def load_table(
 ) -> TableTask:
     """Reads a CSV file with a header and infers what its columns are.
 
-    A column is a number if all its values are, missing ones (empty or "?")
-    apart, which become the mean; otherwise it is a category, and so is what is
-    missing in it. Categories with more than 100
+    A column is a number if all its values are, missing ones (empty, "?", "NA",
+    "NULL" and the like) apart, which become the mean; otherwise it is a
+    category, and so is what is missing in it. Categories with more than 100
     values, such as names, and columns with one value are left out, and so are
-    the columns that tell the group unless `keep_group`. A column without a name
+    the columns that tell the group unless `keep_group`. Ids that are numbers
+    are taken for numbers: leave them out of the file. A column without a name
     is called by its place, such as `"column 1"`. Labels and groups are
     never guessed: where they are missing, the table is refused.
 
@@ -124,10 +130,11 @@ def load_table(
         # Values that hold commas: quotes tell these combinations apart.
         names = {values: ", ".join(map(repr, values)) for values in names}
     groups = np.array([names[values] for values in combined])
-    if len(set(groups)) < 2:
+    if not 2 <= len(set(groups)) <= _MOST_GROUPS:
         raise ValueError(
             f"{name}: {', '.join(group_names)} must tell two groups apart, or "
-            f"more. Received: {sorted(set(groups))}"
+            f"more, up to {_MOST_GROUPS}. Received {len(set(groups))}: "
+            f"{', '.join(sorted(set(groups.tolist()))[:5])}"
         )
     if "overall" in groups:
         raise ValueError(
@@ -145,7 +152,10 @@ def load_table(
         if feature is None:
             left_out[column] = why_not
         elif column in features:
-            raise ValueError(f"{name} must have one column called {column!r}")
+            raise ValueError(
+                f"{name} must have one column called {column!r}. In names '/' "
+                "counts as '_'"
+            )
         else:
             features[column] = feature
     if not features:
@@ -251,7 +261,7 @@ def _refuse_missing(values, column, name):
 
 
 def _labels(values, label, name, positive):
-    found = sorted(set(values) - set(MISSING))
+    found = sorted(set(values) - MISSING)
     if len(found) <= 2:
         _refuse_missing(values, label, name)
     if len(found) != 2:

@@ -147,8 +147,10 @@ def require_both_labels(
 
 def summary(task: Task, pairs: dict[str, Pairs]) -> str:
     """Says what the data are."""
+    positive = np.concatenate([task.train.labels, task.test.labels]).mean()
     said = (
         f"{task.name}: {len(task.train)} comments to train on, "
+        f"{positive:.1%} positive; "
         f"{len(task.test)} held out, {len(pairs[FLIPS].original)} of these "
         f"with one of {len(task.paired_terms)} paired terms"
     )

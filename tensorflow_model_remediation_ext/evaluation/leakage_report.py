@@ -18,6 +18,8 @@ from tensorflow_model_remediation_ext.evaluation.tables import (
 )
 
 NOTHING = "nothing"
+# One each, so that the controls' gray does not make them one.
+_MARKERS = "osD^v<>Ph"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -159,7 +161,7 @@ class LeakageReport(Table[LeakageRow]):
         """Draws leakage against utility, with intervals.
 
         Utility is the linear head's accuracy for the task, or without a task
-        the similarity kept. Controls are hollow.
+        the similarity kept. Controls are hollow and gray.
 
         Args:
             axes: matplotlib `Axes` to draw on; a new figure's by default.
@@ -171,7 +173,7 @@ class LeakageReport(Table[LeakageRow]):
             ImportError: If matplotlib is missing.
         """
         if axes is None:
-            axes = new_axes(height=4)
+            axes = new_axes(height=4 + 0.12 * len(self.rows))
         with_task = not np.isnan(self.rows[0].task_accuracy.value)
         utility = "task_accuracy" if with_task else "similarity"
         for k, row in enumerate(self.rows):
@@ -184,21 +186,19 @@ class LeakageReport(Table[LeakageRow]):
                 [y.value],
                 xerr=np.nan_to_num([[x.value - x.low], [x.high - x.value]]),
                 yerr=[[y.value - y.low], [y.high - y.value]],
-                fmt="o",
+                fmt=_MARKERS[k % len(_MARKERS)],
                 markerfacecolor="none" if row.control else color,
                 capsize=3,
                 color=color,
-            )
-            axes.annotate(
-                plain_text(row.method),
-                (x.value, y.value),
-                xytext=(6, -12 if k % 2 else 6),
-                textcoords="offset points",
+                # Names beside the points would hide one another.
+                label=plain_text(row.method),
             )
         axes.axhline(0.5, color="0.4", linestyle=":", label="chance")
         level = f"({100 * self.confidence:g} % intervals)"
         axes.set_xlabel(f"{self.plotted[utility]} {level}")
         axes.set_ylabel(self.plotted["auc"])
         tidy(axes, grid="both")
-        axes.legend(frameon=False)
+        axes.legend(
+            frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=2
+        )
         return axes

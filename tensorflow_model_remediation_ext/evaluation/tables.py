@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
@@ -83,11 +84,16 @@ class Headline(NamedTuple):
 
     def show(self, value: float) -> str:
         """Returns a value as text."""
-        return f"{100 * value:.1f} %" if self.percent else rounded(value)
+        if self.percent and (value == 0 or abs(value) >= 5e-4):
+            return f"{100 * value:.1f} %"
+        return f"{rounded(100 * value)} %" if self.percent else rounded(value)
 
 
 def rounded(value: float, digits: int = 3) -> str:
-    """Returns a number with so many significant digits, and no exponent."""
+    """Returns a number with so many significant digits.
+
+    Only numbers below 0.0001 have an exponent.
+    """
     return f"{float(f'{value:.{digits}g}'):,.12g}"
 
 
@@ -258,7 +264,7 @@ def plot_estimates(
 
     Args:
         axes: matplotlib `Axes`, or `None` for those of a new figure.
-        names: Labels of the lines, from the top.
+        names: Labels of the lines, from the top; long ones are folded.
         series: Estimates by what they are, each as many as `names`. NaN ones
             are left out.
         axis_label: What the values are.
@@ -270,8 +276,11 @@ def plot_estimates(
     Raises:
         ImportError: If matplotlib is missing.
     """
+    names = [plain_text(_in_lines(name)) for name in names]
     if axes is None:
-        axes = new_axes(height=1.2 + 0.2 * len(names) * (1 + len(series)))
+        lines = max([1, *(name.count("\n") + 1 for name in names)])
+        each = max(0.2 * (1 + len(series)), 0.17 * lines + 0.08)
+        axes = new_axes(height=1.2 + each * len(names))
     step = 0.7 / len(series)
     for k, (label, estimates) in enumerate(series.items()):
         offset = step * (k - (len(series) - 1) / 2)
@@ -302,7 +311,7 @@ def plot_estimates(
     drawn = [x for each in series.values() for e in each for x in e]
     drawn += [value for values in references.values() for value in values]
     keep_within_shares(axes, "x", drawn)
-    axes.set_yticks(range(len(names)), [*map(plain_text, names)])
+    axes.set_yticks(range(len(names)), names)
     axes.set_ylim(max(len(names), 1) - 0.5, -0.5)
     axes.set_xlabel(plain_text(axis_label))
     axes.locator_params(axis="x", nbins=5)
@@ -315,6 +324,14 @@ def plot_estimates(
             ncols=3,
         )
     return axes
+
+
+def _in_lines(label: str) -> str:
+    # So that a name of any length leaves room for what is drawn. No line ends
+    # within "(n = 19)".
+    kept = "\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}"
+    lines = textwrap.fill(label.replace(" = ", kept), 22)
+    return lines.replace(kept, " = ")
 
 
 def plain_text(label: str) -> str:
@@ -369,16 +386,24 @@ def label_of(row: Row, size: bool = True) -> str:
     return f"{name} (n = {row.n:,})" if size and hasattr(row, "n") else name
 
 
+def in_digits(*values: float) -> list[str]:
+    """Returns figures of one thing as text, alike for all of them."""
+    largest = max((abs(v) for v in values if v == v), default=0.0)
+    # Four decimals would make zeros of them, sure to the last digit.
+    digits = ",.3g" if 0 < largest < 5e-4 else ",.4f"
+    return [format(value, digits) for value in values]
+
+
 def show(value: Any) -> str:
     """Returns a figure as text, with its interval if it has one."""
     if isinstance(value, Estimate):
         if value.value != value.value:
             return "[none]"
         if value.low != value.low:
-            return f"{value.value:,.4f} [no interval]"
-        return "{:,.4f} [{:,.4f}, {:,.4f}]".format(*value)
+            return f"{in_digits(value.value)[0]} [no interval]"
+        return "{} [{}, {}]".format(*in_digits(*value))
     if value is None:
         return "-"
     if isinstance(value, float):
-        return "-" if value != value else f"{value:.4f}"
+        return "-" if value != value else in_digits(value)[0]
     return str(value)

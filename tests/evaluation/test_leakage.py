@@ -112,7 +112,14 @@ def test_is_a_table_and_a_part_of_a_report(full, tmp_path):
     frame = full.to_frame()
     assert list(frame.index) == [row.method for row in full.rows]
     assert "auc_low" in frame and "95 % intervals" in repr(full)
-    assert full.plot().get_ylabel() == "AUC of the strongest reader"
+    axes = full.plot()
+    assert axes.get_ylabel() == "AUC of the strongest reader"
+    # Not beside the points, where names would hide one another.
+    handles, names = axes.get_legend_handles_labels()
+    assert names == ["chance", *(row.method for row in full.rows)]
+    markers = [handle.lines[0].get_marker() for handle in handles[1:]]
+    assert len(set(markers)) == len(full.rows)
+    assert not axes.texts
     report = Report("Erasure").add("model", "Leakage", full)
     page = report.save(tmp_path).read_text(encoding="utf-8")
     assert full.caveat.split(":")[0] in page

@@ -18,6 +18,7 @@ from tensorflow_model_remediation_ext.evaluation.tables import (
     Row,
     Table,
     extra,
+    in_digits,
     label_of,
     name_of,
     plot_estimates,
@@ -186,12 +187,12 @@ def words(by_model: Mapping[str, Table], figures: Mapping[str, str]) -> str:
                 sentences.append(f"{start}: unknown.")
                 continue
             (low, where), (high, there) = min(known), max(known)
+            least, most = in_digits(low, high)
             if low == high:
-                sentences.append(f"{start}: {low:.4f}.")
+                sentences.append(f"{start}: {least}.")
             else:
                 sentences.append(
-                    f"{start}: from {low:.4f} ({where}) to {high:.4f} "
-                    f"({there})."
+                    f"{start}: from {least} ({where}) to {most} ({there})."
                 )
     return " ".join(sentences)
 
@@ -204,13 +205,6 @@ def _place(row: Row) -> str:
     return f"{dataclasses.fields(row)[0].name.replace('_', ' ')} {name:g}"
 
 
-def _in_lines(label: str) -> str:
-    # No line ends within "(n = 19)".
-    kept = "\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}"
-    lines = textwrap.fill(label.replace(" = ", kept), 22)
-    return lines.replace(kept, " = ")
-
-
 def _together(by_model: Mapping[str, Table], figure: str, label: str) -> Any:
     labels, series = side_by_side(by_model, figure)
     references: dict[str, set[float]] = {}
@@ -220,7 +214,7 @@ def _together(by_model: Mapping[str, Table], figure: str, label: str) -> Any:
     level = next(iter(by_model.values())).confidence
     return plot_estimates(
         None,
-        [_in_lines(each) for each in labels],
+        labels,
         series,
         f"{label} ({100 * level:g} % intervals)",
         references,

@@ -1,6 +1,7 @@
 import html
 import json
 import re
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -70,6 +71,29 @@ def test_every_figure_stands_with_its_interval(report, page):
                 shown += "{flip_rate_high:.4f}]"
                 assert shown.format(**row) in text
     assert "1,234.0000 [no interval]" in text
+
+
+def test_small_figures_are_no_zeros():
+    same = np.full(20_000, 0.5)
+    result = flips(same, same, seed=0)
+    high = result["overall"].flip_rate.high
+    assert 0 < high < 0.0005
+    errors = np.linspace(1e-7, 3e-7, 40)
+    people = np.arange(40) % 2
+    by_group = group_metrics(0 * errors, errors, people, task="regression")
+    report = Report("Small").add("m", "Flips", result).add("m", "G", by_group)
+    for text in (
+        repr(report),
+        report.to_html().replace("\N{NO-BREAK SPACE}", " "),
+    ):
+        text = re.sub("<[^>]+>", "", text)
+        assert f"0 [0, {high:.3g}]" in text
+        assert f"between 0.0 % and {float(f'{100 * high:.3g}'):g} %" in text
+        mean = f"{by_group['overall'].mean_error.value:.3g}"
+        assert mean.startswith("2e-07") and mean in text
+    # In words, for those who do not see the chart.
+    assert "from 1.97e-07 (0) to 2.03e-07 (1)" in text
+    assert "2e-07" in repr(by_group)
 
 
 def test_charts_come_in_two_schemes_and_in_words(page):
@@ -203,6 +227,34 @@ def test_long_names_break_before_the_number_of_rows(monkeypatch):
     report.add("before", "Flips", result).add("after", "Flips", result)
     label = drawn(report, monkeypatch)[0].get_yticklabels()[1]
     assert label.get_text() == "Amer-Indian-Eskimo\n(n = 19)"
+
+
+@pytest.mark.parametrize("models", [1, 2])
+def test_long_names_of_rows_stay_in_the_picture_and_apart(models, monkeypatch):
+    groups = {
+        f"{first} of a long line of names that goes on and on": np.ones(9, bool)
+        for first in ("The first", "The second", "x" * 90)
+    }
+    report = Report("A")
+    for k in range(models):
+        pairs = np.linspace(0.1, 0.9, 9), np.linspace(0.9, 0.1, 9)
+        report.add(f"m{k}", "Flips", flips(*pairs, groups=groups, seed=0))
+    drawn = []
+    save = Figure.savefig
+
+    def watched(self, *arguments, **options):
+        save(self, *arguments, **options)
+        self.draw_without_rendering()
+        labels = self.axes[0].get_yticklabels()
+        drawn.append([label.get_window_extent() for label in labels])
+
+    monkeypatch.setattr(Figure, "savefig", watched)
+    report.to_html()
+    assert drawn
+    for boxes in drawn:
+        assert min(box.x0 for box in boxes) >= 0
+        for above, below in pairwise(boxes):
+            assert above.y0 >= below.y1
 
 
 @pytest.mark.parametrize(
