@@ -54,6 +54,7 @@ TIMED = 8192
 CONDITIONS = {"selection": None, "FPR": "negatives", "TPR": "positives"}
 # Rates, and what each method is run with.
 OURS = [
+    ("target", "selection", 0.015),
     ("target", "selection", 0.02),
     ("target", "selection", 0.05),
     ("target", "selection", 0.1),

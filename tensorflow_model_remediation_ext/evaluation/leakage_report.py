@@ -12,6 +12,7 @@ from tensorflow_model_remediation_ext.evaluation.tables import (
     COLORS,
     Row,
     Table,
+    in_lines,
     new_axes,
     plain_text,
     tidy,
@@ -172,8 +173,11 @@ class LeakageReport(Table[LeakageRow]):
         Raises:
             ImportError: If matplotlib is missing.
         """
+        # In the legend: beside the points they would hide one another.
+        names = [plain_text(in_lines(row.method, 30)) for row in self.rows]
         if axes is None:
-            axes = new_axes(height=4 + 0.12 * len(self.rows))
+            lines = sum(name.count("\n") + 1 for name in names)
+            axes = new_axes(height=4 + 0.12 * lines)
         with_task = not np.isnan(self.rows[0].task_accuracy.value)
         utility = "task_accuracy" if with_task else "similarity"
         for k, row in enumerate(self.rows):
@@ -190,8 +194,7 @@ class LeakageReport(Table[LeakageRow]):
                 markerfacecolor="none" if row.control else color,
                 capsize=3,
                 color=color,
-                # Names beside the points would hide one another.
-                label=plain_text(row.method),
+                label=names[k],
             )
         axes.axhline(0.5, color="0.4", linestyle=":", label="chance")
         level = f"({100 * self.confidence:g} % intervals)"

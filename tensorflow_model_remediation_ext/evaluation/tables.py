@@ -276,7 +276,7 @@ def plot_estimates(
     Raises:
         ImportError: If matplotlib is missing.
     """
-    names = [plain_text(_in_lines(name)) for name in names]
+    names = [plain_text(in_lines(name)) for name in names]
     if axes is None:
         lines = max([1, *(name.count("\n") + 1 for name in names)])
         each = max(0.2 * (1 + len(series)), 0.17 * lines + 0.08)
@@ -326,11 +326,11 @@ def plot_estimates(
     return axes
 
 
-def _in_lines(label: str) -> str:
-    # So that a name of any length leaves room for what is drawn. No line ends
-    # within "(n = 19)".
+def in_lines(label: str, width: int = 22) -> str:
+    """Returns a label as lines, so that it leaves room for what is drawn."""
+    # None ends within "(n = 19)".
     kept = "\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}"
-    lines = textwrap.fill(label.replace(" = ", kept), 22)
+    lines = textwrap.fill(label.replace(" = ", kept), width)
     return lines.replace(kept, " = ")
 
 
@@ -389,7 +389,7 @@ def label_of(row: Row, size: bool = True) -> str:
 def in_digits(*values: float) -> list[str]:
     """Returns figures of one thing as text, alike for all of them."""
     largest = max((abs(v) for v in values if v == v), default=0.0)
-    # Four decimals would make zeros of them, sure to the last digit.
+    # With four decimals they would all be zeros.
     digits = ",.3g" if 0 < largest < 5e-4 else ",.4f"
     return [format(value, digits) for value in values]
 

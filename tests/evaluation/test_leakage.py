@@ -116,6 +116,7 @@ def test_is_a_table_and_a_part_of_a_report(full, tmp_path):
     assert axes.get_ylabel() == "AUC of the strongest reader"
     # Not beside the points, where names would hide one another.
     handles, names = axes.get_legend_handles_labels()
+    names = [name.replace("\n", " ") for name in names]
     assert names == ["chance", *(row.method for row in full.rows)]
     markers = [handle.lines[0].get_marker() for handle in handles[1:]]
     assert len(set(markers)) == len(full.rows)
