@@ -73,14 +73,19 @@ def as_dataset(
     Raises:
         ValueError: If `x` is a single string or scalar.
     """
+    check_axis(x)
+    data = keras.utils.pack_x_y_sample_weight(x, y, sample_weight)
+    slices = tf.data.Dataset.from_tensor_slices(data)
+    return slices.batch(batch_size or 32)
+
+
+def check_axis(x: Any) -> None:
+    """Raises for a single string or number where a batch is wanted."""
     if isinstance(x, (str, bytes)) or getattr(x, "ndim", None) == 0:
         raise ValueError(
             "`x` must have an axis for the batch: give a list of one for a "
             f"single example. Received: {x!r}"
         )
-    data = keras.utils.pack_x_y_sample_weight(x, y, sample_weight)
-    slices = tf.data.Dataset.from_tensor_slices(data)
-    return slices.batch(batch_size or 32)
 
 
 def check_batched(batch: Any, x: Any, y: Any, model: keras.Model) -> None:

@@ -22,6 +22,7 @@ from tensorflow_model_remediation_ext.common.mapping import (
 )
 from tensorflow_model_remediation_ext.common.masks import mask_of
 from tensorflow_model_remediation_ext.common.preprocessing import (
+    forget_traces,
     predict_preprocessed,
     preprocessed_x,
     preprocessor_of,
@@ -74,6 +75,9 @@ def embed_packed(
     if directory is not None:
         directory = Path(directory)
         _check_directory(directory)
+
+    if isinstance(backbone, keras.Model):
+        forget_traces(backbone)
 
     def embedded() -> Iterator[Any]:
         embed = _embed_checked

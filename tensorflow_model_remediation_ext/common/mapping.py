@@ -12,6 +12,9 @@ from tensorflow_model_remediation_ext.common.elements import (
     check_dataset,
     tensor_specs,
 )
+from tensorflow_model_remediation_ext.common.preprocessing import (
+    function_of_x,
+)
 from tensorflow_model_remediation_ext.common.rows import row_count
 
 # Returns a packed element with a function applied to each of its inputs, or
@@ -49,8 +52,10 @@ def map_packed(
         spec.shape.rank != 0 for spec in tensor_specs(packed.element_spec)
     )
 
+    apply = function_of_x(function)
+
     def checked(x):
-        return _checked(function(x), x if batched else None)
+        return _checked(apply(x), x if batched else None)
 
     return as_one_argument(packed).map(
         lambda element: replace(element, checked),

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from tensorflow_model_remediation_ext.common.batches import (
     as_dataset,
+    check_axis,
     check_batched,
     convert_batches,
     of_backend,
@@ -156,8 +157,10 @@ class PackedDataModel(KeptValues):
         """Evaluates on packed or plain data, as `keras.Model.evaluate`."""
         validating = x is not None and x is self._fitting.validation_data
         data = x if validating else self._keras_data(x)
-        raw = data is x and preprocessor_of(self.original_model)
-        if raw and not validating:
+        plain = data is x and x is not None and not validating
+        if plain:
+            check_kind(self.original_model, x)
+        if plain and preprocessor_of(self.original_model):
             data = self._keras_data(as_dataset(x, y, sample_weight, batch_size))
             y = sample_weight = batch_size = None
         with nothing_more_to_share(), self._values_given_back():
@@ -171,6 +174,8 @@ class PackedDataModel(KeptValues):
     ) -> Any:
         """Predicts for packed or plain data, as `keras.Model.predict`."""
         data = self._keras_data(x)
+        if data is x:
+            check_kind(self.original_model, x)
         if data is x and preprocessor_of(self.original_model):
             data = self._keras_data(as_dataset(x, None, None, batch_size))
             batch_size = None
@@ -227,10 +232,12 @@ class PackedDataModel(KeptValues):
 
     def _validation_data(self, data: Any, batch_size: int | None) -> Any:
         converted = self._keras_data(data)
-        preprocess = preprocessor_of(self.original_model)
-        if data is None or converted is not data or not preprocess:
+        if data is None or converted is not data:
             return converted
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        check_kind(self.original_model, x)
+        if not preprocessor_of(self.original_model):
+            return converted
         return self._keras_data(as_dataset(x, y, sample_weight, batch_size))
 
     def _keras_data(self, data: Any, required: bool = False) -> Any:
@@ -321,7 +328,10 @@ class PackedDataModel(KeptValues):
         if self.unpack(x) is None:
             if required:
                 raise self._not_packed(x)
+            check_kind(self.original_model, x)
             preprocess = preprocessor_of(self.original_model)
+            if preprocess is not None:
+                check_axis(x)
             plain = x, y, sample_weight
             return of_backend(preprocess(*plain) if preprocess else plain)
         if y is not None or sample_weight is not None:

@@ -5,13 +5,17 @@ Such a task maps its preprocessor over raw strings or images in its own `fit`,
 whatever runs a task batch by batch does so here.
 """
 
+import inspect
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
 import tensorflow as tf
 
-from tensorflow_model_remediation_ext.common.batches import convert_batches
+from tensorflow_model_remediation_ext.common.batches import (
+    check_axis,
+    convert_batches,
+)
 
 
 @tf.autograph.experimental.do_not_convert
@@ -42,7 +46,10 @@ def preprocessor_of(model: keras.Model) -> Callable | None:
     def preprocessed(x, y=None, sample_weight=None):
         if _fits(task, x):
             return x, y, sample_weight
-        done = preprocess(x, y, sample_weight)
+        try:
+            done = preprocess(x, y, sample_weight)
+        except (IndexError, TypeError, ValueError) as error:
+            raise _not_taken(task, x, error) from error
         done = keras.utils.unpack_x_y_sample_weight(done)
         _check_structure(task, done[0])
         return done
@@ -79,11 +86,14 @@ def preprocessed_x(model: keras.Model, x: Any, name: str = "model") -> Any:
         name: What to call the model in an error.
 
     Raises:
-        ValueError: As `check_kind`.
+        ValueError: As `check_kind`, or if `x` is raw and a single string.
     """
     check_kind(model, x, name)
     preprocess = preprocessor_of(model)
-    return x if preprocess is None else preprocess(x)[0]
+    if preprocess is None:
+        return x
+    check_axis(x)
+    return preprocess(x)[0]
 
 
 def predict_preprocessed(model: keras.Model, x: Any) -> Any:
@@ -94,6 +104,29 @@ def predict_preprocessed(model: keras.Model, x: Any) -> Any:
     if preprocessor_of(model) is None:
         return model.predict_on_batch(x)
     return keras.Model.predict_on_batch(model, x)
+
+
+def function_of_x(function: Callable) -> Callable:
+    """Returns what applies a function to an `x`, which may be a tuple.
+
+    A preprocessor of KerasHub takes a tuple for `(x, y)`, unless it is given
+    a `y`: the second of two texts would be left as it is.
+    """
+    if not isinstance(function, keras.Layer):
+        return function
+    taken = inspect.signature(function.call).parameters
+    if not {"x", "y", "sample_weight"} <= set(taken):
+        return function
+    return lambda x: function(x, y=None, sample_weight=None)
+
+
+def forget_traces(model: keras.Model) -> None:
+    """Makes Keras trace a model anew, which `compile` would do.
+
+    What was traced may no longer be the model: `enable_lora` changes layers.
+    """
+    for step in ("train", "test", "predict"):
+        setattr(model, f"{step}_function", None)
 
 
 def is_spec(batch: Any) -> bool:
@@ -245,6 +278,26 @@ def _check_structure(task, x):
         ) from None
 
 
+def _not_taken(task, x, error):
+    advice = ""
+    if getattr(task.preprocessor, "tokenizer", None) is not None:
+        advice = (
+            "Most take a batch of texts, of shape `(n,)`, or a tuple of such "
+            "segments: `map_inputs(packed, lambda x: x['text'])` picks one. "
+        )
+    elif getattr(task.preprocessor, "image_converter", None) is not None:
+        advice = (
+            "Most take a batch of images, of shape `(n, h, w, channels)`: "
+            "`map_inputs(packed, keras.layers.Resizing(224, 224))` makes them "
+            "of one size. "
+        )
+    return ValueError(
+        f"The preprocessor of {task.name!r}, a {type(task).__name__}, failed "
+        f"on `x`. {advice}Received: x={_described(x, shapes=True)}. It says: "
+        f"{error}"
+    )
+
+
 def _has_text(x):
     return any(_is_text(each) for each in keras.tree.flatten(x))
 
@@ -258,7 +311,13 @@ def _is_text(each):
     return dtype == tf.string or getattr(dtype, "kind", "") in ("O", "S", "U")
 
 
-def _described(x):
-    return keras.tree.map_structure(
-        lambda each: f"{getattr(each, 'dtype', type(each).__name__)}", x
-    )
+def _described(x, shapes=False):
+    if isinstance(x, list):
+        return f"a list of {len(x)}"
+
+    def described(each):
+        kind = f"{getattr(each, 'dtype', type(each).__name__)}"
+        shape = getattr(each, "shape", None) if shapes else None
+        return kind if shape is None else f"{kind} of shape {shape}"
+
+    return keras.tree.map_structure(described, x)

@@ -11,6 +11,7 @@ from tensorflow_model_remediation_ext.common.batches import (
     convert_batches,
 )
 from tensorflow_model_remediation_ext.common.preprocessing import (
+    check_kind,
     preprocessed_batch,
     preprocessed_x,
     preprocessor_of,
@@ -107,10 +108,13 @@ class RawDataModel(keras.Model):
     def _arguments(self, x, y=None, sample_weight=None, batch_size=None):
         """Returns what `keras.Model` is to be given instead."""
         preprocess = preprocessor_of(self)
+        if preprocess is None and not _yields_batches(x):
+            check_kind(self, x)
         if preprocess is None or x is None:
             return x, y, sample_weight, batch_size
 
         def convert(batch):
+            check_kind(self, keras.utils.unpack_x_y_sample_weight(batch)[0])
             return preprocessed_batch(preprocess, batch)
 
         if not _yields_batches(x):

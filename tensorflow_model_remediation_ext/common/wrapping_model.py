@@ -8,6 +8,9 @@ import keras
 from tensorflow_model_remediation_ext.common.exporting import export
 from tensorflow_model_remediation_ext.common.layers import by_name
 from tensorflow_model_remediation_ext.common.packed_data import PackedDataModel
+from tensorflow_model_remediation_ext.common.preprocessing import (
+    forget_traces,
+)
 from tensorflow_model_remediation_ext.common.remediation_inputs import (
     RemediationInputs,
 )
@@ -112,6 +115,8 @@ class WrappingModel(PackedDataModel):
             # Or a file of the wrapped model would not load: Keras wants an
             # optimizer there.
             vars(self.original_model).pop("_compile_config", None)
+        # What is compiled here is often what `enable_lora` has changed.
+        forget_traces(self.original_model)
 
     def _compiles_wrapped(self) -> bool:
         model = self.original_model

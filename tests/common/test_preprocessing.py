@@ -12,6 +12,10 @@ from tensorflow_model_remediation_ext.common.preprocessing import (
 from tensorflow_model_remediation_ext.counterfactual.keras import (
     CounterfactualModel,
     build_counterfactual_data,
+    pack_counterfactual_data,
+)
+from tensorflow_model_remediation_ext.counterfactual.keras.utils import (
+    map_inputs,
 )
 from tensorflow_model_remediation_ext.counterfactual.terms import TermEditor
 from tensorflow_model_remediation_ext.min_diff.keras import (
@@ -132,8 +136,49 @@ def test_kinds_of_collections(task):
 def test_a_string_that_is_no_batch(make_task):
     wrapped = CounterfactualModel(make_task(TEXTS))
     for single in (TEXTS[0], tf.constant(TEXTS[0]), np.array(TEXTS[0])):
-        with pytest.raises(ValueError, match=r"`x` must have an axis.*list"):
-            wrapped.predict(single, verbose=0)
+        for predict in (wrapped.predict, wrapped.predict_on_batch):
+            with pytest.raises(ValueError, match=r"must have an axis.*list"):
+                predict(single)
+
+
+@pytest.mark.parametrize(
+    "x", [{"text": TEXTS[:4]}, TEXTS[:4, None]], ids=["dict", "column"]
+)
+def test_text_that_the_preprocessor_does_not_take(task, x):
+    wrapped = CounterfactualModel(task)
+    message = r"(?s)failed on `x`.*\(n,\).*map_inputs\(packed, lambda"
+    for predict in (wrapped.predict, wrapped.predict_on_batch):
+        with pytest.raises(ValueError, match=message):
+            predict(x)
+    tokens = np.zeros((4, 7), "int32")
+    with pytest.raises(ValueError, match=r"raw strings.*padding_mask"):
+        wrapped.predict_on_batch(tokens)
+
+
+def test_what_the_preprocessor_itself_says_is_told(task):
+    task.preprocessor = keras.layers.Lambda(fails)
+    with pytest.raises(ValueError, match=r"(?s)failed on `x`.*no vocabulary"):
+        CounterfactualModel(task).predict(TEXTS[:4])
+
+
+def fails(x):
+    raise ValueError(f"There is no vocabulary for {x.dtype}.")
+
+
+def test_two_texts_are_mapped_by_a_preprocessor_as_one_input(task):
+    data = rows((TEXTS, TEXTS[::-1]), LABELS)
+    pairs = build_counterfactual_data(data, ["gay"], text_key=0)
+    packed = pack_counterfactual_data(data, pairs)
+    mapped = map_inputs(packed, task.preprocessor)
+    for raw, tokens in zip(packed, mapped, strict=True):
+        for part, found in (
+            (raw.original_input[0], tokens.original_input[0]),
+            (raw.counterfactual_data[1], tokens.counterfactual_data[1]),
+        ):
+            expected = task.preprocessor(part, y=None)
+            assert np.any(expected["segment_ids"] == 1)
+            for name, each in expected.items():
+                np.testing.assert_array_equal(found[name], each)
 
 
 def test_strings_for_a_model_of_numbers(make_task):
@@ -146,6 +191,17 @@ def test_strings_for_a_model_of_numbers(make_task):
         evaluation.probe_model(
             task, "pooled_dense", rows(TEXTS, MENTIONS), verbose=0
         )
+    wrapped = CounterfactualModel(task)
+    wrapped.compile(loss="mse")
+    for run in (
+        wrapped.predict,
+        wrapped.predict_on_batch,
+        wrapped.evaluate,
+        wrapped.test_on_batch,
+    ):
+        for x in (TEXTS, list(TEXTS)):
+            with pytest.raises(ValueError, match=r"takes numbers.*map_inputs"):
+                run(x)
 
 
 # Keras tells that there is another feature than the model takes.

@@ -209,6 +209,31 @@ def test_a_head_on_embeddings_has_the_gradients_of_the_whole(make_task):
     )
 
 
+def test_layers_that_enable_lora_changed_are_run(make_task):
+    task = make_task(TEXTS)
+    sentence = keras.Model(
+        task.backbone.input, task.backbone.output["pooled_output"]
+    )
+    packed = packed_texts(4)
+    tokens = map_inputs(packed, task.preprocessor)
+    before = task.predict(np.array(TEXTS), verbose=0)
+    embed_inputs(tokens, sentence, verbose=0)
+
+    task.backbone.enable_lora(2)
+    model = wrap(task)
+    model.fit(packed, epochs=2, **FIT)
+    for weight in task.trainable_variables:
+        if "lora" in weight.path:
+            weight.assign(tf.ones(weight.shape))
+    (batch,) = tokens
+    x = batch.original_input[0]
+    expected = np.array(task(x, training=False))
+    assert np.abs(expected - before).max() > 1e-3
+    same(task.predict(np.array(TEXTS), verbose=0), expected)
+    (embedded,) = embed_inputs(tokens, sentence, verbose=0)
+    same(embedded.original_input[0], sentence(x, training=False))
+
+
 def image_task(preprocessor=True):
     backbone = keras_hub.models.ResNetBackbone(
         input_conv_filters=[64],
