@@ -1,6 +1,6 @@
 """The base of fitters: streaming, merging, state and a cached eraser."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
 import keras
@@ -109,8 +109,15 @@ class Fitter(tf.Module):
             state: What `get_state` returned.
 
         Raises:
-            ValueError: If it is not of such a fitter. Nothing is changed then.
+            TypeError: If it is not a list of arrays.
+            ValueError: If it is not of such a fitter, or holds NaN or infinity.
+                Nothing is changed then.
         """
+        if not isinstance(state, Iterable):
+            raise TypeError(
+                "`state` must be a list of arrays, as `get_state` returns. "
+                f"Received: state={state!r}"
+            )
         arrays = [np.asarray(numbers("state", array)) for array in state]
         received = [array.shape for array in arrays]
         wanted = [shape for part in self._parts for shape in part.state_shapes]
@@ -118,6 +125,12 @@ class Fitter(tf.Module):
             raise ValueError(
                 "`state` must be that of a fitter of the same sizes, arrays of "
                 f"shapes {wanted}. Received: state with shapes {received}"
+            )
+        bad = [i for i, a in enumerate(arrays) if not np.isfinite(a).all()]
+        if bad:
+            raise ValueError(
+                "`state` must be finite. Received: state with NaN or infinity "
+                f"in the arrays {bad}"
             )
         for part in self._parts:
             count = len(part.state_shapes)

@@ -66,3 +66,18 @@ def test_other_sources_are_refused(data, kind):
         with pytest.raises(error, match=message):
             fitter.fit_dataset(source, verbose=0)
     assert np.sum(fitter.n) == 0
+
+
+@pytest.mark.parametrize("kind", FITTERS)
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_state_that_is_no_statistics_is_refused(data, kind, value):
+    fitter = kind(D, 3).update(*data)
+    state = fitter.get_state()
+    bad = [*state[:-1], np.full_like(state[-1], value)]
+    bad[4] = np.full_like(state[4], value)
+    with pytest.raises(ValueError, match="`state` must be finite"):
+        fitter.set_state(bad)
+    with pytest.raises(TypeError, match="`state` must be a list"):
+        fitter.set_state(None)
+    for old, new in zip(state, fitter.get_state(), strict=True):
+        np.testing.assert_array_equal(old, new)
