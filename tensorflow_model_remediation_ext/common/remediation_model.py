@@ -396,8 +396,9 @@ class RemediationModel(WrappingModel):
             ValueError: If the data were not packed, or hold other objectives
                 than `loss` and `loss_weight`.
         """
+        before = self._targets.progress
         history = super().fit(*args, **kwargs)
-        self._targets.warn(self._loss_weight)
+        self._targets.warn(self._loss_weight, before)
         self.look_back(history.history)
         return history
 

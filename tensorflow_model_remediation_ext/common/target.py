@@ -262,7 +262,13 @@ class TargetKeeper(keras.layers.Layer):
         share = self._reach * ops.maximum(steps, _FIRST)
         return ops.clip(steps, 1.0, ops.minimum(share, _LONGEST))
 
-    def warn_of(self, target: float, name: str) -> None:
+    @property
+    def progress(self) -> np.ndarray:
+        """How many steps of training were seen, and how many lost: `[2]`."""
+        counts = (self._steps, self._lost)
+        return np.array([float(ops.convert_to_numpy(each)) for each in counts])
+
+    def warn_of(self, target: float, name: str, before: Any = 0.0) -> None:
         """Warns of a target that was not met, or that asked for nothing.
 
         Or whose steps were lost, as predictions in them were not numbers.
@@ -270,12 +276,11 @@ class TargetKeeper(keras.layers.Layer):
         Args:
             target: The target.
             name: What to call the penalty.
+            before: The `progress` that was made before: steps that were lost
+                then are not told again.
         """
-        seen, lost = (
-            float(ops.convert_to_numpy(each))
-            for each in (self._steps, self._lost)
-        )
-        if lost:
+        seen, lost = self.progress - before
+        if lost > 0:
             warnings.warn(
                 f"In {lost:.0f} of {seen + lost:.0f} steps of training the "
                 f"target of {name} was not followed: a prediction for the "
@@ -314,7 +319,7 @@ class TargetKeeper(keras.layers.Layer):
                 "ask for less.",
                 stacklevel=4,
             )
-        elif not lost and 2 * idle > steps and abs(figure) < target:
+        elif lost <= 0 and 2 * idle > steps and abs(figure) < target:
             warnings.warn(
                 f"The target of {name} asks for nothing: the running figure "
                 f"is {figure:.4g} without any penalty, the target "

@@ -92,12 +92,25 @@ class Targets:
                     f"{prefixed(objective, 'loss_weight')}={new!r}, was {old!r}"
                 )
 
-    def warn(self, weight: Any) -> None:
-        """Warns of targets that were not met, or that ask for nothing."""
+    @property
+    def progress(self) -> dict[str, Any]:
+        """How far training is, by objective, to hand to `warn` later."""
+        return {
+            objective: keeper.progress
+            for objective, keeper in self.by_objective.items()
+        }
+
+    def warn(self, weight: Any, before: dict[str, Any]) -> None:
+        """Warns of targets that were not met, or that ask for nothing.
+
+        Args:
+            weight: The weights or targets as they are now.
+            before: The `progress` when training began.
+        """
         weights = align(weight, self._weights, "loss_weight")
         for objective, keeper in self.by_objective.items():
             name = prefixed(objective, self._penalty_name)
-            keeper.warn_of(weights[objective].target, name)
+            keeper.warn_of(weights[objective].target, name, before[objective])
 
 
 def _metric_of(model, loss, at_most):

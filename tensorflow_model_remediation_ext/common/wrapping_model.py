@@ -135,7 +135,15 @@ class WrappingModel(PackedDataModel):
             type(self.original_model)
         ):
             original_model.pop("compile_config", None)
+        else:
+            _name_for_any_backend(original_model.get("compile_config"))
         return config | {"original_model": original_model}
+
+    def get_compile_config(self) -> dict | None:
+        """Returns Keras' compile configuration, for any backend."""
+        config = super().get_compile_config()
+        _name_for_any_backend(config)
+        return config
 
     def get_build_config(self) -> None:
         """Returns nothing: the wrapped model knows how it was built."""
@@ -182,6 +190,19 @@ class WrappingModel(PackedDataModel):
         """
         model = self.original_model
         return export(model, filepath, model.export, *args, **kwargs)
+
+
+def _name_for_any_backend(compile_config: Any) -> None:
+    """Names the optimizer of a configuration as other backends know it.
+
+    On PyTorch Keras names a class that only PyTorch can import.
+    """
+    found = (compile_config or {}).get("optimizer")
+    while isinstance(found, dict):
+        if str(found.get("module")).startswith("keras.src.backend.torch."):
+            found |= {"module": "keras.optimizers", "registered_name": None}
+        # Mixed precision has another around it.
+        found = (found.get("config") or {}).get("inner_optimizer")
 
 
 def _is_hdf5(filepath: Any) -> bool:

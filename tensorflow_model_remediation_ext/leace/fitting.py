@@ -1,6 +1,6 @@
 """The base of fitters: streaming, merging, state and a cached eraser."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
 import keras
@@ -112,10 +112,16 @@ class Fitter(tf.Module):
             state: What `get_state` returned.
 
         Raises:
+            TypeError: If it is not a list of arrays.
             ValueError: If it is not of such a fitter, or holds numbers that
                 are not finite in the `dtype` of this one. Nothing is changed
                 then.
         """
+        if not isinstance(state, Iterable):
+            raise TypeError(
+                "`state` must be a list of arrays, as `get_state` returns. "
+                f"Received: state={state!r}"
+            )
         arrays = [np.asarray(numbers("state", array)) for array in state]
         received = [array.shape for array in arrays]
         variables = [each for part in self._parts for each in part.variables]

@@ -169,6 +169,14 @@ class ErasingLayer(keras.layers.Layer):
             named = dict(zip(names, values.values(), strict=False))
             filled = self._filled_up(named)
             values |= {str(i): filled[name] for i, name in enumerate(names)}
+        # Before any is set: half of another eraser erases nothing.
+        for variable, value in zip(self.weights, values.values(), strict=False):
+            if tuple(variable.shape) != value.shape:
+                raise ValueError(
+                    f"Weights of {self.name!r} must be those of a layer of the "
+                    f"same sizes: {variable.name!r} of shape "
+                    f"{tuple(variable.shape)}. Received: shape {value.shape}"
+                )
         super().load_own_variables(values)
 
     def compute_output_shape(self, input_shape):

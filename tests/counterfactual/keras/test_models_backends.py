@@ -436,3 +436,22 @@ def test_a_batch_of_the_dataset():
     found = model.train_on_batch(batch, return_dict=True)
     assert found["loss"] == pytest.approx(figures["loss"], rel=1e-5)
     assert np.shape(model.predict_on_batch(batch)) == (ROWS, 1)
+
+
+def test_optimizers_are_named_as_every_backend_knows_them():
+    wrapped = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    wrapped.compile(keras.optimizers.Adam(0.1), "mse")
+    model = CounterfactualModel(wrapped)
+    inner = keras.optimizers.Adam(0.2)
+    model.compile(keras.optimizers.LossScaleOptimizer(inner), "mse")
+    mine = model.get_compile_config()["optimizer"]
+    mine = mine["config"]["inner_optimizer"]
+    theirs = model.get_config()["original_model"]["compile_config"]["optimizer"]
+    assert {mine["module"], theirs["module"]} == {"keras.optimizers"}
+    copy = CounterfactualModel.from_config(model.get_config())
+    copy.compile_from_config(model.get_compile_config())
+    assert type(copy.optimizer.inner_optimizer) is type(inner)
+    assert float(copy.optimizer.inner_optimizer.learning_rate) == np.float32(
+        0.2
+    )
+    assert type(copy.original_model.optimizer) is type(wrapped.optimizer)

@@ -191,3 +191,17 @@ def test_bad_arguments_are_named(data, eraser):
         built.set_eraser(SoftQuadraticEraser.fit(x, z % 2))
     config = built.get_config()
     assert SoftQuadraticLayer.from_config(config).get_config() == config
+
+
+def test_weights_of_other_sizes_leave_the_layer_as_it_was(data):
+    x, z = data
+    two, three = SoftQuadraticLayer(2), SoftQuadraticLayer(K)
+    two.adapt(x + 1, z % 2)
+    three.adapt(x, z)
+    saved = {}
+    two.save_own_variables(saved)
+    before = three.get_weights()
+    with pytest.raises(ValueError, match="same sizes: 'kernel' of shape"):
+        three.load_own_variables(saved)
+    for old, new in zip(before, three.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)

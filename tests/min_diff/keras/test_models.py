@@ -652,3 +652,27 @@ def test_nan_predictions_leave_the_target_as_it_was(arrays):
     after = [np.array(v) for v in variables]
     for old, new in zip(before, after, strict=True):
         np.testing.assert_array_equal(old, new)
+
+
+def test_lost_steps_of_an_earlier_fit_are_not_told_again(arrays):
+    model = MinDiffModel(plain_model(), losses.RateGapLoss(), AtMost(0.9))
+    compiled(model, run_eagerly=True)
+    inputs, y, _ = next(iter(pack(arrays)))
+    x, membership, weight = inputs.min_diff_data
+    bad = MinDiffPackedInputs(
+        inputs.original_inputs, (x * np.nan, membership, weight)
+    )
+    before = model.original_model.get_weights()
+
+    def fit(inputs):
+        data = tf.data.Dataset.from_tensors((inputs, y))
+        model.fit(data, verbose=0, shuffle=False)
+
+    with pytest.warns(UserWarning, match="In 1 of 1 steps") as warned:
+        fit(bad)
+    assert not any("0 in every epoch" in str(each.message) for each in warned)
+    model.original_model.set_weights(before)
+    compiled(model, run_eagerly=True)  # The optimizer holds NaN, too.
+    with pytest.warns(UserWarning, match="asks for nothing") as warned:
+        fit(inputs)
+    assert not any("NaN" in str(each.message) for each in warned)
