@@ -434,7 +434,7 @@ class RemediationModel(WrappingModel):
             )
         return cls(**config)
 
-    def get_compile_config(self) -> dict:
+    def get_compile_config(self) -> dict | None:
         """Returns Keras' compile configuration and the penalty's metrics."""
         config = super().get_compile_config()
         if config:
