@@ -58,7 +58,8 @@ def embed_packed(
         A dataset of packed batches of embeddings, in the same order.
 
     Raises:
-        TypeError: `packed` is not a dataset or `backbone` not callable.
+        TypeError: `packed` is not a dataset, `backbone` not callable or
+            `directory` no path.
         ValueError: `packed` does not hold packed batches, is endless or
             empty, has inputs that `backbone` does not take, `backbone` returns
             a Keras mask or another number of rows, or `directory` holds
@@ -73,6 +74,11 @@ def embed_packed(
     _check_batches(packed)
     _check_strings(packed, backbone, replace)
     if directory is not None:
+        if not isinstance(directory, (str, os.PathLike)):
+            raise TypeError(
+                "`directory` must be a path or None. Received: "
+                f"directory={directory!r}"
+            )
         directory = Path(directory)
         _check_directory(directory)
 

@@ -67,9 +67,11 @@ class ModelInputs(NamedTuple):
                 None,
             )
         if isinstance(x, (list, tuple)) and all(np.ndim(a) for a in x):
+            # A tuple stays one: a KerasHub task takes segments of text so.
+            kind = tuple if isinstance(x, tuple) else list
             return cls(
                 {str(k): to_array(a, f"{name}[{k}]") for k, a in enumerate(x)},
-                lambda arrays: [as_tensor(a) for a in arrays.values()],
+                lambda arrays: kind(map(as_tensor, arrays.values())),
                 None,
             )
         array, columns = to_array(x, name), None

@@ -181,6 +181,20 @@ def test_two_texts_are_mapped_by_a_preprocessor_as_one_input(task):
                 np.testing.assert_array_equal(found[name], each)
 
 
+def test_importance_of_each_of_two_texts(task):
+    x = (TEXTS, np.array(["old man"] * len(TEXTS), object))
+    measured = evaluation.permutation_importance(
+        task, x, LABELS, feature_names=["first", "second"], n_repeats=2
+    )
+    first, second = measured.rows
+    assert first.changed > 0 and second.changed == 0
+    predictions = task.predict(x, verbose=0)
+    means = evaluation.permutation_importance(
+        task, x, LABELS, metric=lambda y, p: np.mean(p), n_repeats=1
+    )
+    assert means.baseline == pytest.approx(np.mean(predictions), rel=1e-5)
+
+
 def test_strings_for_a_model_of_numbers(make_task):
     task = make_task([" ".join(WORDS)], preprocessor=False)
     pairs = build_counterfactual_data(rows(TEXTS), ["gay"])

@@ -185,6 +185,7 @@ def strings_model():
         (lambda: (labeled(), len), ValueError, "pack_counterfactual_data"),
         (lambda: ([1], len), TypeError, "`packed` must be"),
         (lambda: (packed(), 1), TypeError, "`backbone` must be"),
+        (lambda: (packed(), len, 3), TypeError, "`directory` must be a path"),
         (lambda: (packed(None), len), ValueError, r"`packed.batch\(32\)`"),
         (lambda: (packed().repeat(), len), ValueError, "must be finite"),
         (lambda: (packed(), numbers_model()), ValueError, "map_inputs"),
