@@ -1,6 +1,6 @@
 """What is asked of the rows of groups, before they reach a model."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
@@ -20,14 +20,16 @@ from tensorflow_model_remediation_ext.min_diff.members import (
 )
 
 
-def checked_data(data: Any, task_x: Any, groups: dict[str, int]) -> Any:
+def checked_data(
+    data: Any, task_x: Any, groups_of: Callable[[str], int]
+) -> Any:
     """Returns rows of groups as a model takes them.
 
     Args:
         data: `(x, membership, weight)` or `(x, membership)`, tensors or their
             specs, or a dict of these by objective.
         task_x: The `x` of the task, or its spec.
-        groups: Number of groups by objective.
+        groups_of: Returns the number of groups of an objective.
 
     Returns:
         The data, with each `x` in the containers of the task's.
@@ -49,11 +51,10 @@ def checked_data(data: Any, task_x: Any, groups: dict[str, int]) -> Any:
         x, membership, weight = keras.utils.unpack_x_y_sample_weight(
             tuple(each)
         )
-        number = groups.get(objective, next(iter(groups.values())))
         x = _features_alike(x, task_x, name)
         check_numbers(membership, weight, name)
         _check_shapes(membership, weight, name)
-        membership = _checked(membership, weight, number, name)
+        membership = _checked(membership, weight, groups_of(objective), name)
         checked[objective] = (x, membership, weight)[: len(each)]
     return unwrap(checked)
 

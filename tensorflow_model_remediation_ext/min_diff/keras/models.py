@@ -178,22 +178,19 @@ class MinDiffModel(RemediationModel):
             inputs, *rest = batch
         if not is_packed(inputs):
             return None
-        groups = {
-            objective: loss.groups
-            for objective, loss in by_objective(
-                self.penalty_loss, "loss"
-            ).items()
-        }
         data = checked_data(
-            inputs.min_diff_data, inputs.original_inputs, groups
+            inputs.min_diff_data, inputs.original_inputs, self._groups_of
         )
         return (inputs.original_inputs, *rest), data
 
     def spread_rows(self, objective: str, inputs: Any, parted: Any) -> Any:
         """Gives each part of the rows its share of every group."""
+        return spread(inputs, self._groups_of(objective), parted)
+
+    def _groups_of(self, objective):
+        """Returns how many groups the loss of an objective compares."""
         given = by_objective(self.penalty_loss, "loss")
-        loss = given.get(objective, next(iter(given.values())))
-        return spread(inputs, loss.groups, parted)
+        return given.get(objective, next(iter(given.values()))).groups
 
     def default_target_metric(self, loss: Any) -> RateGap | None:
         """Returns the figure that a loss is a smooth form of."""
