@@ -11,6 +11,10 @@ from tensorflow_model_remediation_ext.common.progress import with_progress
 from tensorflow_model_remediation_ext.leace.arrays import numbers, tensor
 from tensorflow_model_remediation_ext.leace.moments import Moments
 
+# An update costs as much for a few rows as for hundreds. With more numbers than
+# these it gains nothing, and with more rows float32 loses precision.
+_ROWS, _NUMBERS = 4096, 2**22
+
 FitterT = TypeVar("FitterT", bound="Fitter")
 T = TypeVar("T")
 
@@ -59,8 +63,7 @@ class Fitter(tf.Module):
             TypeError: If `dataset` is of another type.
             ValueError: As from `update`; the batches before have been added.
         """
-        for x, z, weight in batches(dataset, verbose):
-            self.update(x, z, sample_weight=weight)
+        update_all(self.update, batches(dataset, verbose))
         return self
 
     def merge(self: FitterT, other: FitterT) -> FitterT:
@@ -224,3 +227,78 @@ def batches(data: Any, verbose: Any, name: str = "dataset") -> Iterator[tuple]:
         yield x, z, None if weight is None else tensor(weight)
     if empty:
         raise ValueError(f"`{name}` is empty.")
+
+
+def update_all(update: Callable[..., Any], data: Iterable[tuple]) -> None:
+    """Updates with all batches, with the rows of several small ones at once.
+
+    Args:
+        update: Takes `x`, `z` and `sample_weight`, and adds all rows or none.
+        data: As `batches` yields them.
+
+    Raises:
+        ValueError: As from `update`; the batches before have been added.
+    """
+    for alike in together(data):
+        if len(alike) > 1:
+            x, z, weight = concatenated(alike)
+            try:
+                update(x, z, sample_weight=weight)
+                continue
+            except ValueError:
+                pass  # One of them is at fault: those before it are added.
+        for x, z, weight in alike:
+            update(x, z, sample_weight=weight)
+
+
+def concatenated(alike: list[tuple]) -> tuple:
+    """Returns the rows of batches that `together` yielded as one batch."""
+
+    def concatenate(*values):
+        return None if values[0] is None else tf.concat(values, 0)
+
+    if len(alike) == 1:
+        return alike[0]
+    return tf.nest.map_structure(concatenate, *alike)
+
+
+def together(data: Iterable[tuple]) -> Iterator[list[tuple]]:
+    """Yields lists of batches, one after another, that can be concatenated.
+
+    Args:
+        data: As `batches` yields them.
+
+    Yields:
+        Batches of few rows together, others alone.
+    """
+    held: list[tuple] = []
+    kind, rows, numbers = None, 0, 0
+    try:
+        for batch in data:
+            last, (kind, more, size) = kind, _measured(batch)
+            rows, numbers = rows + more, numbers + size
+            full = rows > _ROWS or numbers > _NUMBERS
+            if held and (full or kind != last):
+                yield held
+                held, rows, numbers = [], more, size
+            held.append(batch)
+    except Exception:
+        if held:
+            yield held  # They came before what failed.
+        raise
+    if held:
+        yield held
+
+
+def _measured(batch):
+    """Returns what batches must share, and the rows and the size of `x`."""
+    leaves = [value for value in tf.nest.flatten(batch) if value is not None]
+    dense = all(isinstance(value, tf.Tensor) for value in leaves)
+    # Rows that one batch lacks must not be those of another.
+    if not dense or len({tuple(value.shape[:1]) for value in leaves}) > 1:
+        return object(), 0, 0
+    kind = tf.nest.map_structure(
+        lambda value: value is None or (value.dtype, value.shape[1:]), batch
+    )
+    shape = leaves[0].shape
+    return kind, shape[:-1].num_elements(), shape.num_elements()

@@ -80,8 +80,8 @@ class Passes:
                 rows were not those of the first pass.
         """
         total, count = 0, 0
-        for x, z, weight in fitting.batches(self._dataset, 0):
-            rows = self._rows(x, z, weight)
+        for alike in fitting.together(fitting.batches(self._dataset, 0)):
+            rows = self._rows(*fitting.concatenated(alike))
             hashed = logistic.hashes(rows.x)
             mark = _fingerprint(hashed, rows)
             total, count = (total + mark) % 2**64, count + len(hashed)

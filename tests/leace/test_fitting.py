@@ -97,3 +97,88 @@ def test_a_state_that_is_no_statistics_is_refused(data, kind, value):
         fitter.set_state(None)
     for old, new in zip(state, fitter.get_state(), strict=True):
         np.testing.assert_array_equal(old, new)
+
+
+class Seen:
+    """Notes how many rows each update added."""
+
+    def update(self, x, *labels, **weight):
+        super().update(x, *labels, **weight)
+        self.__dict__.setdefault("seen", []).append(len(x))
+
+
+def watched(kind):
+    """Returns a fitter of a kind that notes what it adds."""
+    return type(kind.__name__, (Seen, kind), {})(D, 3)
+
+
+def in_batches(size, *arrays):
+    """Returns equal parts of arrays, a tuple for each batch."""
+    count = len(arrays[0]) // size
+    return list(zip(*(np.split(array, count) for array in arrays), strict=True))
+
+
+@pytest.mark.parametrize("kind", FITTERS)
+def test_small_batches_are_added_together(kind):
+    rng = np.random.default_rng(0)
+    x, ids = rng.normal(size=(10_000, D)) + 100, rng.integers(3, size=10_000)
+    weight = rng.uniform(size=10_000)
+    fitter, alone = watched(kind), kind(D, 3)
+    batches = in_batches(100, x, ids, weight)
+    fitter.fit_dataset(batches, verbose=0)
+    assert len(fitter.seen) == 3 and sum(fitter.seen) == 10_000
+    for rows, labels, some in batches:
+        alone.update(rows, labels, sample_weight=some)
+    together, expected = fitter.eraser, alone.eraser
+    z = () if kind is LeaceFitter else (ids,)
+    np.testing.assert_allclose(together(x, *z), expected(x, *z), rtol=1e-9)
+
+
+@pytest.mark.parametrize("kind", FITTERS)
+def test_batches_before_a_fault_are_added_and_no_other(kind, data):
+    x, ids = data
+    good = in_batches(2, x, ids)
+    bad = (np.full((2, D), np.nan), ids[:2])
+    fitter = watched(kind)
+    with pytest.raises(ValueError, match="`x` holds NaN"):
+        fitter.fit_dataset([*good[:3], bad, *good[3:]], verbose=0)
+    assert fitter.seen == [2, 2, 2]
+
+    def breaking():
+        yield from good[:3]
+        raise RuntimeError("The disk is gone.")
+
+    fitter = watched(kind)
+    with pytest.raises(RuntimeError, match="The disk is gone"):
+        fitter.fit_dataset(breaking(), verbose=0)
+    assert fitter.seen == [6]
+
+
+@pytest.mark.parametrize("kind", FITTERS)
+def test_rows_that_a_batch_lacks_are_not_those_of_another(kind, data):
+    x, ids = data
+    crossed = [(x[:6], ids[:7]), (x[6:], ids[7:])]
+    fitter = kind(D, 3)
+    with pytest.raises(ValueError, match="`z` must"):
+        fitter.fit_dataset(crossed, verbose=0)
+    assert np.sum(fitter.n) == 0
+
+
+def test_batches_of_several_kinds_are_added_each_as_it_is(data):
+    x, ids = data
+    weight = np.full(2, 3.0)
+    batches = [
+        (x[:2], ids[:2]),
+        (x[2:4], ids[2:4], weight),
+        (x[4:6].astype("float32"), ids[4:6]),
+        (x[6:8], np.eye(3)[ids[6:8]]),
+        (x[None, 8:10], ids[None, 8:10]),
+        (x[10:], ids[10:].astype("int32")),
+    ]
+    fitter = LeaceFitter(D, 3).fit_dataset(batches, verbose=0)
+    counts = np.where(np.isin(np.arange(12), (2, 3)), 3.0, 1.0)
+    expected = LeaceFitter(D, 3).update(x, ids, sample_weight=counts)
+    for name in ("n", "mean_x", "mean_z", "sigma_xx", "sigma_xz"):
+        np.testing.assert_allclose(
+            getattr(fitter, name), getattr(expected, name), atol=1e-6
+        )

@@ -232,8 +232,7 @@ class LeaceLayer(ErasingLayer):
                 )
             z_dim = labels.inferred_size("z", z, x)
         fitter = self._fitter(x, z_dim)
-        for rows, concept, weight in itertools.chain([first], batches):
-            fitter.update(rows, concept, sample_weight=weight)
+        fitting.update_all(fitter.update, itertools.chain([first], batches))
         return fitter
 
     def _fitter(self, x, z_dim):
