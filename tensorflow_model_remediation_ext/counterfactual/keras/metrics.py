@@ -7,10 +7,10 @@ from keras import ops
 
 from tensorflow_model_remediation_ext.common.checks import number
 from tensorflow_model_remediation_ext.common.comparing import compare
+from tensorflow_model_remediation_ext.common.configs import PACKAGE
 from tensorflow_model_remediation_ext.common.penalty_metric import (
     PenaltyMetric,
 )
-from tensorflow_model_remediation_ext.counterfactual.losses import PACKAGE
 
 
 class _PairMetric(PenaltyMetric):

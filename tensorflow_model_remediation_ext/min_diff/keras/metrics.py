@@ -8,10 +8,10 @@ from keras import ops
 
 from tensorflow_model_remediation_ext.common import transforms
 from tensorflow_model_remediation_ext.common.checks import number, whole
+from tensorflow_model_remediation_ext.common.configs import PACKAGE
 from tensorflow_model_remediation_ext.common.penalty_metric import (
     PenaltyMetric,
 )
-from tensorflow_model_remediation_ext.min_diff.kernels import PACKAGE
 from tensorflow_model_remediation_ext.min_diff.members import grouped_rows
 
 

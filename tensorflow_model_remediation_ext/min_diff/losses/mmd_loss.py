@@ -6,11 +6,9 @@ from typing import Any
 import keras
 from keras import ops
 
+from tensorflow_model_remediation_ext.common.configs import PACKAGE
 from tensorflow_model_remediation_ext.min_diff import kernels
-from tensorflow_model_remediation_ext.min_diff.kernels import (
-    PACKAGE,
-    MinDiffKernel,
-)
+from tensorflow_model_remediation_ext.min_diff.kernels import MinDiffKernel
 from tensorflow_model_remediation_ext.min_diff.losses.min_diff_loss import (
     ConfiguredLoss,
 )

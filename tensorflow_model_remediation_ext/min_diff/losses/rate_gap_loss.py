@@ -10,7 +10,7 @@ from tensorflow_model_remediation_ext.common.checks import (
     is_number,
     number,
 )
-from tensorflow_model_remediation_ext.min_diff.kernels import PACKAGE
+from tensorflow_model_remediation_ext.common.configs import PACKAGE
 from tensorflow_model_remediation_ext.min_diff.losses.min_diff_loss import (
     ConfiguredLoss,
 )
