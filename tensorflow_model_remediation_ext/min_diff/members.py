@@ -102,6 +102,16 @@ def check_ids(ids: np.ndarray, groups: int, owner: str) -> None:
         )
 
 
+def require_one_column(predictions: Any, owner: str) -> None:
+    """Raises `ValueError` unless predictions have one column."""
+    if predictions.shape[-1] != 1:
+        raise ValueError(
+            f"{owner} needs predictions of one column: choose one with "
+            "`predictions_transform`. Received: shape "
+            f"{tuple(predictions.shape)}"
+        )
+
+
 def _checked_ids(membership, predictions, groups, owner):
     """Returns the group of each row, `[batch, 1]`."""
     membership = ops.convert_to_tensor(membership)

@@ -12,7 +12,10 @@ from tensorflow_model_remediation_ext.common.configs import PACKAGE
 from tensorflow_model_remediation_ext.common.penalty_metric import (
     PenaltyMetric,
 )
-from tensorflow_model_remediation_ext.min_diff.members import grouped_rows
+from tensorflow_model_remediation_ext.min_diff.members import (
+    grouped_rows,
+    require_one_column,
+)
 
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
@@ -122,12 +125,7 @@ class RateGap(PenaltyMetric):
             self.name,
             self._transform,
         )
-        if rows.predictions.shape[-1] != 1:
-            raise ValueError(
-                f"{self.name} needs predictions of one column: choose one "
-                "with `predictions_transform`. Received: shape "
-                f"{tuple(rows.predictions.shape)}"
-            )
+        require_one_column(rows.predictions, self.name)
         hits = ops.cast(rows.predictions > self.threshold, "float32")
         # NaN is no decision, and must not pass for a negative one. A logit
         # may be infinite.
