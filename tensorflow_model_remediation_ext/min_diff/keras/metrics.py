@@ -96,7 +96,8 @@ class RateGap(PenaltyMetric):
 
     # What a target needs (`common/target.py`).
 
-    #: Gaps are read off a sample of rows: what they are measured in at least.
+    #: Smallest unit that differences from a target are measured in: gaps of a
+    #: few batches are noisy.
     least_unit = 0.07
     #: How many standard errors below a target to steer for.
     margin = 0.0
@@ -150,7 +151,7 @@ class RateGap(PenaltyMetric):
         """Returns the standard error of each gap."""
         hits, weights, squares = ops.unstack(counts, axis=-1)
         rates = ops.divide_no_nan(hits, weights)
-        # So many rows of weight 1 would be as exact, on any scale of weights.
+        # Kish's effective number, the same on any scale of weights.
         rows = ops.divide_no_nan(weights * weights, squares)
         variances = ops.divide_no_nan(rates * (1.0 - rates), rows)
         return ops.sqrt(ops.sum(ops.maximum(variances, 0.0), axis=-1))

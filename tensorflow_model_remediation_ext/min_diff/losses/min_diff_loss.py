@@ -146,7 +146,8 @@ class MinDiffLoss(keras.losses.Loss):
             inside = ops.sum(membership * weight)
             alone = ops.logical_or(inside <= 0, inside >= ops.sum(weight))
             usable = ops.isfinite(inside + mean)
-            # At the way in as well, or 0 times infinity would come back.
+            # Of the inputs, too: a zero gradient of the figure alone would be
+            # multiplied by infinity on its way back.
             predictions = ops.where(
                 alone, ops.stop_gradient(rows.predictions), rows.predictions
             )
