@@ -136,7 +136,7 @@ def similarity_kept(before: np.ndarray, after: np.ndarray) -> list[float]:
     for rows in np.array_split(np.arange(len(before)), blocks)[:10]:
         ranks = [midranks(_similarities(x[rows])) for x in (before, after)]
         if all(len(np.unique(each)) > 1 for each in ranks):
-            kept.append(float(np.corrcoef(*ranks)[0, 1]))
+            kept.append(float(np.corrcoef(ranks)[0, 1]))
     return kept
 
 
