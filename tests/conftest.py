@@ -4,8 +4,14 @@ Tests of several replicas need two logical CPUs, which must be asked for before
 TensorFlow runs anything.
 """
 
+import os
+
 import pytest
 import tensorflow as tf
+
+# Before scikit-learn is loaded, which reads it once. On small data threads
+# gain nothing, and where cores are busy they wait for one another for minutes.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0],

@@ -1,8 +1,23 @@
 """Where two texts differ, word by word."""
 
 import difflib
+from collections.abc import Sequence
 
 from tensorflow_model_remediation_ext.common import characters
+
+JOINT = " | "  # Between the strings of one example, where they are shown.
+
+
+def strings_beside(
+    originals: Sequence[str], counterfactuals: Sequence[str]
+) -> list[tuple[str, str]]:
+    """Returns the strings of an example, each beside what it becomes.
+
+    Where they are not as many, all of them count as one.
+    """
+    if len(originals) != len(counterfactuals):
+        return [(" ".join(originals), " ".join(counterfactuals))]
+    return list(zip(originals, counterfactuals, strict=True))
 
 
 def changed_words(one: str, other: str) -> list[tuple[slice, slice]]:

@@ -1,7 +1,17 @@
-"""Configurations that a constructor takes."""
+"""How classes are saved: their package, their names, their arguments."""
 
 import inspect
+import re
 from typing import Any
+
+# What Keras registers the classes under, and saved models hold.
+PACKAGE = "tensorflow_model_remediation_ext"
+
+
+def snake_case(name: str) -> str:
+    """Returns the name of a class in snake case, as Keras names losses."""
+    name = re.sub(r"([a-z0-9])([A-Z])", r"\1_\2", name)
+    return re.sub(r"([A-Z]+)([A-Z][a-z])", r"\1_\2", name).lower()
 
 
 def constructor_config(

@@ -5,6 +5,9 @@ from typing import Any
 
 import tensorflow as tf
 
+# Options of `Dataset.map` for work that takes long; the order stays.
+PARALLEL = {"num_parallel_calls": tf.data.AUTOTUNE, "deterministic": True}
+
 
 def check_dataset(dataset: Any, name: str) -> None:
     """Raises unless given a `tf.data.Dataset` that may hold something.

@@ -71,6 +71,11 @@ def prefixed(objective: str, name: str) -> str:
     return f"{objective}_{name}" if objective != SINGLE else name
 
 
+def argument_name(name: str, objective: str) -> str:
+    """Returns how error messages call the value of one objective."""
+    return f"{name}[{objective!r}]" if objective != SINGLE else name
+
+
 def unwrap(values: dict[str, T]) -> T | dict[str, Any]:
     """Undoes `by_objective`."""
     return values[SINGLE] if list(values) == [SINGLE] else dict(values)

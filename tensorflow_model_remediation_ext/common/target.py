@@ -35,8 +35,7 @@ from keras import ops
 
 from tensorflow_model_remediation_ext.common import replicas
 from tensorflow_model_remediation_ext.common.checks import is_number
-
-PACKAGE = "tensorflow_model_remediation_ext"
+from tensorflow_model_remediation_ext.common.configs import PACKAGE
 
 # Running counts reach back a share of the steps so far, taken to be this many
 # at least; and so many steps at most.

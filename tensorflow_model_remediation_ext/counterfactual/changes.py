@@ -7,10 +7,12 @@ import re
 from collections.abc import Sequence
 
 from tensorflow_model_remediation_ext.common import characters
-from tensorflow_model_remediation_ext.common.changed_words import changed_words
+from tensorflow_model_remediation_ext.common.changed_words import (
+    JOINT,
+    changed_words,
+    strings_beside,
+)
 from tensorflow_model_remediation_ext.counterfactual.swaps import english_rules
-
-_JOINT = " | "  # Between the strings of one example.
 
 
 class Change:
@@ -36,20 +38,13 @@ class Change:
         counterfactuals: Sequence[str],
         known: re.Pattern[str],
     ):
-        changed = _changed(originals, counterfactuals)
+        beside = strings_beside(originals, counterfactuals)
+        changed = [(a, b) for a, b in beside if a != b]
         found = [_changes(a, b, known) for a, b in changed]
         self.words = [change for some, _ in found for change in some]
-        self.marked = _JOINT.join(marked for _, marked in found)
-        self.edited = _JOINT.join(edited for _, edited in changed)
+        self.marked = JOINT.join(marked for _, marked in found)
+        self.edited = JOINT.join(edited for _, edited in changed)
         self.faults = _faults(changed)
-
-
-def _changed(originals, counterfactuals):
-    """Returns the strings of an example that differ, beside what they are."""
-    if len(originals) != len(counterfactuals):
-        return [(" ".join(originals), " ".join(counterfactuals))]
-    both = zip(originals, counterfactuals, strict=True)
-    return [(a, b) for a, b in both if a != b]
 
 
 def _changes(original, edited, known):

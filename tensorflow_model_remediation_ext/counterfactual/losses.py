@@ -11,10 +11,10 @@ from keras import ops
 from tensorflow_model_remediation_ext.common import transforms
 from tensorflow_model_remediation_ext.common.comparing import compare
 from tensorflow_model_remediation_ext.common.configs import (
+    PACKAGE,
     constructor_config,
+    snake_case,
 )
-
-PACKAGE = "tensorflow_model_remediation_ext"
 
 
 class CounterfactualLoss(keras.losses.Loss):
@@ -223,19 +223,14 @@ def _direction(vectors):
     return ops.where(some, unit, 0.0)
 
 
-def _snake_case(name: str) -> str:
-    name = re.sub(r"([a-z0-9])([A-Z])", r"\1_\2", name)
-    return re.sub(r"([A-Z]+)([A-Z][a-z])", r"\1_\2", name).lower()
-
-
 def _scope_name(class_name: str) -> str:
     """The name of a class in letters that TensorFlow takes for a scope."""
-    name = re.sub(r"[^a-z0-9_]", "", _snake_case(class_name)).lstrip("_")
+    name = re.sub(r"[^a-z0-9_]", "", snake_case(class_name)).lstrip("_")
     return name or "loss"
 
 
 _BY_NAME = {
-    _snake_case(loss.__name__): loss
+    snake_case(loss.__name__): loss
     for loss in (
         PairwiseMSELoss,
         PairwiseAbsoluteDifferenceLoss,

@@ -182,7 +182,7 @@ def check_terms(terms: Iterable[str], name: str) -> list[str]:
 
 def _check_removals(terms):
     name = "sensitive_terms_to_remove"
-    # Who gives a dict wants to replace.
+    # A dict is meant for `terms_to_replace`.
     if isinstance(terms, Mapping) and not isinstance(terms, Swaps):
         raise TypeError(
             f"`{name}` must be a list of terms. Received: {terms!r}"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -35,7 +36,7 @@ class Trie:
         edges: dict[int, int] = {}
         ends: dict[int, int] = {}
         self.begins = np.zeros(256, np.int32)
-        size = 1
+        new = itertools.count(1)
         encoded = {
             char: [c.encode() for c in chars]
             for char, chars in variants.items()
@@ -46,32 +47,39 @@ class Trie:
                 self.begins[first[0]] = max(self.begins[first[0]], kind)
             state = 0
             for char in term:
-                # All cases of a character lead to the same state.
-                target = None
-                for case in encoded[char]:
-                    here = state
-                    for byte in case[:-1]:
-                        key = 256 * here + byte
-                        if key not in edges:
-                            edges[key] = size
-                            size += 1
-                        here = edges[key]
-                    key = 256 * here + case[-1]
-                    if target is None:
-                        target = edges.get(key)
-                    if target is None:
-                        target = size
-                        size += 1
-                    edges[key] = target
-                assert target is not None  # Each character matches itself.
-                state = target
+                state = _after(state, encoded[char], edges, new)
             ends[state] = max(kind, ends.get(state, 0))
         order = sorted(edges)
         self.edges = np.asarray(order, np.int64)
         self.targets = np.asarray([edges[key] for key in order], np.int64)
-        self.kind = np.zeros(size, np.int32)
+        self.kind = np.zeros(next(new), np.int32)
         for state, kind in ends.items():
             self.kind[state] = kind
         self.depth = max(
             sum(max(map(len, encoded[char])) for char in term) for term in terms
         )
+
+
+def _after(
+    state: int, cases: list[bytes], edges: dict[int, int], new: Iterator[int]
+) -> int:
+    """Returns the state after a character, to which all its cases lead.
+
+    Args:
+        state: The state before it.
+        cases: The bytes of each case.
+        edges: The transitions, to which those that are missing are added.
+        new: Numbers of states to add.
+    """
+    target = 0  # None yet, as none leads back to the start.
+    for case in cases:
+        here = state
+        for byte in case[:-1]:
+            key = 256 * here + byte
+            if key not in edges:
+                edges[key] = next(new)
+            here = edges[key]
+        key = 256 * here + case[-1]
+        target = target or edges.get(key) or next(new)
+        edges[key] = target
+    return target

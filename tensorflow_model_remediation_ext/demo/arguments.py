@@ -23,6 +23,31 @@ _OF_TEXTS = ["terms_file", "clp_epochs", "loss_weight", "skip_leace"]
 
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     """Parses the command line."""
+    parser = _parser()
+    arguments = parser.parse_args(argv)
+    # A tab is hard to type in a shell.
+    arguments.delimiter = arguments.delimiter.replace("\\t", "\t")
+    if arguments.csv and not (
+        arguments.text_column
+        and arguments.label_column
+        and arguments.terms_file
+    ):
+        parser.error(
+            "--csv needs --text-column, --label-column and --terms-file"
+        )
+    if bool(arguments.table) != bool(arguments.label and arguments.group):
+        parser.error("--table needs --label and --group, and they need it")
+    _refuse_meaningless(parser, arguments)
+    if arguments.table:
+        arguments.group = list(dict.fromkeys(arguments.group))
+        if arguments.target is None:
+            arguments.target = DEFAULT_GAP
+    if arguments.loss_weight is None:
+        arguments.loss_weight = DEFAULT_WEIGHT
+    return arguments
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m tensorflow_model_remediation_ext.demo",
         description=(
@@ -43,7 +68,24 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
             "identity terms come with the rude label more often than not."
         ),
     )
-    data = parser.add_argument_group("data")
+    _add_data(parser.add_argument_group("data"))
+    _add_training(parser.add_argument_group("training"))
+    parser.add_argument(
+        "--skip-leace",
+        action="store_true",
+        help="leave out the erasure from the representation",
+    )
+    parser.add_argument(
+        "--output-dir",
+        default="demo_output",
+        metavar="DIR",
+        help="where results go (default: %(default)s)",
+    )
+    return parser
+
+
+def _add_data(data) -> None:
+    """Adds the options that say what the data are."""
     source = data.add_mutually_exclusive_group()
     source.add_argument(
         "--csv", metavar="FILE", help="comments from a CSV file with a header"
@@ -121,7 +163,10 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         help="use at most the first N comments or rows (default: 10000 "
         "embedded comments, 100000 of Civil Comments, all of a CSV file)",
     )
-    training = parser.add_argument_group("training")
+
+
+def _add_training(training) -> None:
+    """Adds the options that say how models are trained."""
     training.add_argument(
         "--epochs",
         type=positive(int),
@@ -185,38 +230,6 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         metavar="N",
         help="seed of the data, the split and the model (default: 0)",
     )
-    parser.add_argument(
-        "--skip-leace",
-        action="store_true",
-        help="leave out the erasure from the representation",
-    )
-    parser.add_argument(
-        "--output-dir",
-        default="demo_output",
-        metavar="DIR",
-        help="where results go (default: %(default)s)",
-    )
-    arguments = parser.parse_args(argv)
-    # A tab is hard to type in a shell.
-    arguments.delimiter = arguments.delimiter.replace("\\t", "\t")
-    if arguments.csv and not (
-        arguments.text_column
-        and arguments.label_column
-        and arguments.terms_file
-    ):
-        parser.error(
-            "--csv needs --text-column, --label-column and --terms-file"
-        )
-    if bool(arguments.table) != bool(arguments.label and arguments.group):
-        parser.error("--table needs --label and --group, and they need it")
-    _refuse_meaningless(parser, arguments)
-    if arguments.table:
-        arguments.group = list(dict.fromkeys(arguments.group))
-        if arguments.target is None:
-            arguments.target = DEFAULT_GAP
-    if arguments.loss_weight is None:
-        arguments.loss_weight = DEFAULT_WEIGHT
-    return arguments
 
 
 def _refuse_meaningless(

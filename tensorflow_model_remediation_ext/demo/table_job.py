@@ -9,7 +9,6 @@ import numpy as np
 import tensorflow as tf
 
 from tensorflow_model_remediation_ext import evaluation
-from tensorflow_model_remediation_ext.demo.arguments import configuration
 from tensorflow_model_remediation_ext.demo.table import (
     People,
     TableTask,
@@ -18,6 +17,7 @@ from tensorflow_model_remediation_ext.demo.table import (
     load_table,
 )
 from tensorflow_model_remediation_ext.demo.task import require_both_labels
+from tensorflow_model_remediation_ext.demo.tuning import sweep_targets
 from tensorflow_model_remediation_ext.min_diff.keras import (
     AtMost,
     MinDiffModel,
@@ -107,23 +107,10 @@ def run_table(
             f"{history['min_diff_multiplier'][-1]:.3g}, running figure "
             f"{history['min_diff_running'][-1]:.3g})"
         )
-    report = evaluation.Report(
-        f"Before and after remediation: {task.name}",
-        f"{about} Remediated with MinDiff, {wanted}; seed {arguments.seed}.",
+    summary = (
+        f"{about} Remediated with MinDiff, {wanted}; seed {arguments.seed}."
     )
-    explained = ABOUT_GROUPS.format(
-        positive=task.positive,
-        groups=", ".join(task.group_names),
-        sees="sees, too" if arguments.keep_group else "does not see",
-    )
-    for name, results in found.items():
-        for what, result in results.items():
-            report.add(
-                name, what, result, explained if what == "Groups" else ""
-            )
-    if sweep is not None:
-        text = ABOUT_TARGETS.format(rate=arguments.rate)
-        report.add("remediated", "Trade-off", sweep, text)
+    report = _report(task, summary, found, sweep, arguments)
     before, after = (
         found[name]["Groups"].disparity(figure).difference.value
         for name in ("baseline", "remediated")
@@ -133,6 +120,26 @@ def run_table(
         for value in (before, after)
     )
     print(f"\nLargest difference held out: {before}, then {after}")
+    return report
+
+
+def _report(task, summary, found, sweep, arguments) -> evaluation.Report:
+    """Returns a report of what was measured before and after."""
+    report = evaluation.Report(
+        f"Before and after remediation: {task.name}", summary
+    )
+    explained = ABOUT_GROUPS.format(
+        positive=task.positive,
+        groups=", ".join(task.group_names),
+        sees="sees, too" if arguments.keep_group else "does not see",
+    )
+    for name, results in found.items():
+        for what, result in results.items():
+            about = explained if what == "Groups" else ""
+            report.add(name, what, result, about)
+    if sweep is not None:
+        about = ABOUT_TARGETS.format(rate=arguments.rate)
+        report.add("remediated", "Trade-off", sweep, about)
     return report
 
 
@@ -218,15 +225,9 @@ def _with_target(model, names, packed, arguments, target):
 
 def _tune(model, packed, names, validation, arguments, directory):
     """Trains the baseline on with several targets."""
-    baseline = model.get_weights()
     figure, _ = RATES[arguments.rate]
 
-    def plain():
-        model.set_weights(baseline)
-        return model
-
-    def at_most(target):
-        model.set_weights(baseline)
+    def remediated(target):
         return _with_target(model, names, packed, arguments, target)
 
     def measure_trained(_):
@@ -234,18 +235,14 @@ def _tune(model, packed, names, validation, arguments, directory):
         gap = found["Groups"].disparity(figure).difference
         return found["AUC"], gap
 
-    sweep = evaluation.tradeoff(
-        {
-            "baseline": plain,
-            "at most": evaluation.TradeoffMethod(at_most, TARGETS, packed),
-        },
-        measure=measure_trained,
-        measure_of_unfairness=f"difference of {arguments.rate} rates",
-        seeds=[arguments.seed],
+    return sweep_targets(
+        model,
+        TARGETS,
+        remediated,
+        packed,
+        measure_trained,
+        arguments,
         epochs=arguments.mindiff_epochs,
-        fit_options={"shuffle": False},
+        measure_of_unfairness=f"difference of {arguments.rate} rates",
         directory=directory / "tuning",
-        configuration=configuration(arguments),
     )
-    model.set_weights(baseline)
-    return sweep

@@ -2,6 +2,8 @@
 
 import argparse
 import pathlib
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -39,8 +41,7 @@ def tune(
         batches: Batches to train on.
         task: Has validation texts.
         arguments: Those of the command line.
-        directory: Keeps the figures of each target, so that an interrupted
-            sweep goes on where it was.
+        directory: See `sweep_targets`.
 
     Returns:
         AUC against flip rate on the validation texts.
@@ -53,9 +54,57 @@ def tune(
             f"{task.name}: no validation comment holds one of the "
             f"{len(task.paired_terms)} terms that are paired"
         )
-    baseline = model.get_weights()
     packed = pack(batches, pairs)
     steps = arguments.clp_epochs * int(packed.cardinality())
+
+    def remediated(target):
+        return with_pairing(model, AtMost(target), pairs, steps)
+
+    def measure_trained(_):
+        found = measure(model, validation, {FLIPS: held_out})
+        return found["AUC"], found[FLIPS]["overall"].flip_rate
+
+    return sweep_targets(
+        model,
+        TARGETS,
+        remediated,
+        packed,
+        measure_trained,
+        arguments,
+        epochs=arguments.clp_epochs,
+        measure_of_unfairness="flip rate",
+        directory=directory,
+    )
+
+
+def sweep_targets(
+    model: keras.Model,
+    targets: Sequence[float],
+    remediated: Callable[[float], keras.Model],
+    packed: tf.data.Dataset,
+    measure_trained: Callable[[keras.Model], tuple[Any, Any]],
+    arguments: argparse.Namespace,
+    *,
+    epochs: int,
+    measure_of_unfairness: str,
+    directory: pathlib.Path,
+) -> evaluation.Tradeoff:
+    """Trains a baseline on with several targets, and leaves it as it was.
+
+    Args:
+        model: The trained baseline.
+        targets: The targets.
+        remediated: Returns a compiled model that trains `model` toward a
+            target.
+        packed: What that is trained on.
+        measure_trained: Returns quality and unfairness, as `tradeoff` wants.
+        arguments: Those of the command line.
+        epochs: Epochs of each training.
+        measure_of_unfairness: What unfairness is.
+        directory: Keeps the figures of each target, so that an interrupted
+            sweep goes on where it was.
+    """
+    baseline = model.get_weights()
 
     def plain():
         model.set_weights(baseline)
@@ -63,20 +112,17 @@ def tune(
 
     def at_most(target):
         model.set_weights(baseline)
-        return with_pairing(model, AtMost(target), pairs, steps)
-
-    def measure_trained(_):
-        found = measure(model, validation, {FLIPS: held_out})
-        return found["AUC"], found[FLIPS]["overall"].flip_rate
+        return remediated(target)
 
     sweep = evaluation.tradeoff(
         {
             "baseline": plain,
-            "at most": evaluation.TradeoffMethod(at_most, TARGETS, packed),
+            "at most": evaluation.TradeoffMethod(at_most, targets, packed),
         },
         measure=measure_trained,
+        measure_of_unfairness=measure_of_unfairness,
         seeds=[arguments.seed],
-        epochs=arguments.clp_epochs,
+        epochs=epochs,
         fit_options={"shuffle": False},
         directory=directory,
         configuration=configuration(arguments),

@@ -12,7 +12,7 @@ from tensorflow_model_remediation_ext.evaluation.figures import (
 )
 from tensorflow_model_remediation_ext.evaluation.intervals import Estimate
 
-# How much the spread that calibrated probabilities have counts, in rows.
+# So many rows' own spread counts as much as that of calibrated probabilities.
 _PRIOR_ROWS = 3
 # Hits, and as many misses, that keep a rate of 0 or 1 from being certain, as
 # Agresti and Coull's two of each do.
@@ -39,8 +39,9 @@ class BinnedGaps:
     def error(self, confidence: float, draws: np.ndarray) -> Estimate:
         """Returns the calibration error with its interval.
 
-        Of all gaps that make an error, those are taken that resemble the ones
-        found: shrunk toward 0 by so many standard deviations, or grown.
+        Many different gaps have the same error. Of these only some are looked
+        at: the gaps that were found, all shrunk toward 0, or grown, by the same
+        number of standard deviations.
 
         Args:
             confidence: Level of the interval.
@@ -86,8 +87,8 @@ class _Gaps:
         # How many rows fall into a bin is chance, too.
         self._drawn = 1 / counts - 1 / counts.sum()
         self._squares = squares / total**2
-        # Of rates between 0 and 1, what probabilities unlike one another have
-        # less spread.
+        # Labels of rows whose probabilities differ have less spread than if
+        # all rows had the mean probability: by this much.
         rate = predicted / weights
         unlike = self._squares * rate * (1 - rate) - supposed / total**2
         self._unlike = np.maximum(unlike, 0)

@@ -11,15 +11,17 @@ import numpy as np
 import tensorflow as tf
 
 from tensorflow_model_remediation_ext.common import characters
-from tensorflow_model_remediation_ext.common.changed_words import changed_words
+from tensorflow_model_remediation_ext.common.changed_words import (
+    JOINT,
+    changed_words,
+    strings_beside,
+)
 from tensorflow_model_remediation_ext.evaluation.flip_report import (
     ExampleRow,
     FlipReport,
     TermReport,
 )
 from tensorflow_model_remediation_ext.evaluation.flips import decisions
-
-_JOINT = " | "  # Between the strings of one example.
 
 
 class ChangedTexts:
@@ -80,7 +82,7 @@ class ChangedTexts:
         if self._wanted:
             for row, pair in enumerate(zip(before, after, strict=True)):
                 named: dict[str, None] = {}
-                for one, other in _beside(*map(_strings, pair)):
+                for one, other in strings_beside(*map(_strings, pair)):
                     named |= dict.fromkeys(self._named(one, other))
                 for term in named:
                     self._rows.setdefault(term, []).append(start + row)
@@ -116,7 +118,7 @@ class ChangedTexts:
         for term, rows in self._rows.items():
             masks[term] = np.zeros(self._seen, bool)
             masks[term][rows] = True
-        # A space apart, so that a term may be called as the row of all is.
+        # The space lets a term be "overall", which names the row of all pairs.
         named = {f" {term}": mask for term, mask in masks.items()}
         report = measure(groups=named)
         rows = [
@@ -142,8 +144,8 @@ class ChangedTexts:
             column = int(decided[0][row]) if scores[0].shape[1] > 1 else 0
             found = ExampleRow(
                 pair=start + int(row),
-                original=_JOINT.join(_strings(before[row])),
-                counterfactual=_JOINT.join(_strings(after[row])),
+                original=JOINT.join(_strings(before[row])),
+                counterfactual=JOINT.join(_strings(after[row])),
                 original_score=float(scores[0][row, column]),
                 counterfactual_score=float(scores[1][row, column]),
             )
@@ -190,15 +192,6 @@ def _strings(row: Any) -> list[str]:
     return [_decoded(text) for text in keras.tree.flatten(row)]
 
 
-def _beside(
-    originals: list[str], counterfactuals: list[str]
-) -> Iterable[tuple[str, str]]:
-    """Returns strings beside what they become, or all of them as one."""
-    if len(originals) != len(counterfactuals):
-        return [(" ".join(originals), " ".join(counterfactuals))]
-    return zip(originals, counterfactuals, strict=True)
-
-
 def _decoded(text: Any) -> str:
     if isinstance(text, bytes):
         return text.decode(errors="backslashreplace")
@@ -237,21 +230,6 @@ class _Change(NamedTuple):
             and added.startswith(first)
             and added.endswith(last)
         )
-
-
-def changed_terms(original: str, counterfactual: str) -> list[str]:
-    """Returns the terms by which two texts differ, in lower case.
-
-    Args:
-        original: The text with all terms.
-        counterfactual: The text without them, or with others in their place.
-
-    Returns:
-        Each once: what was removed, `"one > other"` for what was replaced, and
-        `"> other"` for what was added.
-    """
-    changes = _changes(original.lower(), counterfactual.lower())
-    return list(dict.fromkeys(change.name for change in changes))
 
 
 def _changes(one: str, other: str) -> list[_Change]:

@@ -1,4 +1,4 @@
-"""Erasers of others: fitted, applied to rows they never saw, and mistrusted."""
+"""Fits erasers, applies them to rows they never saw, and checks the results."""
 
 from __future__ import annotations
 

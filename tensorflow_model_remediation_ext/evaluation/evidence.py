@@ -1,4 +1,4 @@
-"""What a report takes of results that are not made here."""
+"""Results that were made elsewhere, as a report takes them."""
 
 from __future__ import annotations
 
@@ -81,27 +81,8 @@ def as_table(evidence: object) -> Table:
             "`result.to_dict()` must return rows, each a dict of figures. "
             f"Received: {figures!r:.80} from {kind}"
         )
-    keys = list(dict.fromkeys(key for row in figures.values() for key in row))
-    plain = [
-        key
-        for key in keys
-        if not any(
-            key.endswith(end) and key.removesuffix(end) in keys
-            for end in ("_low", "_high")
-        )
-    ]
-    own_plotted = getattr(evidence, "plotted", None)
-    unknown = [key for key in own_plotted or () if key not in plain]
-    if unknown:
-        raise TypeError(
-            f"`result.plotted` must name figures, {plain}. "
-            f"Received: {unknown} from {kind}"
-        )
-    with_intervals = [
-        key
-        for key in plain
-        if f"{key}_low" in keys or key in (own_plotted or ())
-    ]
+    plotted = getattr(evidence, "plotted", None)
+    plain, with_intervals = _kinds_of_figures(figures, plotted or (), kind)
     texts = [key for key in plain if key not in with_intervals]
     _require_plain(figures, texts, kind)
     row_type = dataclasses.make_dataclass(
@@ -114,7 +95,7 @@ def as_table(evidence: object) -> Table:
         row_type(name, *(_value(row, key, with_intervals) for key in plain))
         for name, row in figures.items()
     )
-    drawn = with_intervals if own_plotted is None else own_plotted
+    drawn = with_intervals if plotted is None else plotted
     methods: dict[str, Any] = {
         "measures": evidence.measures,
         "caveat": evidence.caveat,
@@ -142,6 +123,42 @@ def as_table(evidence: object) -> Table:
         float(getattr(evidence, "confidence", 0.95)),
         _examples(getattr(evidence, "examples", ())),
     )
+
+
+def _kinds_of_figures(
+    figures: Mapping[Any, Mapping[str, Any]], plotted: Iterable[str], kind: str
+) -> tuple[list[str], list[str]]:
+    """Returns the names of all figures, and of those with intervals.
+
+    The ends of an interval are no figures of their own.
+
+    Args:
+        figures: Rows of figures.
+        plotted: Names of those to draw, which all have intervals.
+        kind: What they are from.
+
+    Raises:
+        TypeError: If one that is to be drawn is not there.
+    """
+    keys = list(dict.fromkeys(key for row in figures.values() for key in row))
+    plain = [
+        key
+        for key in keys
+        if not any(
+            key.endswith(end) and key.removesuffix(end) in keys
+            for end in ("_low", "_high")
+        )
+    ]
+    unknown = [key for key in plotted if key not in plain]
+    if unknown:
+        raise TypeError(
+            f"`result.plotted` must name figures, {plain}. "
+            f"Received: {unknown} from {kind}"
+        )
+    with_intervals = [
+        key for key in plain if f"{key}_low" in keys or key in plotted
+    ]
+    return plain, with_intervals
 
 
 def require_alike(name: str, model: str, table: Table, other: Table) -> None:

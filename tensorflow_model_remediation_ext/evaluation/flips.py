@@ -60,9 +60,8 @@ def flips(
     accelerated bootstrap, computed beyond 1,000 pairs from its Cornish-Fisher
     expansion. They run somewhat short for a few dozen pairs, and there are
     none for fewer than ten pairs, in effective number, or for gaps that are
-    all alike. Both take
-    pairs to be independent and look at one group at a time: of many groups,
-    some interval will miss.
+    all alike. Both take pairs to be independent and look at one group at a
+    time: of many groups, some interval will miss.
 
     Args:
         original_predictions: Predictions on the original inputs: `[n]` or
@@ -133,44 +132,45 @@ def flips(
             f"`groups` must not name a group {_OVERALL!r}: that is the row of "
             "all pairs."
         )
+    masks = {_OVERALL: np.ones(n, dtype=bool), **masks}
     before = decisions(original, threshold)
     after = decisions(counterfactual, threshold)
     gaps = np.abs(original - counterfactual).mean(axis=1)
     binary = original.shape[1] <= 2
+    names = _class_names(classes, original.shape[1])
     rng = np.random.default_rng(seed)
-
-    def row(group: str, mask: np.ndarray) -> FlipRow:
+    rows: list[FlipRow] = []
+    flows: list[FlowRow] = []
+    for group, mask in masks.items():
         w = None
         if weights is not None:
             mask = mask & (weights > 0)
             w = weights[mask]
         b, a = before[mask], after[mask]
-        flipped = b != a
-        return FlipRow(
-            group=group,
-            n=len(b),
-            effective_n=float(len(b)) if w is None else effective_size(w),
-            flip_count=int(np.count_nonzero(flipped)),
-            flip_rate=rate_estimate(flipped, w, confidence),
-            positive_to_negative=(
-                rate_estimate(b > a, w, confidence) if binary else UNKNOWN
-            ),
-            negative_to_positive=(
-                rate_estimate(b < a, w, confidence) if binary else UNKNOWN
-            ),
-            counterfactual_gap=mean_estimate(gaps[mask], w, confidence, rng),
-        )
+        gap = mean_estimate(gaps[mask], w, confidence, rng)
+        rows.append(_row(group, b, a, gap, w, binary, confidence))
+        if not binary:
+            flows += _flows(group, b, a, w, names, confidence)
+    return FlipReport(tuple(rows), confidence, tuple(flows))
 
-    masks = {_OVERALL: np.ones(n, dtype=bool), **masks}
-    rows = tuple(row(group, mask) for group, mask in masks.items())
-    names = _class_names(classes, original.shape[1])
-    flows: list[FlowRow] = []
-    for group, mask in masks.items() if not binary else ():
-        if weights is not None:
-            mask = mask & (weights > 0)
-        w = None if weights is None else weights[mask]
-        flows += _flows(group, before[mask], after[mask], w, names, confidence)
-    return FlipReport(rows, confidence, tuple(flows))
+
+def _row(group, before, after, gap, weights, binary, confidence) -> FlipRow:
+    """Returns the figures of a group from the decisions on its pairs."""
+
+    def rate(hits):
+        return rate_estimate(hits, weights, confidence)
+
+    n, flipped = len(before), before != after
+    return FlipRow(
+        group=group,
+        n=n,
+        effective_n=float(n) if weights is None else effective_size(weights),
+        flip_count=int(np.count_nonzero(flipped)),
+        flip_rate=rate(flipped),
+        positive_to_negative=rate(before > after) if binary else UNKNOWN,
+        negative_to_positive=rate(before < after) if binary else UNKNOWN,
+        counterfactual_gap=gap,
+    )
 
 
 def _class_names(classes: Sequence[Any] | None, columns: int) -> list[str]:

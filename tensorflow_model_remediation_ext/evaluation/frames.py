@@ -76,6 +76,12 @@ def to_array(values: Any, name: str) -> np.ndarray:
     return np.stack(arrays, axis=1, dtype=None if kinds == {True} else object)
 
 
+def one_column(array: np.ndarray) -> np.ndarray:
+    """Returns an array `[n, 1]` as `[n]`, any other as it is."""
+    is_column = array.ndim == 2 and array.shape[1] == 1
+    return array[:, 0] if is_column else array
+
+
 def _settled(array: np.ndarray) -> np.ndarray:
     if array.dtype != object:
         return array

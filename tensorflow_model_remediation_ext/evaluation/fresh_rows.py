@@ -1,4 +1,4 @@
-"""Rows for erasers, for readers and for judges, each their own."""
+"""Splits rows: some for the eraser, some for readers, some to judge them."""
 
 from __future__ import annotations
 
@@ -6,11 +6,39 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from tensorflow_model_remediation_ext.evaluation.clustered import (
+    classes_of_units,
+)
 from tensorflow_model_remediation_ext.evaluation.tables import extra
 
 # Each split takes two of these folds for the eraser, one for readers to learn
 # from and one to judge them.
 _FOLDS = 4
+
+
+def stratified_folds(
+    z: np.ndarray,
+    groups: np.ndarray | None,
+    count: int,
+    seed: int,
+    purpose: str,
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Returns the rows outside and inside each fold.
+
+    Args:
+        z: `[n]` class ids, of which each fold has its share.
+        groups: `[n]` ids of what is never split, or `None`.
+        count: Number of folds.
+        seed: Seed of the folds.
+        purpose: What needs scikit-learn, to begin an error message with.
+
+    Raises:
+        ImportError: If scikit-learn is missing.
+    """
+    selection = extra("sklearn.model_selection", purpose)
+    kind = "StratifiedKFold" if groups is None else "StratifiedGroupKFold"
+    splitter = getattr(selection, kind)(count, shuffle=True, random_state=seed)
+    return list(splitter.split(z, z, groups))
 
 
 def split_rows(
@@ -29,11 +57,7 @@ def split_rows(
     Raises:
         ValueError: If a class has too few rows or groups.
     """
-    selection = extra("sklearn.model_selection", "A measure of leakage")
-    kind = "StratifiedKFold" if groups is None else "StratifiedGroupKFold"
-    units = np.bincount(z)
-    if groups is not None:
-        units = np.bincount(np.unique(np.stack([z, groups]), axis=1)[0])
+    units = np.bincount(classes_of_units(z, groups))
     if units.min() < _FOLDS:
         what = "rows" if groups is None else "groups"
         raise ValueError(
@@ -43,9 +67,9 @@ def split_rows(
     for split in range(splits):
         place = split % _FOLDS
         if place == 0:
-            splitter = getattr(selection, kind)(
-                _FOLDS, shuffle=True, random_state=seed + split
+            pairs = stratified_folds(
+                z, groups, _FOLDS, seed + split, "A measure of leakage"
             )
-            folds = [rows for _, rows in splitter.split(z, z, groups)]
+            folds = [rows for _, rows in pairs]
         test, learn, *fit = (folds[(place + k) % _FOLDS] for k in range(_FOLDS))
         yield np.sort(np.concatenate(fit)), learn, test

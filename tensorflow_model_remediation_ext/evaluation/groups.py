@@ -9,6 +9,7 @@ import numpy as np
 
 from tensorflow_model_remediation_ext.evaluation.frames import (
     columns_of,
+    one_column,
     to_array,
 )
 from tensorflow_model_remediation_ext.evaluation.labels import read_labels
@@ -141,7 +142,7 @@ def _memberships(
         ValueError: If there are fractions beside labels.
     """
     arrays = {
-        key: _flat(to_array(column, f"{name}[{key!r}]"))
+        key: one_column(to_array(column, f"{name}[{key!r}]"))
         for key, column in columns.items()
     }
     shares = [key for key, array in arrays.items() if _holds_shares(array)]
@@ -165,11 +166,6 @@ def _memberships(
                 f"Received: a share of {fractions[0]:g}"
             )
     return None
-
-
-def _flat(array: np.ndarray) -> np.ndarray:
-    one_column = array.ndim == 2 and array.shape[1] == 1
-    return array[:, 0] if one_column else array
 
 
 def _holds_shares(array: np.ndarray) -> bool:

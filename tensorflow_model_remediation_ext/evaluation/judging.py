@@ -1,24 +1,27 @@
-"""Judges of what readers found: rows are counted once, groups together."""
+"""How right readers are, where rows judge more than once or come in groups."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from tensorflow_model_remediation_ext.evaluation.clustered import (
+    classes_of_units,
     clustered_accuracy,
     clustered_variance,
 )
 from tensorflow_model_remediation_ext.evaluation.intervals import (
     UNKNOWN,
     Estimate,
-    all_alike,
     without_interval,
+)
+from tensorflow_model_remediation_ext.evaluation.over_seeds import (
+    student_half_width,
 )
 from tensorflow_model_remediation_ext.evaluation.performance import (
     area_estimate,
+    midranks,
     ordered_share,
 )
-from tensorflow_model_remediation_ext.evaluation.tables import extra
 
 _BLOCK = 100
 
@@ -112,8 +115,8 @@ class Judge:
 
     def _independent(self, rows: np.ndarray) -> np.ndarray:
         """Returns for how many independent rows each class counts."""
-        pairs = np.unique([self.classes[rows], self._units[rows]], axis=1)
-        return np.bincount(pairs[0], minlength=self.num_classes)
+        found = classes_of_units(self.classes[rows], self._units[rows])
+        return np.bincount(found, minlength=self.num_classes)
 
 
 def similarity_kept(before: np.ndarray, after: np.ndarray) -> list[float]:
@@ -131,9 +134,9 @@ def similarity_kept(before: np.ndarray, after: np.ndarray) -> list[float]:
     blocks = max(len(before) // _BLOCK, 1)
     kept = []
     for rows in np.array_split(np.arange(len(before)), blocks)[:10]:
-        ranks = [_ranks(_similarities(x[rows])) for x in (before, after)]
+        ranks = [midranks(_similarities(x[rows])) for x in (before, after)]
         if all(len(np.unique(each)) > 1 for each in ranks):
-            kept.append(float(np.corrcoef(*ranks)[0, 1]))
+            kept.append(float(np.corrcoef(ranks)[0, 1]))
     return kept
 
 
@@ -145,11 +148,9 @@ def mean_of_blocks(values: list[float], confidence: float) -> Estimate:
     if not values:
         return UNKNOWN
     mean = float(np.mean(values))
-    if all_alike(values):
+    half = student_half_width(values, confidence, "An interval of similarities")
+    if not half:
         return without_interval(mean)
-    student = extra("scipy.stats", "An interval of similarities").t
-    half = student.ppf((1 + confidence) / 2, len(values) - 1)
-    half *= np.std(values, ddof=1) / np.sqrt(len(values))
     low, high = np.clip([mean - half, mean + half], -1, 1)
     return Estimate(mean, float(low), float(high))
 
@@ -159,10 +160,3 @@ def _similarities(x):
     norms = np.linalg.norm(x, axis=1, keepdims=True)
     x = x / np.where(norms > 0, norms, 1.0)
     return (x @ x.T)[np.triu_indices(len(x), 1)].round(12)
-
-
-def _ranks(values):
-    _, place, counts = np.unique(
-        values, return_inverse=True, return_counts=True
-    )
-    return (np.cumsum(counts) - (counts - 1) / 2)[place]

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from tensorflow_model_remediation_ext.common.torch_tensors import without_torch
+from tensorflow_model_remediation_ext.evaluation.frames import one_column
 
 
 def read_labels(values: Any, name: str, n: int) -> tuple[list[Any], np.ndarray]:
@@ -25,9 +26,7 @@ def read_labels(values: Any, name: str, n: int) -> tuple[list[Any], np.ndarray]:
     Raises:
         ValueError: If a length is not `n`, or a label is missing.
     """
-    labels = np.asarray(without_torch(values), dtype=object)
-    if labels.ndim == 2 and labels.shape[1] == 1:
-        labels = labels[:, 0]
+    labels = one_column(np.asarray(without_torch(values), dtype=object))
     if labels.shape != (n,):
         raise ValueError(
             f"`{name}` must hold a label for each of the {n} rows. "
@@ -58,5 +57,5 @@ def _as_text(label: Any) -> Any:
 
 
 def _is_missing(label: Any) -> bool:
-    # NaN and NaT differ from themselves; pandas' NA neither does nor does not.
+    # NaN and NaT differ from themselves; pandas' NA compared is NA again.
     return label is None or str(label == label) != "True"

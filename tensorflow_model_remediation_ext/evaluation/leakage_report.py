@@ -19,7 +19,7 @@ from tensorflow_model_remediation_ext.evaluation.tables import (
 )
 
 NOTHING = "nothing"
-# One each, so that the controls' gray does not make them one.
+# One for each row: all controls are gray, and told apart by it.
 _MARKERS = "osD^v<>Ph"
 
 

@@ -1,9 +1,10 @@
-"""Figures of several seeds, and what is uncertain in their mean."""
+"""Means over seeds or other repetitions, and how uncertain they are."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 
@@ -20,6 +21,27 @@ def limits_of(estimates: Iterable[Estimate]) -> tuple[float, float]:
     return (0.0, 1.0) if share else (-math.inf, math.inf)
 
 
+def student_half_width(values: Any, confidence: float, purpose: str) -> float:
+    """Returns half the width of Student's interval of a mean.
+
+    It is 0 for values that differ by rounding alone, or a single one: they say
+    nothing of what another repetition would give.
+
+    Args:
+        values: Numbers, `[n]`, one or more.
+        confidence: Level of the interval.
+        purpose: What needs SciPy, to begin an error message with.
+
+    Raises:
+        ImportError: If values differ, and SciPy is missing.
+    """
+    if all_alike(values):
+        return 0.0
+    n = len(values)
+    quantile = extra("scipy.stats", purpose).t.ppf((1 + confidence) / 2, n - 1)
+    return float(quantile * (np.std(values, ddof=1) / math.sqrt(n)))
+
+
 def mean_over_seeds(
     estimates: Iterable[Estimate],
     confidence: float,
@@ -33,17 +55,15 @@ def mean_over_seeds(
         limits: What the interval is kept between.
 
     Raises:
-        ImportError: If there are several seeds, and SciPy is missing.
+        ImportError: If seeds differ, and SciPy is missing.
     """
     value, low, high = np.array(list(estimates)).T
     mean, n = value.mean(), len(value)
     below, above = (value - low).mean(), (high - value).mean()
     if n > 1:
-        stats = extra("scipy.stats", "An interval over several seeds")
-        spread = stats.t.ppf((1 + confidence) / 2, n - 1)
-        # What differs by a rounding alone tells nothing of other seeds.
-        same = all_alike(value)
-        spread *= 0.0 if same else value.std(ddof=1) / math.sqrt(n)
+        spread = student_half_width(
+            value, confidence, "An interval over several seeds"
+        )
         # Plain numbers come without an error of measurement.
         below, above = (
             math.hypot(half, spread)

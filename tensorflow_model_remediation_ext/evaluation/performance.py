@@ -11,6 +11,7 @@ from tensorflow_model_remediation_ext.evaluation.checks import (
     finite_numbers,
     require_probabilities,
 )
+from tensorflow_model_remediation_ext.evaluation.frames import one_column
 from tensorflow_model_remediation_ext.evaluation.intervals import (
     Estimate,
     normal_quantile,
@@ -123,9 +124,9 @@ def ordered_share(
     n = len(scores) - m
     # For each example, the share of the other class that it is ordered
     # rightly against.
-    share = _midranks(scores)
-    share[positive] -= _midranks(scores[positive])
-    share[~positive] -= _midranks(scores[~positive])
+    share = midranks(scores)
+    share[positive] -= midranks(scores[positive])
+    share[~positive] -= midranks(scores[~positive])
     share[positive] /= n
     share[~positive] = 1 - share[~positive] / m
     area = share[positive].mean()
@@ -212,7 +213,7 @@ def area_interval(
     return low, high
 
 
-def _midranks(values: np.ndarray) -> np.ndarray:
+def midranks(values: np.ndarray) -> np.ndarray:
     """Returns ranks from 1, equal values sharing their mean rank."""
     _, inverse, counts = np.unique(
         values, return_inverse=True, return_counts=True
@@ -253,9 +254,7 @@ def labels_and_scores(
 
 
 def _column(values: Any, name: str) -> np.ndarray:
-    array = finite_numbers(values, name)
-    if array.ndim == 2 and array.shape[1] == 1:
-        array = array[:, 0]
+    array = one_column(finite_numbers(values, name))
     if array.ndim != 1:
         raise ValueError(
             f"`{name}` must have shape [n] or [n, 1]. "

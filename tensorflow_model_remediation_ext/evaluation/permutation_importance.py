@@ -17,12 +17,14 @@ from tensorflow_model_remediation_ext.evaluation.importance_report import (
 )
 from tensorflow_model_remediation_ext.evaluation.intervals import (
     Estimate,
-    all_alike,
     normal_quantile,
     without_interval,
 )
 from tensorflow_model_remediation_ext.evaluation.model_inputs import (
     ModelInputs,
+)
+from tensorflow_model_remediation_ext.evaluation.over_seeds import (
+    student_half_width,
 )
 from tensorflow_model_remediation_ext.evaluation.performance import (
     accuracy,
@@ -31,7 +33,6 @@ from tensorflow_model_remediation_ext.evaluation.performance import (
 from tensorflow_model_remediation_ext.evaluation.predicting import (
     predict_batch,
 )
-from tensorflow_model_remediation_ext.evaluation.tables import extra
 
 _METRICS = {
     "accuracy": lambda y, p: accuracy(y, p).value,
@@ -224,9 +225,8 @@ def _edited_row(name, edit, inputs, measure, original) -> ImportanceRow:
 
 def _mean_drop(drops: list[float], confidence: float) -> Estimate:
     """Returns a mean over shuffles with Student's interval, if they differ."""
-    mean, n = float(np.mean(drops)), len(drops)
-    if all_alike(drops):
+    mean = float(np.mean(drops))
+    half = student_half_width(drops, confidence, "An interval of shuffles")
+    if not half:
         return without_interval(mean)
-    t = extra("scipy.stats", "An interval of shuffles").t
-    half = t.ppf((1 + confidence) / 2, n - 1) * np.std(drops, ddof=1) / n**0.5
-    return Estimate(mean, float(mean - half), float(mean + half))
+    return Estimate(mean, mean - half, mean + half)

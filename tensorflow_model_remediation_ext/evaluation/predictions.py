@@ -11,6 +11,7 @@ from tensorflow_model_remediation_ext.evaluation.checks import (
     finite_numbers,
     require_probabilities,
 )
+from tensorflow_model_remediation_ext.evaluation.frames import one_column
 from tensorflow_model_remediation_ext.evaluation.labels import read_labels
 from tensorflow_model_remediation_ext.evaluation.performance import (
     labels_and_scores,
@@ -18,7 +19,7 @@ from tensorflow_model_remediation_ext.evaluation.performance import (
 
 # The threshold at which the largest of several columns is the decision.
 HALF = 0.5
-# What probabilities in half precision may lack of one.
+# How far a sum of probabilities in half precision may be from one.
 _ROUNDING = 5e-3
 
 
@@ -191,9 +192,7 @@ def read_amounts(y_true: Any, y_pred: Any) -> np.ndarray:
     """
     amounts = []
     for values, name in ((y_true, "y_true"), (y_pred, "y_pred")):
-        array = finite_numbers(values, name)
-        if array.ndim == 2 and array.shape[1] == 1:
-            array = array[:, 0]
+        array = one_column(finite_numbers(values, name))
         if array.ndim != 1 or not len(array):
             raise ValueError(
                 f"`{name}` must have shape [n] or [n, 1], and at least one "

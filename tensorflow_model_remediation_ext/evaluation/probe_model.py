@@ -194,7 +194,7 @@ def _activations(
         run = tf.function(
             run,
             input_signature=signature,
-            reduce_retracing=signature is None or None,
+            reduce_retracing=signature is None,
             autograph=False,
         )
 

@@ -9,12 +9,16 @@ import numpy as np
 
 from tensorflow_model_remediation_ext.common.checks import whole
 from tensorflow_model_remediation_ext.evaluation.clustered import (
+    classes_of_units,
     clustered_accuracy,
     clustered_variance,
 )
 from tensorflow_model_remediation_ext.evaluation.feature_rows import (
     feature_rows,
     label_codes,
+)
+from tensorflow_model_remediation_ext.evaluation.fresh_rows import (
+    stratified_folds,
 )
 from tensorflow_model_remediation_ext.evaluation.intervals import (
     Estimate,
@@ -70,8 +74,7 @@ def linear_probe(
     are ordered against those of the same fold, since scores of different
     readers do not compare. Readers of different folds share examples, so their
     errors are not independent: Wilson's interval with all `n` examples holds
-    the 0.5
-    of a blind reader in 85 % of trials instead of 95 %. Variances are
+    the 0.5 of a blind reader in 85 % of trials instead of 95 %. Variances are
     therefore multiplied by Nadeau and Bengio's `1 + cv / (cv - 1)`, which
     errs to the wide side, the more so the plainer the concept. Examples of a
     group, such as the words of a sentence, are not independent either: with
@@ -127,7 +130,7 @@ def linear_probe(
     z = label_codes(z, "z", len(x))
     if groups is not None:
         groups = label_codes(groups, "groups", len(x))
-    folds = _folds(x, z, groups, cv, seed)
+    folds = _folds(z, groups, cv, seed)
     inflation = 1 + cv / (cv - 1)
     units = np.arange(len(x)) if groups is None else groups
     rows = []
@@ -153,25 +156,19 @@ def linear_probe(
     return ProbeReport(tuple(rows), confidence)
 
 
-def _folds(x, z, groups, cv, seed) -> list[tuple[np.ndarray, np.ndarray]]:
+def _folds(z, groups, cv, seed) -> list[tuple[np.ndarray, np.ndarray]]:
     """Returns the rows to train on and the rows to read, for each fold."""
-    splits = extra("sklearn.model_selection", "A probe")
     counts = np.bincount(z)
     if len(counts) < 2:
         raise ValueError("`z` has one class only: there is nothing to find.")
-    units = counts
-    if groups is not None:
-        pairs = np.unique(np.stack([z, groups]), axis=1)
-        units = np.bincount(pairs[0])
+    units = np.bincount(classes_of_units(z, groups))
     if units.min() < cv:
         raise ValueError(
             f"Every class of `z` must have {cv} "
             f"{'examples' if groups is None else 'groups'} or more for "
             f"cv={cv} folds. Received: a class with {units.min()}"
         )
-    kind = "StratifiedKFold" if groups is None else "StratifiedGroupKFold"
-    splitter = getattr(splits, kind)(cv, shuffle=True, random_state=seed)
-    folds = list(splitter.split(x, z, groups))
+    folds = stratified_folds(z, groups, cv, seed, "A probe")
     for train, _ in folds:
         if np.bincount(z[train], minlength=len(counts)).min() == 0:
             raise ValueError(
@@ -247,7 +244,7 @@ def _auc(scores, z, folds, groups, inflation, confidence) -> Estimate:
         groups is not None,
     )
     # The scarcest class, counted in what is independent, against the rest.
-    units = z if groups is None else np.unique([z, groups], axis=1)[0]
+    units = classes_of_units(z, groups)
     m = np.bincount(units).min() / inflation
     n = len(units) / inflation - m
     return area_estimate(area, variance, m, n, confidence)

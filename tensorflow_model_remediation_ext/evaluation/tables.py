@@ -342,12 +342,10 @@ def plain_text(label: str) -> str:
     return hidden + label.replace("$", r"\$")
 
 
-def new_axes(width: float = 7, height: float = 3) -> Any:
+def new_axes(height: float) -> Any:
     """Returns the axes of a new figure that pyplot knows nothing of."""
     matplotlib_figure = extra("matplotlib.figure", "A picture")
-    figure = matplotlib_figure.Figure(
-        figsize=(width, height), layout="constrained"
-    )
+    figure = matplotlib_figure.Figure(figsize=(7, height), layout="constrained")
     # Half a label of a tick that stands at the very end.
     figure.get_layout_engine().set(w_pad=0.12)
     return figure.add_subplot()

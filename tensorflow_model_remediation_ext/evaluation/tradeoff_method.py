@@ -82,36 +82,46 @@ def points_of(
             "`data` and `loss_weights` have no meaning with a dict of "
             "methods: each `TradeoffMethod` has its own."
         )
+    return [
+        point
+        for label, method in methods.items()
+        for point in _points_of_method(label, method)
+    ]
+
+
+def _points_of_method(label: str, method: Any) -> list[Point]:
+    """Returns the rows of one method, checked: one for each setting."""
+    if callable(method):
+        method = TradeoffMethod(method)
+    if not isinstance(method, TradeoffMethod):
+        raise ValueError(
+            "`methods` must hold TradeoffMethods or functions. "
+            f"Received: {method!r} for {label!r}"
+        )
+    _check_readable(method.data, f"data of {label!r}")
+    settings = [None]
+    if method.settings is not None:
+        settings = [
+            # NumPy's numbers as plain ones, which JSON and files know.
+            each.item() if isinstance(each, np.generic) else each
+            for each in method.settings
+        ]
+    if not settings or len({*map(repr, settings)}) < len(settings):
+        raise ValueError(
+            f"`settings` of {label!r} must be different ones, and at "
+            f"least one. Received: settings={settings}"
+        )
     points = []
-    for label, method in methods.items():
-        if callable(method):
-            method = TradeoffMethod(method)
-        if not isinstance(method, TradeoffMethod):
-            raise ValueError(
-                "`methods` must hold TradeoffMethods or functions. "
-                f"Received: {method!r} for {label!r}"
-            )
-        _check_readable(method.data, f"data of {label!r}")
-        settings = [None]
-        if method.settings is not None:
-            settings = [
-                # NumPy's numbers as plain ones, which JSON and files know.
-                each.item() if isinstance(each, np.generic) else each
-                for each in method.settings
-            ]
-        if not settings or len({*map(repr, settings)}) < len(settings):
-            raise ValueError(
-                f"`settings` of {label!r} must be different ones, and at "
-                f"least one. Received: settings={settings}"
-            )
-        for setting in settings:
-            name = label if setting is None else f"{label} {as_text(setting)}"
-            file = f"{label},{setting!r}" if setting is not None else label
-            readable = re.sub(r"[^\w=.,+-]+", "_", file)
-            # Names that differ in other signs alone keep their own files.
-            file = readable + f",{digest_of(file)}" * (readable != file)
-            file = f"method={file},build={digest(method.build)}"
-            points.append(Point(name, label, setting, method, file))
+    for setting in settings:
+        name, file = label, label
+        if setting is not None:
+            name, file = f"{label} {as_text(setting)}", f"{label},{setting!r}"
+        readable = re.sub(r"[^\w=.,+-]+", "_", file)
+        if readable != file:
+            # Names that become the same text still have files of their own.
+            readable += f",{digest_of(file)}"
+        file = f"method={readable},build={digest(method.build)}"
+        points.append(Point(name, label, setting, method, file))
     return points
 
 

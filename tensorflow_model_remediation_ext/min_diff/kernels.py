@@ -7,10 +7,9 @@ from keras import ops
 
 from tensorflow_model_remediation_ext.common.checks import is_number
 from tensorflow_model_remediation_ext.common.configs import (
+    PACKAGE,
     constructor_config,
 )
-
-PACKAGE = "tensorflow_model_remediation_ext"
 
 
 class MinDiffKernel:

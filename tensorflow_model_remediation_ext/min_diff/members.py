@@ -16,8 +16,8 @@ class GroupedRows(NamedTuple):
     Attributes:
         membership: `[n, 1]` where there are two groups, 1.0 for the sensitive
             one; otherwise `[n, groups]`, one column a group.
-        predictions: `[n, columns]`; 0 in rows of weight 0, of which nothing
-            is heard, NaN included.
+        predictions: `[n, columns]`; 0 in rows of weight 0, so that not even
+            their NaN counts.
         weight: `[n, 1]`; 0 where Keras masks a position.
     """
 
@@ -78,8 +78,8 @@ def grouped_rows(
         membership = ops.reshape(membership, (-1, columns))
         predictions = ops.reshape(predictions, (-1, predictions.shape[-1]))
     weight = ops.reshape(weight, (-1, 1))
-    heard = ops.where(weight > 0, predictions, 0.0)
-    return GroupedRows(membership, heard, weight)
+    predictions = ops.where(weight > 0, predictions, 0.0)
+    return GroupedRows(membership, predictions, weight)
 
 
 def check_ids(ids: np.ndarray, groups: int, owner: str) -> None:
@@ -99,6 +99,16 @@ def check_ids(ids: np.ndarray, groups: int, owner: str) -> None:
             f"{owner}: `membership` must hold ids from 0 to {groups - 1}, one "
             f"for each of groups={groups}. Received: "
             f"{np.unique(wrong)[:5].tolist()}"
+        )
+
+
+def require_one_column(predictions: Any, owner: str) -> None:
+    """Raises `ValueError` unless predictions have one column."""
+    if predictions.shape[-1] != 1:
+        raise ValueError(
+            f"{owner} needs predictions of one column: choose one with "
+            "`predictions_transform`. Received: shape "
+            f"{tuple(predictions.shape)}"
         )
 
 

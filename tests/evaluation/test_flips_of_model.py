@@ -1,3 +1,5 @@
+import functools
+
 import keras
 import numpy as np
 import pytest
@@ -13,7 +15,7 @@ from tensorflow_model_remediation_ext.evaluation import (
     flips_of_model,
 )
 from tensorflow_model_remediation_ext.evaluation.changed_texts import (
-    changed_terms,
+    ChangedTexts,
 )
 
 RNG = np.random.default_rng(0)
@@ -419,7 +421,12 @@ def test_examples_are_the_pairs_that_flip_furthest_or_left_out():
     ],
 )
 def test_terms_are_what_texts_differ_by(original, counterfactual, terms):
-    assert changed_terms(original, counterfactual) == terms
+    halves = np.array([[0.9]]), np.array([[0.1]])
+    texts = ChangedTexts(True, None, 0)
+    pair = [np.array([text]) for text in (original, counterfactual)]
+    texts.add(*pair, halves, None, 0.5)
+    report = texts.by_term(functools.partial(flips, *halves))
+    assert {row.group for row in report.rows} == set(terms)
 
 
 @pytest.mark.parametrize(

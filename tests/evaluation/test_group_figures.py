@@ -37,6 +37,7 @@ def weights(request):
 def test_two_classes_in_groups_that_overlap(weights):
     report = group_metrics(Y, P, MASKS, sample_weight=weights, **FEW)
     w, d = np.ones(N) if weights is None else weights, P > 0.5
+    assert [row.group for row in report.rows] == ["overall", *MASKS]
     for row in report.rows:
         m = MASKS.get(row.group, np.ones(N, bool))
         assert (row.n, row.positives) == (m.sum(), Y[m].sum())

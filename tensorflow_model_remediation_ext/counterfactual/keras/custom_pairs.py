@@ -15,6 +15,7 @@ from tensorflow_model_remediation_ext.common.batching import (
 )
 from tensorflow_model_remediation_ext.common.data_errors import require
 from tensorflow_model_remediation_ext.common.elements import (
+    PARALLEL,
     as_one_argument,
     tensor_specs,
     unpack,
@@ -36,7 +37,6 @@ _ONE_ROW_EACH = (
     "both halves, and in the weight if there is one. Received:"
 )
 _PARTS = "`original_x`", "`counterfactual_x`", "the weight"
-_PARALLEL = {"num_parallel_calls": tf.data.AUTOTUNE, "deterministic": True}
 
 
 def pairs_by_function(
@@ -77,8 +77,8 @@ def pairs_by_function(
     if text is not None and text.layout is Layout.EXAMPLES:
         examples = examples.filter(holds_term)
     elif text is not None:
-        examples = examples.map(keep_terms, **_PARALLEL).filter(holds_rows)
-    pairs = examples.map(pair, **_PARALLEL)
+        examples = examples.map(keep_terms, **PARALLEL).filter(holds_rows)
+    pairs = examples.map(pair, **PARALLEL)
     layout = _layout_of_pairs(dataset, text, pairs.element_spec[1])
     if layout is Layout.EXAMPLES:
         pairs = pairs.map(lambda _, pair: _ranked(layout, *pair))
@@ -94,7 +94,7 @@ def pairs_by_function(
         with _require_one_row_each(*pair):
             return row_count(x), changed_pairs(*pair)
 
-    return regroup(pairs.map(changed, **_PARALLEL), batch_size(dataset))
+    return regroup(pairs.map(changed, **PARALLEL), batch_size(dataset))
 
 
 def _as_pair(result, x):

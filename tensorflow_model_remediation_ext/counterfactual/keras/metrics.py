@@ -7,10 +7,10 @@ from keras import ops
 
 from tensorflow_model_remediation_ext.common.checks import number
 from tensorflow_model_remediation_ext.common.comparing import compare
+from tensorflow_model_remediation_ext.common.configs import PACKAGE
 from tensorflow_model_remediation_ext.common.penalty_metric import (
     PenaltyMetric,
 )
-from tensorflow_model_remediation_ext.counterfactual.losses import PACKAGE
 
 
 class _PairMetric(PenaltyMetric):
@@ -68,7 +68,7 @@ class _PairMetric(PenaltyMetric):
         weights = ops.ones_like(values)
         if pair.weight is not None:
             weights = weights * ops.cast(pair.weight, self.dtype)
-            # Of a pair without weight nothing is heard, NaN included.
+            # A pair of weight 0 does not count, even if it is NaN.
             values = ops.where(weights > 0, values, 0.0)
         parts = values * weights, weights, weights * weights
         return ops.stack([[ops.sum(part) for part in parts]])
@@ -80,7 +80,7 @@ class _PairMetric(PenaltyMetric):
     def standard_errors(self, counts: Any) -> Any:
         """Returns the standard error of the mean, `[1]`, as if of flips."""
         mean = self.figures(counts)
-        # So many pairs of weight 1 would be as exact, on any scale of weights.
+        # Kish's effective number, the same on any scale of weights.
         pairs = ops.divide_no_nan(counts[:, 1] ** 2, counts[:, 2])
         variance = ops.divide_no_nan(mean * (1.0 - mean), pairs)
         return ops.sqrt(ops.maximum(variance, 0.0))

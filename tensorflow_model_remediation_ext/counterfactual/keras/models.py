@@ -7,6 +7,7 @@ from typing import Any
 import keras
 
 from tensorflow_model_remediation_ext.common.comparing import compare
+from tensorflow_model_remediation_ext.common.configs import PACKAGE
 from tensorflow_model_remediation_ext.common.objectives import (
     by_objective,
     unwrap,
@@ -25,7 +26,7 @@ from tensorflow_model_remediation_ext.counterfactual.keras.packed import (
 )
 
 
-@keras.saving.register_keras_serializable(package=losses.PACKAGE)
+@keras.saving.register_keras_serializable(package=PACKAGE)
 class CounterfactualModel(RemediationModel):
     """Trains a Keras model with counterfactual logit pairing (CLP).
 

@@ -17,6 +17,7 @@ from tensorflow_model_remediation_ext.common.elements import (
 )
 from tensorflow_model_remediation_ext.common.endless import known_length
 from tensorflow_model_remediation_ext.common.objectives import (
+    argument_name,
     by_objective,
     unwrap,
 )
@@ -99,8 +100,7 @@ def pack_counterfactual_data(
     sources = by_objective(counterfactual_data, "counterfactual_data")
     streams = {}
     for objective, source in sources.items():
-        name = "counterfactual_data"
-        name = f"{name}[{objective!r}]" if objective else name
+        name = argument_name("counterfactual_data", objective)
         streams[objective] = PairStream(
             source, original_input.element_spec, name
         )

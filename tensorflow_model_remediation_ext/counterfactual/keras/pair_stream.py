@@ -49,14 +49,14 @@ class PairStream:
         check_pair(source.element_spec, name)
         original, counterfactual, *weight = source.element_spec
         x_spec = unpack(task_spec)[0]
-        weighted = bool(weight) and isinstance(weight[0], tf.TensorSpec)
+        self._weighted = bool(weight) and isinstance(weight[0], tf.TensorSpec)
         self._name = name
         self._source, self._x_spec = source, x_spec
         for half in (original, counterfactual):
             _check_dtypes(half, x_spec, name)
         specs = x_spec, alike(original, x_spec, name, "x")
         self._layout = layout_of(source, *weight)
-        if not weighted:
+        if not self._weighted:
             self._layout = _layout_by_task(self._layout, *specs, task_spec)
         self.layout_of_task = _layout_of_task(*specs, self._layout, name)
         self._dataset = self._pairs(source)
@@ -116,23 +116,17 @@ class PairStream:
 
     def _pairs(self, source):
         """Returns pairs with weights, in the structure of the task's `x`."""
-        original, counterfactual, *weight = source.element_spec
-        x_spec = self._x_spec
+        halves, x_spec = source.element_spec[:2], self._x_spec
         if self._layout is Layout.BATCHES:
             # Batches of no rows would repeat without end, and give none.
             source = source.filter(lambda *pairs: row_count(pairs) > 0)
-        weighted = bool(weight) and isinstance(weight[0], tf.TensorSpec)
-        if (
-            weighted
-            and is_alike(original, x_spec)
-            and is_alike(counterfactual, x_spec)
-        ):
+        if self._weighted and all(is_alike(half, x_spec) for half in halves):
             return source
         return source.map(
             lambda original, counterfactual, *weight: (
                 alike(original, x_spec, "original_x", "x"),
                 alike(counterfactual, x_spec, "counterfactual_x", "x"),
-                weight[0] if weighted else self._ones(original),
+                weight[0] if self._weighted else self._ones(original),
             )
         )
 

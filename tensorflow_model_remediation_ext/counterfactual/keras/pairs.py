@@ -14,6 +14,7 @@ from tensorflow_model_remediation_ext.common.batching import (
 from tensorflow_model_remediation_ext.common.cardinality import keep_cardinality
 from tensorflow_model_remediation_ext.common.checks import function_of_one
 from tensorflow_model_remediation_ext.common.elements import (
+    PARALLEL,
     as_one_argument,
     check_dataset,
     unpack,
@@ -30,8 +31,6 @@ from tensorflow_model_remediation_ext.counterfactual.keras.text_feature import (
     TextFeature,
 )
 from tensorflow_model_remediation_ext.counterfactual.terms import TermEditor
-
-_PARALLEL = {"num_parallel_calls": tf.data.AUTOTUNE, "deterministic": True}
 
 
 def build_counterfactual_data(
@@ -179,10 +178,10 @@ def _pairs_by_terms(dataset, text):
 
     examples = as_one_argument(dataset)
     if text.layout is Layout.BATCHES:
-        batches = examples.map(pair_batch, **_PARALLEL)
+        batches = examples.map(pair_batch, **PARALLEL)
         return regroup(batches, batch_size(dataset))
     rows = chunk_rows(dataset.element_spec, Layout.EXAMPLES)
     if rows is None:
-        return examples.map(pair, **_PARALLEL).filter(differs)
+        return examples.map(pair, **PARALLEL).filter(differs)
     chunks = as_one_argument(dataset.batch(rows))
-    return chunks.map(pair_rows, **_PARALLEL).unbatch()
+    return chunks.map(pair_rows, **PARALLEL).unbatch()

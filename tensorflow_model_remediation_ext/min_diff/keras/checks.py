@@ -10,6 +10,7 @@ import tensorflow as tf
 from tensorflow_model_remediation_ext.common.data_errors import require_all
 from tensorflow_model_remediation_ext.common.elements import tensor_specs
 from tensorflow_model_remediation_ext.common.objectives import (
+    argument_name,
     by_objective,
     unwrap,
 )
@@ -42,7 +43,7 @@ def checked_data(
     """
     checked = {}
     for objective, each in by_objective(data, "min_diff_data").items():
-        name = f"min_diff_data[{objective!r}]" if objective else "min_diff_data"
+        name = argument_name("min_diff_data", objective)
         if not isinstance(each, (tuple, list)) or len(each) not in (2, 3):
             raise ValueError(
                 f"`{name}` must be `(x, membership, weight)` or `(x, "

@@ -18,6 +18,7 @@ from tensorflow_model_remediation_ext.common.endless import (
     repeat_from_anywhere,
 )
 from tensorflow_model_remediation_ext.common.objectives import (
+    argument_name,
     by_objective,
     unwrap,
 )
@@ -191,7 +192,7 @@ def rows_of_two_datasets(
     for objective in first:
         streams = []
         for (name, by_name), size in zip(sides.items(), halves, strict=True):
-            full = f"{name}[{objective!r}]" if objective else name
+            full = argument_name(name, objective)
             streams.append(_batches(by_name[objective], size, full, reach))
         built[objective] = tf.data.Dataset.zip(tuple(streams)).map(_join)
     return tf.data.Dataset.zip(unwrap(built))

@@ -8,11 +8,14 @@ from keras import ops
 
 from tensorflow_model_remediation_ext.common import transforms
 from tensorflow_model_remediation_ext.common.checks import number, whole
+from tensorflow_model_remediation_ext.common.configs import PACKAGE
 from tensorflow_model_remediation_ext.common.penalty_metric import (
     PenaltyMetric,
 )
-from tensorflow_model_remediation_ext.min_diff.kernels import PACKAGE
-from tensorflow_model_remediation_ext.min_diff.members import grouped_rows
+from tensorflow_model_remediation_ext.min_diff.members import (
+    grouped_rows,
+    require_one_column,
+)
 
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
@@ -93,7 +96,8 @@ class RateGap(PenaltyMetric):
 
     # What a target needs (`common/target.py`).
 
-    #: Gaps are read off a sample of rows: what they are measured in at least.
+    #: Smallest unit that differences from a target are measured in: gaps of a
+    #: few batches are noisy.
     least_unit = 0.07
     #: How many standard errors below a target to steer for.
     margin = 0.0
@@ -122,12 +126,7 @@ class RateGap(PenaltyMetric):
             self.name,
             self._transform,
         )
-        if rows.predictions.shape[-1] != 1:
-            raise ValueError(
-                f"{self.name} needs predictions of one column: choose one "
-                "with `predictions_transform`. Received: shape "
-                f"{tuple(rows.predictions.shape)}"
-            )
+        require_one_column(rows.predictions, self.name)
         hits = ops.cast(rows.predictions > self.threshold, "float32")
         # NaN is no decision, and must not pass for a negative one. A logit
         # may be infinite.
@@ -152,7 +151,7 @@ class RateGap(PenaltyMetric):
         """Returns the standard error of each gap."""
         hits, weights, squares = ops.unstack(counts, axis=-1)
         rates = ops.divide_no_nan(hits, weights)
-        # So many rows of weight 1 would be as exact, on any scale of weights.
+        # Kish's effective number, the same on any scale of weights.
         rows = ops.divide_no_nan(weights * weights, squares)
         variances = ops.divide_no_nan(rates * (1.0 - rates), rows)
         return ops.sqrt(ops.sum(ops.maximum(variances, 0.0), axis=-1))

@@ -9,6 +9,7 @@ import keras
 from keras import ops
 
 from tensorflow_model_remediation_ext.common import replicas, transforms
+from tensorflow_model_remediation_ext.common.configs import PACKAGE
 from tensorflow_model_remediation_ext.common.objectives import (
     align,
     by_objective,
@@ -28,7 +29,6 @@ from tensorflow_model_remediation_ext.min_diff.keras.packing import (
     is_packed,
     unpack_original_inputs,
 )
-from tensorflow_model_remediation_ext.min_diff.kernels import PACKAGE
 
 
 @keras.saving.register_keras_serializable(package=PACKAGE)

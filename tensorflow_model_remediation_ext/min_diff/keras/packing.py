@@ -14,6 +14,7 @@ from tensorflow_model_remediation_ext.common.endless import (
     repeat_from_anywhere,
 )
 from tensorflow_model_remediation_ext.common.objectives import (
+    argument_name,
     by_objective,
     unwrap,
 )
@@ -120,8 +121,7 @@ def pack_min_diff_data(
     for objective, each in by_objective(
         min_diff_dataset, "min_diff_dataset"
     ).items():
-        name = f"min_diff_dataset[{objective!r}]" * bool(objective)
-        name = name or "min_diff_dataset"
+        name = argument_name("min_diff_dataset", objective)
         check_dataset(each, name)
         elements = {objective: each.element_spec}
         if not objective:

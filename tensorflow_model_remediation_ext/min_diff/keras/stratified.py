@@ -20,6 +20,7 @@ from tensorflow_model_remediation_ext.common.batching import (
 )
 from tensorflow_model_remediation_ext.common.data_errors import repeat_or_fail
 from tensorflow_model_remediation_ext.common.elements import (
+    PARALLEL,
     as_one_argument,
     tensor_specs,
 )
@@ -88,10 +89,9 @@ def stratified_rows(
     def parts_of(dataset):
         parts = as_one_argument(dataset).map(
             lambda element: _parts(element, grouping, batched, keep_group),
-            num_parallel_calls=tf.data.AUTOTUNE,
-            deterministic=True,
+            **PARALLEL,
         )
-        # Row by row, what follows would cost the most of all.
+        # Row by row, what follows would take most of the time.
         return parts.rebatch(rows) if rows else parts
 
     def shuffled(parts, index, seed):

@@ -5,7 +5,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from tensorflow_model_remediation_ext.min_diff.kernels import PACKAGE
+from tensorflow_model_remediation_ext.common.configs import PACKAGE
 from tensorflow_model_remediation_ext.min_diff.losses.min_diff_loss import (
     ConfiguredLoss,
 )

@@ -1,6 +1,5 @@
 """The base of the losses on groups of rows."""
 
-import re
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +10,7 @@ from tensorflow_model_remediation_ext.common import transforms
 from tensorflow_model_remediation_ext.common.checks import whole
 from tensorflow_model_remediation_ext.common.configs import (
     constructor_config,
+    snake_case,
 )
 from tensorflow_model_remediation_ext.min_diff import kernels
 from tensorflow_model_remediation_ext.min_diff.kernels import MinDiffKernel
@@ -75,7 +75,7 @@ class MinDiffLoss(keras.losses.Loss):
         *,
         groups: int = 2,
     ):
-        super().__init__(name=name or _snake_case(type(self).__name__))
+        super().__init__(name=name or snake_case(type(self).__name__))
         self.groups = whole("groups", groups, least=2)
         self.membership_transform = transforms.restored(membership_transform)
         self.predictions_transform = transforms.restored(predictions_transform)
@@ -146,7 +146,8 @@ class MinDiffLoss(keras.losses.Loss):
             inside = ops.sum(membership * weight)
             alone = ops.logical_or(inside <= 0, inside >= ops.sum(weight))
             usable = ops.isfinite(inside + mean)
-            # At the way in as well, or 0 times infinity would come back.
+            # Of the inputs, too: a zero gradient of the figure alone would be
+            # multiplied by infinity on its way back.
             predictions = ops.where(
                 alone, ops.stop_gradient(rows.predictions), rows.predictions
             )
@@ -200,8 +201,3 @@ class ConfiguredLoss(MinDiffLoss):
         config = {"kernel": config["predictions_kernel"], **config}
         kept = ("name", "groups", *self._arguments)
         return {key: config[key] for key in kept if key in config}
-
-
-def _snake_case(name: str) -> str:
-    name = re.sub(r"([a-z0-9])([A-Z])", r"\1_\2", name)
-    return re.sub(r"([A-Z]+)([A-Z][a-z])", r"\1_\2", name).lower()

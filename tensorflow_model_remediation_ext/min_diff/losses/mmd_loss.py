@@ -6,11 +6,9 @@ from typing import Any
 import keras
 from keras import ops
 
+from tensorflow_model_remediation_ext.common.configs import PACKAGE
 from tensorflow_model_remediation_ext.min_diff import kernels
-from tensorflow_model_remediation_ext.min_diff.kernels import (
-    PACKAGE,
-    MinDiffKernel,
-)
+from tensorflow_model_remediation_ext.min_diff.kernels import MinDiffKernel
 from tensorflow_model_remediation_ext.min_diff.losses.min_diff_loss import (
     ConfiguredLoss,
 )
@@ -97,7 +95,8 @@ class MMDLoss(ConfiguredLoss):
                 same > 0, ops.divide_no_nan(ops.ones_like(left), left), signs
             )
         factors = ops.matmul(ops.matmul(shares, signs), ops.transpose(shares))
-        # The factors add up to 0: less is rounded without what equal rows give.
+        # The factors add up to 0, so that a constant changes nothing. Without
+        # the 1 of equal rows, less is lost to rounding.
         similar = similar - 1.0
         if not self.unbiased:
             return ops.sum(factors * similar)

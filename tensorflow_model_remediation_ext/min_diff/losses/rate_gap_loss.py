@@ -10,10 +10,11 @@ from tensorflow_model_remediation_ext.common.checks import (
     is_number,
     number,
 )
-from tensorflow_model_remediation_ext.min_diff.kernels import PACKAGE
+from tensorflow_model_remediation_ext.common.configs import PACKAGE
 from tensorflow_model_remediation_ext.min_diff.losses.min_diff_loss import (
     ConfiguredLoss,
 )
+from tensorflow_model_remediation_ext.min_diff.members import require_one_column
 
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
@@ -115,12 +116,7 @@ class RateGapLoss(ConfiguredLoss):
         return gap if self.signed else ops.abs(gap)
 
     def _gap(self, membership, predictions, weight):
-        if predictions.shape[-1] != 1:
-            raise ValueError(
-                f"{self.name} needs predictions of one column: choose one "
-                "with `predictions_transform`. Received: shape "
-                f"{tuple(predictions.shape)}"
-            )
+        require_one_column(predictions, self.name)
         decisions = ops.sigmoid(
             (predictions - self.threshold) / self.temperature
         )

@@ -190,7 +190,7 @@ def test_pairing_moves_what_may_be_trained(make_task, kind):
         same(a, b, rtol=1e-3, atol=1e-5)
 
 
-def test_a_head_on_embeddings_has_the_gradients_of_the_whole(make_task):
+def test_embeddings_are_those_of_inference(make_task):
     """Dropout is off in `embed_inputs`, whatever the backbone holds."""
     task = make_task(TEXTS)
     sentence = keras.Model(

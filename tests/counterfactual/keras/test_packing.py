@@ -229,7 +229,9 @@ def test_pack_pads_pairs_of_varying_sizes(known):
 
     pairs = build_counterfactual_data(data, custom_counterfactual_function=swap)
     changing = itertools.cycle([t for t in tokens if 1 in t])
-    for element in pack_counterfactual_data(data, pairs):
+    packed = list(pack_counterfactual_data(data, pairs))
+    assert len(packed) == 3
+    for element in packed:
         original, counterfactual, _ = element.counterfactual_data
         rows = len(element.original_input[0])
         assert (

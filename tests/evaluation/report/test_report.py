@@ -362,5 +362,6 @@ def test_long_names_of_models_stay_in_the_picture(letter, monkeypatch):
 
     monkeypatch.setattr(Figure, "savefig", watched)
     report.to_html()
+    assert drawn
     for left, right, edge in drawn:
         assert left >= 0 and right <= edge
