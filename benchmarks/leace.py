@@ -29,6 +29,7 @@ FULL = {
         for dim in (768, 2048)
         for batch in (1024, 4096)
     ],
+    "streams": (768, 2048),
     "erasers": (1024, 2048, 4096),
     "erasures": (768, 2048),
     "rows": 50_000,
@@ -36,6 +37,7 @@ FULL = {
 }
 QUICK = {
     "updates": [("float32", 32, 64), ("float64", 32, 64)],
+    "streams": (32,),
     "erasers": (32,),
     "erasures": (32,),
     "rows": 500,
@@ -59,6 +61,10 @@ z = torch.nn.functional.one_hot(torch.arange(rows) % 2).to(x.dtype)
 fitter = LeaceFitter(dim, 2, dtype=x.dtype)
 if job == "update":
     call = lambda: fitter.update(x, z)
+elif job == "stream":
+    def call():
+        for part, labels in zip(x.split(32), z.split(32)):
+            fitter.update(part, labels)
 elif job == "eraser":
     fitter.update(x, z)
     def call():
@@ -141,6 +147,27 @@ class Runner:
                 batch / self.peer("update", dim, batch, dtype),
                 f"{product / ours:.0%} of the rate of `tf.matmul`",
             )
+
+    def streams(self):
+        """Rows per second of `fit_dataset`, in Keras' usual batches of 32."""
+        import tensorflow as tf
+
+        from tensorflow_model_remediation_ext.leace.keras import LeaceFitter
+
+        rows = 32 * (self.sizes["rows"] // 320)
+        for dim in self.sizes["streams"]:
+            x, z = map(tf.constant, data(rows, dim, "float32"))
+            batches = list(
+                zip(*(tf.split(v, rows // 32) for v in (x, z)), strict=True)
+            )
+            fitter = LeaceFitter(dim, K)
+            ours = common.seconds(
+                lambda f=fitter, b=batches: f.fit_dataset(b, verbose=0),
+                self.repeats,
+            )
+            theirs = self.peer("stream", dim, rows, "float32")
+            name = f"fit_dataset, float32, d={dim}, batches of 32: rows/s"
+            yield name, rows / ours, rows / theirs, "theirs: update by batch"
 
     def erasers(self):
         """Erasers per second, from the statistics."""
@@ -256,6 +283,7 @@ def main():
         "--only",
         choices=[
             "updates",
+            "streams",
             "erasers",
             "erasures",
             "folded",
@@ -274,7 +302,14 @@ def main():
 
     common.limit_threads(arguments.threads)
     runner, figures, rows = Runner(arguments), [], []
-    for section in ("updates", "erasers", "erasures", "folded", "errors"):
+    for section in (
+        "updates",
+        "streams",
+        "erasers",
+        "erasures",
+        "folded",
+        "errors",
+    ):
         if arguments.only and section not in arguments.only:
             continue
         for what, ours, theirs, note in getattr(runner, section)():
