@@ -213,7 +213,7 @@ def test_outputs_that_are_none_are_left_out():
     history = model.fit(packed({"prob": Y}), shuffle=False, verbose=0).history
     assert history["original_loss"] == pytest.approx(logs.history["loss"])
     assert history["counterfactual_loss"][0] > 0
-    with pytest.raises(ValueError, match="outputs.*'aux', which is None"):
+    with pytest.raises(ValueError, match=r"outputs.*'aux', which is None"):
         gap(Absent(), "aux", loss, {"prob": Y})
 
 
