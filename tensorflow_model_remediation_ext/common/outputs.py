@@ -29,7 +29,7 @@ def select_outputs(
     Raises:
         ValueError: If no output has a loss and `outputs` is `None`, if
             `outputs` has a name or a position that is not there, or if one
-            of the outputs selected holds text.
+            of the outputs selected holds text or is `None`.
     """
     flat = dict(_named(predictions, names))
     if outputs is None:
@@ -45,6 +45,11 @@ def select_outputs(
         wanted = {_find(each, flat, names, outputs) for each in outputs}
         chosen = [name for name in flat if name in wanted]
     for name in chosen:
+        if flat[name] is None:
+            raise ValueError(
+                "`outputs` must name outputs that the model returns. Received: "
+                f"{name!r}, which is None"
+            )
         dtype = keras.backend.standardize_dtype(flat[name].dtype)
         if dtype == "string":
             raise ValueError(

@@ -483,7 +483,8 @@ def _counted_once(penalty: Penalty, shares: Any) -> Penalty:
 
 
 def _batch_size(predictions: Any) -> Any:
-    return ops.shape(keras.tree.flatten(predictions)[0])[0]
+    outputs = keras.tree.flatten(predictions)  # Some may be None.
+    return ops.shape(next(each for each in outputs if each is not None))[0]
 
 
 def _seen(rows: Any, loss: Any) -> Any:

@@ -189,6 +189,34 @@ def test_bad_outputs(outputs, message):
         gap(make(["prob", "text"]), outputs, ["mse", None], (Y, Y))
 
 
+class Absent(keras.Model):
+    """Returns no `aux`, as models do for what was not asked of them."""
+
+    def __init__(self):
+        super().__init__()
+        self.dense = keras.layers.Dense(1, "sigmoid")
+
+    def call(self, inputs):
+        return {"aux": None, "prob": self.dense(inputs)}
+
+
+def test_outputs_that_are_none_are_left_out():
+    # The first in the flat order, whose rows were counted before.
+    loss = {"prob": "binary_crossentropy"}
+    keras.utils.set_random_seed(0)
+    plain = Absent()
+    plain.compile("sgd", loss)
+    logs = plain.fit(X, {"prob": Y}, batch_size=ROWS, shuffle=False, verbose=0)
+    keras.utils.set_random_seed(0)
+    model = CounterfactualModel(Absent(), loss_weight=0.0)
+    model.compile("sgd", loss)
+    history = model.fit(packed({"prob": Y}), shuffle=False, verbose=0).history
+    assert history["original_loss"] == pytest.approx(logs.history["loss"])
+    assert history["counterfactual_loss"][0] > 0
+    with pytest.raises(ValueError, match=r"outputs.*'aux', which is None"):
+        gap(Absent(), "aux", loss, {"prob": Y})
+
+
 def test_outputs_are_saved(tmp_path):
     model = CounterfactualModel(make(["prob", "hidden"]), outputs=["hidden"])
     model.compile("sgd", "mse")
