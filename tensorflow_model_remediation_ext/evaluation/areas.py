@@ -81,26 +81,27 @@ class RankedRows:
         up_weights = self._weights[self._positives.rows]
         down_weights = self._weights[self._negatives.rows]
         for k in range(groups):
-            up = positives[:, k][self._positives.rows]
-            down = negatives[:, k][self._negatives.rows]
-            rows[k] = min(np.count_nonzero(up), np.count_nonzero(down))
+            # Most groups hold few of all rows.
+            some_ups = np.flatnonzero(positives[:, k][self._positives.rows])
+            some_downs = np.flatnonzero(negatives[:, k][self._negatives.rows])
+            rows[k] = min(len(some_ups), len(some_downs))
             if not rows[k]:
                 continue
-            up, down = up_weights * up, down_weights * down
+            up, down = up_weights[some_ups], down_weights[some_downs]
             m, n = up.sum(), down.sum()
             # For each row, the share of the other class that it is ordered
             # rightly against; ties count half.
-            right = self._positives.up_to(down) / n
+            right = self._positives.up_to(some_ups, some_downs, down) / n
             values[k] = np.clip(up @ right / m, 0, 1)
             sizes[:, k] = m**2 / (up @ up), n**2 / (down @ down)
-            right = up * (right - values[k])
-            wrong = down * (1 - values[k] - self._negatives.up_to(up) / m)
+            wrong = 1 - values[k]
+            wrong = wrong - self._negatives.up_to(some_downs, some_ups, up) / m
             more = _more(sizes[:, k])
-            right *= more[0] / m
-            wrong *= more[1] / n
+            right = up * (right - values[k]) * (more[0] / m)
+            wrong *= down * (more[1] / n)
             variances[k] = right @ right + wrong @ wrong
-            influences[k, :split] = right
-            influences[k, split:] = wrong
+            influences[k, some_ups] = right
+            influences[k, split + some_downs] = wrong
         return Areas(values, variances, influences, order, sizes, rows)
 
 
@@ -117,12 +118,32 @@ class _Side(NamedTuple):
     begin: np.ndarray
     end: np.ndarray
 
-    def up_to(self, weights: np.ndarray) -> np.ndarray:
-        """Returns weights of the other class with lower scores, `[rows]`."""
+    def up_to(
+        self, some: np.ndarray, others: np.ndarray, weights: np.ndarray
+    ) -> np.ndarray:
+        """Returns weights of the other class with lower scores, `[some]`.
+
+        Args:
+            some: Which rows to return them for, `[some]`.
+            others: Which rows of the other class count, sorted, `[others]`.
+            weights: Their weights, `[others]`.
+        """
         sums = np.empty(len(weights) + 1)
         sums[0] = 0.0
         np.cumsum(weights, out=sums[1:])
-        return (sums[self.begin] + sums[self.end]) / 2
+        below = _up_to(sums, others, self.begin[some])
+        return (below + _up_to(sums, others, self.end[some])) / 2
+
+
+def _up_to(
+    sums: np.ndarray, places: np.ndarray, ends: np.ndarray
+) -> np.ndarray:
+    """Returns the sum over the places before each end, both sorted."""
+    if len(ends) < len(places):
+        return sums[np.searchsorted(places, ends)]
+    # The same, but looks up the fewer in the many.
+    starts = np.searchsorted(ends, places, side="right")
+    return np.repeat(sums, np.diff(starts, prepend=0, append=len(ends)))
 
 
 def _more(sizes: np.ndarray) -> np.ndarray:
