@@ -336,6 +336,15 @@ def test_a_table_with_other_delimiters_and_encodings(tmp_path):
     assert set(task.people.groups) == {"a", "b"}
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "UTF8", "utf_8", "U8"])
+def test_a_mark_at_the_start_is_not_part_of_the_first_name(tmp_path, encoding):
+    path = tmp_path / "marked.csv"
+    rows = [f"{'ab'[i // 15]},{i},{i % 2}" for i in range(30)]
+    path.write_text("\n".join(["sex,x,label", *rows]), encoding="utf-8-sig")
+    task = load_table(path, "label", ["sex"], encoding=encoding)
+    assert set(task.people.groups) == {"a", "b"}
+
+
 def test_columns_as_other_programs_write_them(tmp_path):
     path = tmp_path / "people.csv"
     rows = [

@@ -81,9 +81,8 @@ def text_lines(
         raise FileNotFoundError(f"{path}: no such file")
     number = 0
     try:
-        is_utf_8 = codecs.lookup(encoding).name == "utf-8"
         with path.open(
-            encoding="utf-8-sig" if is_utf_8 else encoding,
+            encoding=skipping_mark(encoding),
             errors="surrogateescape",
             newline="",
         ) as file:
@@ -99,6 +98,15 @@ def text_lines(
         problems.add(
             number + 1, f"cannot be decoded as {encoding}, here or further on"
         )
+
+
+def skipping_mark(encoding: str) -> str:
+    """Returns the encoding that skips the mark that UTF-8 may begin with.
+
+    Raises:
+        LookupError: If Python does not know the encoding.
+    """
+    return "utf-8-sig" if codecs.lookup(encoding).name == "utf-8" else encoding
 
 
 def _readable(line: str, number: int, encoding: str, problems: Problems) -> str:

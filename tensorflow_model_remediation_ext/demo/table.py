@@ -8,7 +8,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tensorflow_model_remediation_ext.datasets.text_lines import check_delimiter
+from tensorflow_model_remediation_ext.datasets.text_lines import (
+    check_delimiter,
+    skipping_mark,
+)
 
 # As spreadsheets, databases and pandas write it. "none" may be an answer.
 MISSING = frozenset(
@@ -204,9 +207,7 @@ def inputs_of(people: People) -> dict[str, tf.Tensor]:
 
 
 def _read(path, name, limit, delimiter, encoding):
-    if encoding.lower() in ("utf-8", "utf8"):
-        encoding = "utf-8-sig"  # Without the mark that may come first.
-    with open(path, newline="", encoding=encoding) as file:
+    with open(path, newline="", encoding=skipping_mark(encoding)) as file:
         reader = csv.reader(file, delimiter=delimiter, skipinitialspace=True)
         filled = _filled(reader, name)
         header = [

@@ -1,5 +1,6 @@
 """What is asked of the rows of groups, before they reach a model."""
 
+import copy
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -131,8 +132,10 @@ def _features_alike(x, task_x, name):
     """Returns features as the model takes those of the task."""
     if isinstance(task_x, Mapping) and isinstance(x, Mapping):
         # A feature that only tells the group may be left out.
-        kept = [(key, part) for key, part in task_x.items() if key in x]
-        task_x = type(task_x)(kept)
+        left_out = [key for key in task_x if key not in x]
+        task_x = copy.copy(task_x) if left_out else task_x
+        for key in left_out:
+            del task_x[key]
     return alike(x, task_x, f"x of {name}", "original_inputs")
 
 

@@ -1,6 +1,7 @@
 """MinDiffModel: what it adds to training, and what it leaves alone."""
 
 import collections
+import functools
 
 import keras
 import numpy as np
@@ -232,6 +233,40 @@ def test_features_mean_the_same_in_the_rows_of_groups(arrays):
     assert (
         found[0] == pytest.approx(found[1], rel=1e-6) and abs(found[0]) > 1e-3
     )
+
+
+@pytest.mark.parametrize("left_out", [[], ["group"]])
+@pytest.mark.parametrize(
+    "container",
+    [
+        dict,
+        collections.OrderedDict,
+        functools.partial(collections.defaultdict, list),
+    ],
+)
+def test_features_come_in_any_kind_of_dict(arrays, container, left_out):
+    x, y, group, weight = arrays
+
+    class OfFeatures(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.dense = keras.layers.Dense(1, "sigmoid")
+
+        def call(self, inputs):
+            return self.dense(inputs["x"])
+
+    features = container({"x": x, "group": group})
+    rows = container(
+        {key: features[key] for key in features if key not in left_out}
+    )
+    model = compiled(MinDiffModel(OfFeatures(), "mmd_loss"))
+    packed = MinDiffPackedInputs(features, (rows, group, weight))
+    data = tf.data.Dataset.from_tensors((packed, y))
+    logs = model.evaluate(data, return_dict=True, verbose=0)
+    assert abs(logs["min_diff_loss"]) > 1e-6
+    assert np.isfinite(
+        model.fit(data, shuffle=False, verbose=0).history["loss"]
+    ).all()
 
 
 def unfair(rows=600):
