@@ -81,7 +81,7 @@ class GroupDecisions:
             mean_power: Power of the generalized means of areas.
         """
         binary = len(self.counted) == 1
-        areas = self._areas(self.counted)
+        areas, areas_by_class = self._areas()
         tests = {k: self._p_values(k) for k in self.counted}
         figures = {
             "accuracy": self.decisions.figure([self._accuracy()]),
@@ -120,7 +120,7 @@ class GroupDecisions:
             )
             if self.scores.probabilities
             else None,
-            None if binary else self._class_report(tests),
+            None if binary else self._class_report(tests, areas_by_class),
         )
 
     def _accuracy(self) -> Share:
@@ -148,10 +148,19 @@ class GroupDecisions:
             self._orders[k],
         )
 
-    def _areas(self, counted: Sequence[int]) -> Figure:
-        return area_figure(
-            self._ranked(k).areas(self.members, self.members) for k in counted
-        )
+    def _areas(self) -> tuple[Figure, dict[int, Figure]]:
+        """Returns the mean areas, and those of each of several classes."""
+        each = {}
+
+        def parts():
+            # One class at a time: each takes a number for each row and group.
+            for k in self.counted:
+                areas = self._ranked(k).areas(self.members, self.members)
+                if len(self.counted) > 1:
+                    each[k] = area_figure([areas])
+                yield areas
+
+        return area_figure(parts()), each
 
     def _p_values(self, k: int) -> np.ndarray:
         return p_values(
@@ -211,7 +220,7 @@ class GroupDecisions:
             for name, parts in compared.items()
         )
 
-    def _class_report(self, tests) -> ClassReport:
+    def _class_report(self, tests, areas) -> ClassReport:
         rows = []
         for k in self.counted:
             name = self.scores.names[k]
@@ -220,7 +229,7 @@ class GroupDecisions:
                 metric: self._rates(metric, [k]).estimates(self.confidence)
                 for metric in _RATES
             }
-            estimates["auc"] = self._areas([k]).estimates(self.confidence)
+            estimates["auc"] = areas[k].estimates(self.confidence)
             rows += [
                 ClassRow(
                     name=f"{name}, {group}",
