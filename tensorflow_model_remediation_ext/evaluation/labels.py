@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tensorflow_model_remediation_ext.common.torch_tensors import without_torch
+from tensorflow_model_remediation_ext.evaluation.frames import plain_array
 
 
 def read_labels(values: Any, name: str, n: int) -> tuple[list[Any], np.ndarray]:
@@ -23,9 +23,9 @@ def read_labels(values: Any, name: str, n: int) -> tuple[list[Any], np.ndarray]:
         and `int64` codes `[n]`, the place of each row's label among them.
 
     Raises:
-        ValueError: If a length is not `n`, or a label is missing.
+        ValueError: If a length is not `n`, or a label is missing or several.
     """
-    labels = np.asarray(without_torch(values), dtype=object)
+    labels = plain_array(values, name, object)
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]
     if labels.shape != (n,):
@@ -33,6 +33,12 @@ def read_labels(values: Any, name: str, n: int) -> tuple[list[Any], np.ndarray]:
             f"`{name}` must hold a label for each of the {n} rows. "
             f"Received: shape={labels.shape}"
         )
+    for row, label in enumerate(labels):
+        if isinstance(label, list | np.ndarray):
+            raise ValueError(
+                f"`{name}` must hold one label for each row. "
+                f"Received: {label!r:.80} in row {row}"
+            )
     # Dictionaries, since sorting objects is slow and fails on mixed types.
     given = labels.tolist()
     codes: dict[Any, int] = {}
