@@ -79,6 +79,59 @@ def number(name: str, value: Any) -> float:
     return float(value)
 
 
+def share(name: str, value: Any) -> float:
+    """A number from 0 to 1.
+
+    Args:
+        name: What to call the argument in an error.
+        value: A number of Python or NumPy.
+
+    Raises:
+        ValueError: If it is anything else.
+    """
+    if not is_number(value) or not 0 <= value <= 1:
+        raise ValueError(
+            f"`{name}` must be a number from 0 to 1. Received: {name}={value!r}"
+        )
+    return float(value)
+
+
+def positive(name: str, value: Any) -> float:
+    """A finite number greater than 0.
+
+    Args:
+        name: What to call the argument in an error.
+        value: A number of Python or NumPy.
+
+    Raises:
+        ValueError: If it is anything else.
+    """
+    if not is_number(value) or value <= 0:
+        raise ValueError(
+            f"`{name}` must be a finite number greater than 0. "
+            f"Received: {name}={value!r}"
+        )
+    return float(value)
+
+
+def seed(name: str, value: Any) -> int:
+    """A seed: an integer that NumPy, scikit-learn and Keras all take.
+
+    Args:
+        name: What to call the argument in an error.
+        value: An integer of Python or NumPy.
+
+    Raises:
+        ValueError: If it is no integer, or not from 0 to 2**32 - 1.
+    """
+    if whole(name, value, 0) >= 2**32:
+        raise ValueError(
+            f"`{name}` must be an integer below 2**32. "
+            f"Received: {name}={value!r}"
+        )
+    return int(value)
+
+
 def flag(name: str, value: Any) -> bool:
     """A boolean.
 
@@ -94,3 +147,12 @@ def flag(name: str, value: Any) -> bool:
             f"`{name}` must be True or False. Received: {name}={value!r}"
         )
     return bool(value)
+
+
+def hides_values(value: Any) -> bool:
+    """Whether a value is a masked array of NumPy with values that are masked.
+
+    `numpy.asarray` would show them. Arrays of pandas, which
+    `numpy.ma.is_masked` takes for masked ones, do not hide theirs.
+    """
+    return isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value)

@@ -10,6 +10,10 @@ import keras
 from keras import ops
 
 from tensorflow_model_remediation_ext.common.masks import mask_of
+from tensorflow_model_remediation_ext.common.real_tensors import (
+    checked_weight,
+    real_tensor,
+)
 
 
 class Compared(NamedTuple):
@@ -53,6 +57,7 @@ def compare(
     sample_weight: Any,
     owner: str,
     dtype: Any = None,
+    names: tuple[str, str] = ("original", "counterfactual"),
 ) -> Compared:
     """Returns two predictions and their weights, ready to be compared.
 
@@ -65,23 +70,25 @@ def compare(
         owner: Who asks, for error messages.
         dtype: Dtype to convert to; default: theirs, or that of Keras where
             they are integers or booleans.
+        names: What to call the predictions in an error.
 
     Raises:
-        ValueError: If there are none, if the shapes differ or the weights do
-            not fit.
+        ValueError: If there are none, if they are no real numbers, the shapes
+            differ or the weights do not fit, or are negative or not finite
+            where that can be seen; in a graph negative ones are NaN.
     """
-    for name, given in (
-        ("original", original),
-        ("counterfactual", counterfactual),
-    ):
+    both = tuple(zip(names, (original, counterfactual), strict=True))
+    for name, given in both:
         if given is None:
             raise ValueError(
                 f"{owner}: `{name}` must hold predictions. Received: None"
             )
     found = map(mask_of, (original, counterfactual))
     masks = [mask for mask in found if mask is not None]
-    original = _dense(original, dtype, bool(masks))
-    counterfactual = _dense(counterfactual, dtype, bool(masks))
+    original, counterfactual = (
+        _dense(real_tensor(name, given, owner, dtype), bool(masks))
+        for name, given in both
+    )
     shapes = tuple(original.shape), tuple(counterfactual.shape)
     if not _may_equal(*shapes):
         raise ValueError(
@@ -109,11 +116,13 @@ def fold(
         no mask hides, or `None` without masks.
 
     Raises:
-        ValueError: If weights or masks do not fit the predictions.
+        ValueError: If weights or masks do not fit the predictions, or weights
+            are negative or not finite.
     """
     weight = sample_weight
     if weight is not None:
         weight = align_weight(weight, predictions, owner)
+        weight = checked_weight(weight, owner)
         if tuple(weight.shape) != tuple(predictions.shape[:-1]):
             # Each position counts: some losses divide by the sum of weights.
             ones = ops.ones_like(predictions[..., 0], dtype=weight.dtype)
@@ -152,7 +161,7 @@ def align_weight(
     Raises:
         ValueError: If they do not fit.
     """
-    given = ops.convert_to_tensor(sample_weight)
+    given = real_tensor(name, sample_weight, owner)
     shape = tuple(predictions.shape)
     shape = shape[:-1] if len(shape) > 1 else shape
     weight = given
@@ -172,8 +181,7 @@ def align_weight(
     return _floats(weight)
 
 
-def _dense(predictions: Any, dtype: Any, masked: bool) -> Any:
-    predictions = ops.convert_to_tensor(predictions, dtype=dtype, sparse=False)
+def _dense(predictions: Any, masked: bool) -> Any:
     if len(predictions.shape) < 2:
         predictions = ops.reshape(predictions, (-1, 1))
     predictions = _floats(predictions)

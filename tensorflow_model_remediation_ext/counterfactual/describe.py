@@ -12,7 +12,12 @@ from typing import Any, ClassVar
 import tensorflow as tf
 
 from tensorflow_model_remediation_ext.common import characters
-from tensorflow_model_remediation_ext.common.checks import whole
+from tensorflow_model_remediation_ext.common.checks import (
+    seed as checked_seed,
+)
+from tensorflow_model_remediation_ext.common.checks import (
+    whole,
+)
 from tensorflow_model_remediation_ext.common.elements import (
     check_dataset,
     unpack,
@@ -238,7 +243,13 @@ def describe_pairs(
         case_sensitive=case_sensitive,
         whole_words=whole_words,
     )
-    return _describe(texts, examples, samples, random.Random(seed), known)
+    return _describe(
+        texts,
+        examples,
+        samples,
+        random.Random(checked_seed("seed", seed)),
+        known,
+    )
 
 
 def _holds_pairs(spec):

@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from tensorflow_model_remediation_ext.common import characters
+from tensorflow_model_remediation_ext.common.checks import hides_values
 from tensorflow_model_remediation_ext.common.proportions import (
     normal_quantile,
     wilson_interval,
@@ -168,6 +169,11 @@ def label_terms(
         raise TypeError(
             f"`texts` must be strings, each of them. TensorFlow says: {error}"
         ) from error
+    if hides_values(labels):
+        raise ValueError(
+            "`labels` must hold one label for each text. Received: a masked "
+            "array with masked values"
+        )
     values = np.asarray(labels)
     if values.ndim == 2 and values.shape[1] == 1:
         values = values[:, 0]

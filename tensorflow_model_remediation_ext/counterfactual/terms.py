@@ -11,6 +11,7 @@ import re
 import warnings
 from collections.abc import Iterable, Mapping
 
+import numpy as np
 import tensorflow as tf
 
 from tensorflow_model_remediation_ext.common import characters
@@ -90,7 +91,9 @@ class TermEditor:
                 f"sensitive_terms_to_remove={sensitive_terms_to_remove!r}, "
                 f"terms_to_replace={terms_to_replace!r}"
             )
-        if whole_words not in (None, True, False):
+        if whole_words is not None and not isinstance(
+            whole_words, (bool, np.bool_)
+        ):
             raise TypeError(
                 "`whole_words` must be `None`, `True` or `False`. Received: "
                 f"whole_words={whole_words!r}"
@@ -163,7 +166,13 @@ def check_terms(terms: Iterable[str], name: str) -> list[str]:
         ValueError: There are none; or one is blank, begins or ends with
             whitespace, holds control characters or cannot be encoded.
     """
-    if isinstance(terms, str | bytes) or not isinstance(terms, Iterable):
+    # What a table yields are the names of its columns.
+    table = hasattr(terms, "columns")
+    if (
+        table
+        or isinstance(terms, str | bytes)
+        or not isinstance(terms, Iterable)
+    ):
         raise TypeError(
             f"`{name}` must be a list of terms. Received: {terms!r}"
         )

@@ -6,7 +6,12 @@ import random
 
 import numpy as np
 
-from tensorflow_model_remediation_ext.common.checks import whole
+from tensorflow_model_remediation_ext.common.checks import (
+    seed as checked_seed,
+)
+from tensorflow_model_remediation_ext.common.checks import (
+    whole,
+)
 from tensorflow_model_remediation_ext.datasets.labeled_text import LabeledText
 
 # For each group: the terms that lean towards rude comments in these data, and
@@ -158,7 +163,7 @@ def load_embedded_comments(size: int = 10_000, seed: int = 0) -> LabeledText:
         (8000, 2000)
     """
     whole("size", size)
-    rng = random.Random(seed)
+    rng = random.Random(checked_seed("seed", seed))
     comments = [_comment(rng) for _ in range(size)]
     texts, labels = zip(*comments, strict=True)
     return LabeledText(np.array(texts, object), np.array(labels))

@@ -6,6 +6,12 @@ import dataclasses
 
 import numpy as np
 
+from tensorflow_model_remediation_ext.common.checks import (
+    hides_values,
+    is_number,
+)
+from tensorflow_model_remediation_ext.common.checks import seed as checked_seed
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class LabeledText:
@@ -19,7 +25,8 @@ class LabeledText:
 
     Raises:
         TypeError: If a text is no `str`.
-        ValueError: If the shapes do not fit, or a label is not 0 or 1.
+        ValueError: If the shapes do not fit, a label is not 0 or 1, or a
+            masked array hides values.
 
     Examples:
         >>> data = LabeledText(["thanks", "shut up"], [0, 1])
@@ -31,6 +38,12 @@ class LabeledText:
     labels: np.ndarray
 
     def __post_init__(self):
+        for name in ("texts", "labels"):
+            if hides_values(getattr(self, name)):
+                raise ValueError(
+                    f"`{name}` must hold a value in each row. Received: a "
+                    "masked array with masked values"
+                )
         texts = np.asarray(self.texts, dtype=object)
         labels = np.asarray(self.labels)
         if texts.ndim != 1 or texts.shape != labels.shape:
@@ -80,7 +93,7 @@ class LabeledText:
             >>> len(train), len(test)
             (1, 1)
         """
-        if not 0 < test_fraction < 1:
+        if not is_number(test_fraction) or not 0 < test_fraction < 1:
             raise ValueError(
                 "`test_fraction` must lie between 0 and 1, both excluded. "
                 f"Received: test_fraction={test_fraction}"
@@ -92,9 +105,11 @@ class LabeledText:
         held_out = np.zeros(len(self), dtype=bool)
         size = round(test_fraction * len(self))
         size = min(max(size, 1), len(self) - 1)
-        held_out[np.random.default_rng(seed).permutation(len(self))[:size]] = (
-            True
-        )
+        held_out[
+            np.random.default_rng(checked_seed("seed", seed)).permutation(
+                len(self)
+            )[:size]
+        ] = True
         return (
             LabeledText(self.texts[~held_out], self.labels[~held_out]),
             LabeledText(self.texts[held_out], self.labels[held_out]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import keras
@@ -19,6 +20,22 @@ def require_model(model: Any) -> None:
     if not isinstance(model, keras.Model):
         raise TypeError(
             f"`model` must be a keras.Model. Received: {type(model).__name__}"
+        )
+
+
+def require_order(values: Any, name: str) -> None:
+    """Raises unless values are `None` or come in an order of their own.
+
+    Raises:
+        TypeError: If they are a set, whose order is no one's choice, or no
+            collection.
+    """
+    if values is None:
+        return
+    if isinstance(values, set | frozenset) or not isinstance(values, Iterable):
+        raise TypeError(
+            f"`{name}` must be a list, in the order of the columns. "
+            f"Received: {name}={values!r}"
         )
 
 

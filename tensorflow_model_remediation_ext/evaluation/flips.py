@@ -7,10 +7,16 @@ from typing import Any
 
 import numpy as np
 
-from tensorflow_model_remediation_ext.common.checks import number
+from tensorflow_model_remediation_ext.common.checks import (
+    number,
+)
+from tensorflow_model_remediation_ext.common.checks import (
+    seed as checked_seed,
+)
 from tensorflow_model_remediation_ext.evaluation.checks import (
     finite_numbers,
     relative_weights,
+    require_order,
 )
 from tensorflow_model_remediation_ext.evaluation.flip_report import (
     FlipReport,
@@ -110,6 +116,8 @@ def flips(
     """
     normal_quantile(confidence)  # Refuses a bad level before any work.
     number("threshold", threshold)
+    if seed is not None and not isinstance(seed, np.random.Generator):
+        checked_seed("seed", seed)
     original = _predictions(
         original_predictions, "original_predictions", threshold
     )
@@ -175,6 +183,7 @@ def _row(group, before, after, gap, weights, binary, confidence) -> FlipRow:
 
 def _class_names(classes: Sequence[Any] | None, columns: int) -> list[str]:
     count = max(columns, 2)
+    require_order(classes, "classes")
     names = [*map(str, range(count) if classes is None else classes)]
     if len(names) != count or len(set(names)) < count:
         raise ValueError(

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from tensorflow_model_remediation_ext.common.checks import hides_values
 from tensorflow_model_remediation_ext.common.torch_tensors import without_torch
 
 
@@ -51,7 +52,8 @@ def to_array(values: Any, name: str) -> np.ndarray:
 
     Columns that pandas or polars keep as objects, because a value may be
     missing or because other columns are of another type, become numbers or
-    booleans if that is what they hold. A missing number is NaN.
+    booleans if that is what they hold. A missing number is NaN, and so is one
+    that a masked array hides.
 
     Args:
         values: Anything that `numpy.asarray` takes, a tensor of PyTorch, or a
@@ -60,7 +62,8 @@ def to_array(values: Any, name: str) -> np.ndarray:
 
     Raises:
         TypeError: If it is a LazyFrame, or a dict.
-        ValueError: If two columns of a table have one name.
+        ValueError: If two columns of a table have one name, or rows are not of
+            one length.
     """
     if isinstance(values, Mapping):
         raise TypeError(
@@ -68,7 +71,7 @@ def to_array(values: Any, name: str) -> np.ndarray:
         )
     columns = columns_of(values, name)
     if columns is None:
-        return _settled(np.asarray(without_torch(values)))
+        return _settled(plain_array(values, name))
     arrays = [_settled(np.asarray(column)) for column in columns.values()]
     if not arrays:
         return np.empty((len(values), 0))
@@ -80,6 +83,30 @@ def one_column(array: np.ndarray) -> np.ndarray:
     """Returns an array `[n, 1]` as `[n]`, any other as it is."""
     is_column = array.ndim == 2 and array.shape[1] == 1
     return array[:, 0] if is_column else array
+
+
+def plain_array(values: Any, name: str, dtype: Any = None) -> np.ndarray:
+    """Returns what `numpy.asarray` makes of values; what is masked is missing.
+
+    Args:
+        values: Anything that `numpy.asarray` takes, or a tensor of PyTorch.
+        name: What to call it in an error.
+        dtype: As `numpy.asarray` takes it.
+
+    Raises:
+        ValueError: If rows are not all of one length.
+    """
+    if hides_values(values):
+        # `asarray` would show the values that the mask hides.
+        mask, values = values.mask, values.data.astype(object)
+        values[mask] = None
+    try:
+        return np.asarray(without_torch(values), dtype)
+    except ValueError as error:
+        raise ValueError(
+            f"`{name}` must be an array, whose rows are of one length. "
+            f"Received: {name} of type {type(values).__name__} ({error})"
+        ) from None
 
 
 def _settled(array: np.ndarray) -> np.ndarray:

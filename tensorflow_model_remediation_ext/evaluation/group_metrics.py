@@ -7,7 +7,13 @@ from typing import Any, TypedDict
 
 import numpy as np
 
-from tensorflow_model_remediation_ext.common.checks import number, whole
+from tensorflow_model_remediation_ext.common.checks import (
+    number,
+    whole,
+)
+from tensorflow_model_remediation_ext.common.checks import (
+    seed as checked_seed,
+)
 from tensorflow_model_remediation_ext.evaluation.checks import relative_weights
 from tensorflow_model_remediation_ext.evaluation.group_decisions import (
     GroupDecisions,
@@ -166,7 +172,7 @@ def group_metrics(
         "confidence": confidence,
         "n_boot": n_boot,
         "n_permutations": n_permutations,
-        "rng": np.random.default_rng(seed),
+        "rng": np.random.default_rng(checked_seed("seed", seed)),
     }
     if task == "regression":
         errors = read_amounts(y_true, y_pred)

@@ -6,8 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from tensorflow_model_remediation_ext.common.torch_tensors import without_torch
-from tensorflow_model_remediation_ext.evaluation.frames import one_column
+from tensorflow_model_remediation_ext.evaluation.frames import (
+    one_column,
+    plain_array,
+)
 
 
 def read_labels(values: Any, name: str, n: int) -> tuple[list[Any], np.ndarray]:
@@ -24,14 +26,20 @@ def read_labels(values: Any, name: str, n: int) -> tuple[list[Any], np.ndarray]:
         and `int64` codes `[n]`, the place of each row's label among them.
 
     Raises:
-        ValueError: If a length is not `n`, or a label is missing.
+        ValueError: If a length is not `n`, or a label is missing or several.
     """
-    labels = one_column(np.asarray(without_torch(values), dtype=object))
+    labels = one_column(plain_array(values, name, object))
     if labels.shape != (n,):
         raise ValueError(
             f"`{name}` must hold a label for each of the {n} rows. "
             f"Received: shape={labels.shape}"
         )
+    for row, label in enumerate(labels):
+        if isinstance(label, list | np.ndarray):
+            raise ValueError(
+                f"`{name}` must hold one label for each row. "
+                f"Received: {label!r:.80} in row {row}"
+            )
     # Dictionaries, since sorting objects is slow and fails on mixed types.
     given = labels.tolist()
     codes: dict[Any, int] = {}

@@ -7,7 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from tensorflow_model_remediation_ext.common.checks import whole
+from tensorflow_model_remediation_ext.common.checks import (
+    seed as checked_seed,
+)
+from tensorflow_model_remediation_ext.common.checks import (
+    whole,
+)
 from tensorflow_model_remediation_ext.common.progress import progress_bar
 from tensorflow_model_remediation_ext.evaluation.erasing import (
     erase,
@@ -143,6 +148,7 @@ def leakage(
     """
     normal_quantile(confidence)  # Refuses a bad level before any work.
     whole("splits", splits, least=1)
+    checked_seed("seed", seed)
     methods, controlled = _methods(methods, controls)
     makers = readers_by_name(readers)
     x = feature_rows(x)

@@ -8,7 +8,12 @@ from typing import Any
 import keras
 import numpy as np
 
-from tensorflow_model_remediation_ext.common.checks import whole
+from tensorflow_model_remediation_ext.common.checks import (
+    seed as checked_seed,
+)
+from tensorflow_model_remediation_ext.common.checks import (
+    whole,
+)
 from tensorflow_model_remediation_ext.evaluation.checks import require_model
 from tensorflow_model_remediation_ext.evaluation.frames import to_array
 from tensorflow_model_remediation_ext.evaluation.importance_report import (
@@ -123,6 +128,7 @@ def permutation_importance(
     whole("n_repeats", n_repeats)
     whole("batch_size", batch_size)
     measure = _Measure(model, metric, to_array(y, "y"), batch_size)
+    checked_seed("seed", seed)
     inputs, edits = ModelInputs.read(x), dict(edits or {})
     _require_rows(inputs, len(measure.y))
     features = inputs.features(feature_names)

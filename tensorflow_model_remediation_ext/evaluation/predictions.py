@@ -9,6 +9,7 @@ import numpy as np
 
 from tensorflow_model_remediation_ext.evaluation.checks import (
     finite_numbers,
+    require_order,
     require_probabilities,
 )
 from tensorflow_model_remediation_ext.evaluation.frames import one_column
@@ -68,6 +69,8 @@ def read_class_scores(
             the classes, or scores are not finite or not probabilities where
             they must be.
     """
+    require_order(classes, "classes")
+    classes = None if classes is None else [*classes]
     scores = finite_numbers(y_pred, "y_pred")
     probabilities = 0 < threshold < 1
     if scores.ndim < 2 or scores.shape[1:] == (1,):

@@ -9,7 +9,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tensorflow_model_remediation_ext.common.checks import whole
+from tensorflow_model_remediation_ext.common.checks import (
+    seed as checked_seed,
+)
+from tensorflow_model_remediation_ext.common.checks import (
+    whole,
+)
 from tensorflow_model_remediation_ext.common.layers import (
     find,
     hook,
@@ -110,7 +115,7 @@ def probe_model(
     path = find(model, layer)
     dataset = preprocessed_batches(model, dataset)
     read = _activations(model, sublayers(model)[path], path, dataset)
-    sample = _Sample(max_rows, seed)
+    sample = _Sample(max_rows, checked_seed("seed", seed))
     examples, by_position, grouped = 0, False, False
     for batch in with_progress(dataset, verbose):
         x, z, weight, groups = _columns(batch)

@@ -7,7 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from tensorflow_model_remediation_ext.common.checks import whole
+from tensorflow_model_remediation_ext.common.checks import (
+    seed as checked_seed,
+)
+from tensorflow_model_remediation_ext.common.checks import (
+    whole,
+)
 from tensorflow_model_remediation_ext.evaluation.clustered import (
     classes_of_units,
     clustered_accuracy,
@@ -124,6 +129,7 @@ def linear_probe(
         )
     normal_quantile(confidence)  # Refuses a bad level before any work.
     whole("cv", cv, least=2)
+    checked_seed("seed", seed)
     if max_iter is not None:
         whole("max_iter", max_iter)
     x = feature_rows(x).astype(np.float64)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import operator
 import os
 from collections.abc import Callable, Iterable, Mapping
 from numbers import Real
@@ -11,6 +10,7 @@ from typing import Any
 
 import keras
 
+from tensorflow_model_remediation_ext.common.checks import seed as checked_seed
 from tensorflow_model_remediation_ext.common.progress import progress_bar
 from tensorflow_model_remediation_ext.evaluation.intervals import (
     Estimate,
@@ -179,12 +179,13 @@ def tradeoff(
 
 def _seeds(seeds: Iterable[int]) -> list[int]:
     try:
-        given = [operator.index(seed) for seed in seeds]
-    except TypeError:
+        given = [checked_seed("seeds", seed) for seed in seeds]
+    except (TypeError, ValueError):
         given = []
     if not given or len(set(given)) < len(given):
         raise ValueError(
-            "`seeds` must be different integers, and at least one. "
+            "`seeds` must be different integers from 0 to 2**32 - 1, and at "
+            "least one. "
             f"Received: seeds={seeds!r}"
         )
     return given

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tensorflow_model_remediation_ext.common.checks import hides_values
 from tensorflow_model_remediation_ext.common.torch_tensors import (
     is_torch,
     without_torch,
@@ -51,7 +52,7 @@ def tensor(value: Any) -> tf.Tensor:
         return value
     # A table or series of pandas or polars, or a tensor of PyTorch.
     known = hasattr(value, "to_numpy") or is_torch(value)
-    if known or np.ma.is_masked(value):
+    if known or hides_values(value):
         return numbers("data", value)
     return tf.convert_to_tensor(keras.ops.convert_to_numpy(value))
 
@@ -180,7 +181,7 @@ def as_array(name: str, value: Any, hint: str = "") -> np.ndarray:
         ValueError: As from `numbers`.
     """
     try:
-        if np.ma.is_masked(value):
+        if hides_values(value):
             value = value.astype(np.float64).filled(np.nan)
         array = np.asarray(without_torch(value))
     except (RuntimeError, TypeError, ValueError) as error:

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from tensorflow_model_remediation_ext.common.checks import share
 from tensorflow_model_remediation_ext.leace.after_leace import (
     AfterLeace,
     warned,
@@ -81,7 +82,7 @@ def covariance_eraser_of(
         ValueError: If a class has fewer than two rows, or options are out of
             range.
     """
-    if not 0 < shrinkage <= 1:
+    if share("shrinkage", shrinkage) == 0:
         raise ValueError(
             "`shrinkage` must be above 0 and at most 1. Received: "
             f"shrinkage={shrinkage!r}"

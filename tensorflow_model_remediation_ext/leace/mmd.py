@@ -5,7 +5,13 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tensorflow_model_remediation_ext.common.checks import whole
+from tensorflow_model_remediation_ext.common.checks import (
+    positive,
+    whole,
+)
+from tensorflow_model_remediation_ext.common.checks import (
+    seed as checked_seed,
+)
 from tensorflow_model_remediation_ext.common.progress import progress_bar
 from tensorflow_model_remediation_ext.leace import arrays, labels
 from tensorflow_model_remediation_ext.leace.after_leace import (
@@ -130,15 +136,11 @@ def mmd_eraser_of(
             range.
     """
     whole("steps", steps, 1)
-    if not 0 < learning_rate < float("inf"):
-        raise ValueError(
-            "`learning_rate` must be positive. Received: "
-            f"learning_rate={learning_rate!r}"
-        )
+    positive("learning_rate", learning_rate)
     after = AfterLeace(classes, rank)
     k = classes.num_classes
     each = whole("batch_size", batch_size, 2 * k) // k
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(checked_seed("seed", seed))
     basis = tf.Variable(after.directions(after.sigmas), dtype=tf.float32)
     optimizer = _Adam(basis, learning_rate)
     widths = None

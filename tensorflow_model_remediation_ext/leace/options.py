@@ -4,9 +4,12 @@ import dataclasses
 from typing import Any
 
 import keras
-import numpy as np
 
-from tensorflow_model_remediation_ext.common.checks import flag, whole
+from tensorflow_model_remediation_ext.common.checks import (
+    flag,
+    is_number,
+    whole,
+)
 
 METHODS = ("leace", "orth")
 
@@ -63,14 +66,15 @@ def tolerance(name: str, value: Any, positive: bool = False) -> float:
         positive: Whether zero is refused too.
 
     Raises:
-        ValueError: If it is not a number, negative, or zero where that is
-            refused.
+        ValueError: If it is not a finite number, negative, or zero where that
+            is refused.
     """
-    number = isinstance(value, (int, float, np.integer, np.floating))
-    if number and (value > 0 if positive else value >= 0):
+    if is_number(value) and (value > 0 if positive else value >= 0):
         return value
-    wanted = "a positive number" if positive else "a number of at least 0"
-    raise ValueError(f"`{name}` must be {wanted}. Received: {name}={value!r}")
+    wanted = "above 0" if positive else "of at least 0"
+    raise ValueError(
+        f"`{name}` must be a finite number {wanted}. Received: {name}={value!r}"
+    )
 
 
 def accumulator_dtype(dtype: Any) -> str:

@@ -7,7 +7,11 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tensorflow_model_remediation_ext.common.checks import whole
+from tensorflow_model_remediation_ext.common.checks import (
+    positive,
+    share,
+    whole,
+)
 from tensorflow_model_remediation_ext.leace import (
     arrays,
     labels,
@@ -211,19 +215,10 @@ class SoftQuadraticFitter:
             whole("max_rank", max_rank, 0)
         if shrinkage is None:
             shrinkage = 0.4 / num_classes
-        if not 0 <= shrinkage <= 1:
-            raise ValueError(
-                "`shrinkage` must be between 0 and 1. Received: "
-                f"shrinkage={shrinkage!r}"
-            )
         if regularization is None:
             regularization = x_dim / (2 * num_classes)
-        if not 0 < regularization < float("inf"):
-            raise ValueError(
-                "`regularization` must be positive. Received: "
-                f"regularization={regularization!r}"
-            )
-        self.shrinkage, self.regularization = shrinkage, regularization
+        self.shrinkage = share("shrinkage", shrinkage)
+        self.regularization = positive("regularization", regularization)
         self.max_rank = max_rank
         self._fitted: Transport | None = None
         self._eraser: SoftQuadraticEraser | None = None

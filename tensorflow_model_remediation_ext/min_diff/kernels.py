@@ -5,7 +5,10 @@ from typing import Any
 import keras
 from keras import ops
 
-from tensorflow_model_remediation_ext.common.checks import is_number
+from tensorflow_model_remediation_ext.common.checks import (
+    flag,
+    is_number,
+)
 from tensorflow_model_remediation_ext.common.configs import (
     PACKAGE,
     constructor_config,
@@ -35,7 +38,7 @@ class MinDiffKernel:
     """
 
     def __init__(self, tile_input: bool = True):
-        self.tile_input = tile_input
+        self.tile_input = flag("tile_input", tile_input)
 
     def __call__(self, x: Any, y: Any = None) -> Any:
         """Returns the similarity of each row of `x` to each row of `y`.

@@ -8,6 +8,10 @@ import numpy as np
 from keras import ops
 
 from tensorflow_model_remediation_ext.common.comparing import compare
+from tensorflow_model_remediation_ext.common.real_tensors import (
+    real_tensor,
+    values_of,
+)
 
 
 class GroupedRows(NamedTuple):
@@ -54,7 +58,8 @@ def grouped_rows(
         ValueError: If shapes do not fit, an id is not one of the groups, or a
             weight is negative or not finite.
     """
-    seen = compare(predictions, predictions, sample_weight, owner)
+    names = ("predictions", "predictions")
+    seen = compare(predictions, predictions, sample_weight, owner, names=names)
     predictions = _wide(seen.original)
     if transform is not None:
         predictions = _wide(transform(predictions))
@@ -65,7 +70,7 @@ def grouped_rows(
     if weight is None:
         weight = ops.ones_like(predictions[..., 0])
     membership = _checked_ids(membership, predictions, groups, owner)
-    weight = ops.cast(_checked_weight(weight, owner), dtype)
+    weight = ops.cast(weight, dtype)
     membership = _one_against_rest(ops.cast(membership, dtype), groups)
     if len(predictions.shape) > 2:
         # Every position is a row of its sequence's group.
@@ -114,7 +119,7 @@ def require_one_column(predictions: Any, owner: str) -> None:
 
 def _checked_ids(membership, predictions, groups, owner):
     """Returns the group of each row, `[batch, 1]`."""
-    membership = ops.convert_to_tensor(membership)
+    membership = real_tensor("membership", membership, owner)
     shape, rows = tuple(membership.shape), predictions.shape[0]
     if (
         not shape
@@ -129,27 +134,6 @@ def _checked_ids(membership, predictions, groups, owner):
     if seen is not None:
         check_ids(seen.astype("float64"), groups, owner)
     return membership if shape[1:] else ops.expand_dims(membership, axis=1)
-
-
-def _checked_weight(weight, owner):
-    seen = values_of(weight)
-    if seen is not None:
-        seen = seen.astype("float64")
-        wrong = seen[~((seen >= 0) & (seen < np.inf))]
-        if wrong.size:
-            raise ValueError(
-                f"{owner}: `sample_weight` must be finite, zero or greater. "
-                f"Received: {wrong[:5].tolist()}"
-            )
-    return ops.where(weight >= 0, weight, float("nan"))
-
-
-def values_of(tensor: Any) -> np.ndarray | None:
-    """Returns the values of a tensor, or `None` in a graph."""
-    try:
-        return ops.convert_to_numpy(tensor)
-    except Exception:  # Each backend has its own.
-        return None
 
 
 def _one_against_rest(membership, groups):

@@ -386,3 +386,10 @@ def test_terms_that_differ_in_case_may_agree():
     assert exact("US us Us").numpy() == b"a b Us"
     agreeing = TermEditor(terms_to_replace={"He": "She", "he": "she"})
     assert agreeing("He he HE").numpy() == b"She she SHE"
+
+
+def test_a_table_is_no_list_of_terms():
+    table = pytest.importorskip("pandas").DataFrame({"term": ["gay"]})
+    with pytest.raises(TypeError, match="must be a list of terms"):
+        TermEditor(table)
+    assert TermEditor(table["term"])(tf.constant("gay man")).numpy() == b"man"

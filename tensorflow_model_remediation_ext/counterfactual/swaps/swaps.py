@@ -161,7 +161,15 @@ class Swaps(Mapping[str, str]):
 
         Args:
             terms: A dict from terms to replacements, or `Swaps`.
+
+        Raises:
+            TypeError: If it is no dict.
         """
+        if not isinstance(terms, Mapping):
+            raise TypeError(
+                "`terms` must be a dict from terms to replacements. "
+                f"Received: terms={terms!r}"
+            )
         before_noun = {
             k: v for k, v in self._before_noun.items() if k not in terms
         }

@@ -15,11 +15,9 @@ from tensorflow_model_remediation_ext.common.objectives import (
     by_objective,
     unwrap,
 )
+from tensorflow_model_remediation_ext.common.real_tensors import values_of
 from tensorflow_model_remediation_ext.common.structures import alike
-from tensorflow_model_remediation_ext.min_diff.members import (
-    check_ids,
-    values_of,
-)
+from tensorflow_model_remediation_ext.min_diff.members import check_ids
 
 
 def checked_data(

@@ -12,7 +12,10 @@ from tensorflow_model_remediation_ext.common.batching import (
     layout_of,
     require_batches,
 )
-from tensorflow_model_remediation_ext.common.checks import whole
+from tensorflow_model_remediation_ext.common.checks import (
+    flag,
+    whole,
+)
 from tensorflow_model_remediation_ext.common.elements import check_dataset
 from tensorflow_model_remediation_ext.common.endless import (
     repeat_from_anywhere,
@@ -112,6 +115,7 @@ def build_min_diff_dataset(
     """
     if batch_size is not None:
         batch_size = whole("batch_size", batch_size, least=2)
+    flag("keep_group", keep_group)
     if seed is not None and not isinstance(seed, numbers.Integral):
         raise ValueError(
             f"`seed` must be an integer or None. Received: seed={seed!r}"

@@ -6,6 +6,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from tensorflow_model_remediation_ext.common.checks import flag
 from tensorflow_model_remediation_ext.common.configs import PACKAGE
 from tensorflow_model_remediation_ext.min_diff import kernels
 from tensorflow_model_remediation_ext.min_diff.kernels import MinDiffKernel
@@ -64,7 +65,7 @@ class MMDLoss(ConfiguredLoss):
             name=name,
             groups=groups,
         )
-        self.unbiased = bool(unbiased)
+        self.unbiased = flag("unbiased", unbiased)
 
     def call(
         self, membership: Any, predictions: Any, sample_weight: Any = None

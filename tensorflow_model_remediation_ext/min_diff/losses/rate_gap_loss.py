@@ -83,7 +83,7 @@ class RateGapLoss(ConfiguredLoss):
                 "`temperature` must be a finite number greater than 0. "
                 f"Received: temperature={temperature!r}"
             )
-        if signed not in (None, True, False):
+        if not (signed is None or isinstance(signed, bool)):
             raise ValueError(
                 "`signed` must be None, True or False. "
                 f"Received: signed={signed!r}"

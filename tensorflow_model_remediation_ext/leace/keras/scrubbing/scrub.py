@@ -8,7 +8,13 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tensorflow_model_remediation_ext.common.checks import whole
+from tensorflow_model_remediation_ext.common.checks import (
+    flag,
+    whole,
+)
+from tensorflow_model_remediation_ext.common.checks import (
+    seed as checked_seed,
+)
 from tensorflow_model_remediation_ext.common.layers import Layers
 from tensorflow_model_remediation_ext.common.preprocessing import (
     preprocessed_batches,
@@ -188,7 +194,7 @@ def scrub(
             return erasure.layer(path, hidden)
 
     forward = forward_pass(model, copy, layers, data.specs, unfitted)
-    parts = stages(forward, sequential)
+    parts = stages(forward, flag("sequential", sequential))
     notes: dict[str, str] = {}
     most: list[str] = []
     nothing: list[str] = []
@@ -300,7 +306,7 @@ def random_scrub(
             "`x`, a batch, must be given for a subclassed model. Received: "
             f"model={model!r}"
         )
-    generator = np.random.default_rng(seed)
+    generator = np.random.default_rng(checked_seed("seed", seed))
     widths: dict[str, int] = {}
 
     def random(path, hidden):
