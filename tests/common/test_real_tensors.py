@@ -20,7 +20,7 @@ NO_NUMBERS = [
     HIDDEN,
     SCORES * 1j,
     SCORES.astype(str),
-    ["a", "b", "c", "d"],
+    ["one", "two", "three", "four"],
     np.arange(4).astype("datetime64[D]"),
     np.array([0.1, None, "x", 1.0], object),
     [[0.1], [0.2, 0.3], [0.1], [0.1]],
