@@ -1,6 +1,6 @@
 """The base of metrics that look at the inputs of a penalty."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import keras
 
@@ -15,6 +15,10 @@ class PenaltyMetric(keras.metrics.Metric):
     So it cannot stand in `compile(metrics=...)`, where Keras would hand it
     those: remediation models refuse it there.
     """
+
+    #: The `penalty_name` of the models that give it what it takes, or `None`
+    #: where any may.
+    penalty_name: ClassVar[str | None] = None
 
     def get_config(self) -> dict[str, Any]:
         """Returns the arguments of the constructor.

@@ -262,12 +262,15 @@ class RemediationModel(WrappingModel):
             **kwargs: As in `keras.Model.compile`.
 
         Raises:
+            TypeError: If `penalty_metrics` holds another thing than metrics,
+                or one for another penalty.
             ValueError: If `metrics` holds one that belongs to the penalty.
         """
         argument = f"{self.penalty_name}_metrics"
         refuse_penalty_metrics((args, kwargs), argument)
+        ledger = PenaltyLedger(self.penalty_name, penalty_metrics)
         super().compile(*args, **kwargs)
-        self._ledger = PenaltyLedger(self.penalty_name, penalty_metrics)
+        self._ledger = ledger
         known = [self.penalty_loss, self._loss_weight, self._ledger.given]
         for objectives in known:
             if isinstance(objectives, dict):

@@ -112,6 +112,13 @@ class PenaltyLedger:
                     f"`{self._argument}` must hold metrics such as "
                     f"`FlipRate()`. Received: {metric!r}"
                 )
+            wanted = getattr(metric, "penalty_name", None)
+            if wanted not in (None, self._penalty_name):
+                raise TypeError(
+                    f"`{self._argument}` must hold metrics that take what the "
+                    f"penalty does. {type(metric).__name__} is one for "
+                    f"`{wanted}_metrics`. Received: {metric!r}"
+                )
         return list(metrics)
 
     def open(

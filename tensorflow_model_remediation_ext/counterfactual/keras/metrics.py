@@ -16,6 +16,8 @@ from tensorflow_model_remediation_ext.common.penalty_metric import (
 class _PairMetric(PenaltyMetric):
     """A weighted sum over pairs and, for means, the total weight."""
 
+    penalty_name = "counterfactual"
+
     def __init__(self, name: str, dtype: Any = None):
         super().__init__(name=name, dtype=dtype)
         self.total = self.add_weight(

@@ -49,6 +49,8 @@ class RateGap(PenaltyMetric):
         -0.5
     """
 
+    penalty_name = "min_diff"
+
     def __init__(
         self,
         threshold: float = 0.5,
