@@ -34,7 +34,7 @@ def require_order(values: Any, name: str) -> None:
         return
     if isinstance(values, set | frozenset) or not isinstance(values, Iterable):
         raise TypeError(
-            f"`{name}` must be a list, in the order of the columns. "
+            f"`{name}` must be a list, in the order of what they name. "
             f"Received: {name}={values!r}"
         )
 

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from tensorflow_model_remediation_ext.evaluation.checks import require_order
 from tensorflow_model_remediation_ext.evaluation.frames import (
     columns_of,
     to_array,
@@ -94,6 +95,7 @@ class ModelInputs(NamedTuple):
                 none of them for no features.
 
         Raises:
+            TypeError: If names do not come in an order.
             ValueError: If there are too many names or too few.
         """
         places: list[tuple[str, int | None]]
@@ -102,6 +104,7 @@ class ModelInputs(NamedTuple):
         else:
             own = self.columns
             places = [("x", k) for k in range(len(own))]
+        require_order(names, "feature_names")
         names = own if names is None else list(names)
         if len(names) not in (0, len(places)):
             raise ValueError(

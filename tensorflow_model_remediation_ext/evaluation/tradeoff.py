@@ -10,7 +10,12 @@ from typing import Any
 
 import keras
 
-from tensorflow_model_remediation_ext.common.checks import seed as checked_seed
+from tensorflow_model_remediation_ext.common.checks import (
+    seed as checked_seed,
+)
+from tensorflow_model_remediation_ext.common.checks import (
+    whole,
+)
 from tensorflow_model_remediation_ext.common.progress import progress_bar
 from tensorflow_model_remediation_ext.evaluation.intervals import (
     Estimate,
@@ -104,9 +109,9 @@ def tradeoff(
         A row for each method and setting.
 
     Raises:
-        ValueError: If methods, a weight or a seed are not usable, a figure is
-            NaN or unfairness negative, or `directory` holds figures of another
-            configuration.
+        ValueError: If methods, a weight, a seed or epochs are not usable, a
+            figure is NaN or unfairness negative, or `directory` holds figures
+            of another configuration.
         TypeError: If a method with data does not build a compiled Keras model,
             `measure` does not return two figures, or data can be read only
             once.
@@ -154,6 +159,7 @@ def tradeoff(
             "`max_quality_loss` must be a number that is not negative. "
             f"Received: max_quality_loss={max_quality_loss!r}"
         )
+    epochs = whole("epochs", epochs, 1)
     fit_options = {"epochs": epochs, "verbose": 0, **(fit_options or {})}
     shared = {"fit": fit_options, "given": configuration, "level": confidence}
     functions = (methods, measure) if callable(methods) else (measure,)

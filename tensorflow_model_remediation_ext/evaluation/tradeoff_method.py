@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
+from tensorflow_model_remediation_ext.common.checks import number
 from tensorflow_model_remediation_ext.evaluation.run_directory import (
     digest,
     digest_of,
@@ -134,8 +134,8 @@ def _check_readable(data: Any, name: str) -> None:
 
 
 def _weights(loss_weights: Iterable[float]) -> list[float]:
-    given = [float(weight) for weight in loss_weights]
-    if not given or not all(0 <= w < math.inf for w in given):
+    given = [number("loss_weights", weight) for weight in loss_weights]
+    if not given or min(given) < 0:
         raise ValueError(
             "`loss_weights` must be finite and not negative, and at least "
             f"one. Received: loss_weights={given}"

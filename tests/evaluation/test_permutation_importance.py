@@ -89,6 +89,13 @@ def test_shuffles_are_those_of_the_column_and_give_students_interval():
     assert row.spread == pytest.approx(np.std(drops, ddof=1))
 
 
+def test_names_come_in_an_order():
+    with pytest.raises(TypeError, match="`feature_names` must be a list"):
+        permutation_importance(
+            linear_model(), X, Y, metric="auc", feature_names={"a", "b", "c"}
+        )
+
+
 def test_shuffles_that_agree_have_no_interval():
     # A metric that never moves, and one that moves by the same each time.
     for metric in (lambda y, p: 0.7, lambda y, p: float((p == P).all())):
