@@ -71,9 +71,9 @@ def tolerance(name: str, value: Any, positive: bool = False) -> float:
     """
     if is_number(value) and (value > 0 if positive else value >= 0):
         return value
-    wanted = "above 0" if positive else "of at least 0"
+    wanted = "a positive number" if positive else "a number of at least 0"
     raise ValueError(
-        f"`{name}` must be a finite number {wanted}. Received: {name}={value!r}"
+        f"`{name}` must be {wanted}, and finite. Received: {name}={value!r}"
     )
 
 
