@@ -43,6 +43,7 @@ QUICK = {
     "rows": 500,
     "streamed": 10_000,
 }
+SECTIONS = ("updates", "streams", "erasers", "erasures", "folded", "errors")
 OFFSETS = (0.0, 1e2, 1e4)
 
 # Both sides take the shortest of several calls, on the same data.
@@ -281,15 +282,7 @@ def main():
     parser.add_argument("--repeats", type=int, default=15)
     parser.add_argument(
         "--only",
-        choices=[
-            "updates",
-            "streams",
-            "erasers",
-            "erasures",
-            "folded",
-            "errors",
-            "memory",
-        ],
+        choices=[*SECTIONS, "memory"],
         nargs="*",
     )
     parser.add_argument(
@@ -302,14 +295,7 @@ def main():
 
     common.limit_threads(arguments.threads)
     runner, figures, rows = Runner(arguments), [], []
-    for section in (
-        "updates",
-        "streams",
-        "erasers",
-        "erasures",
-        "folded",
-        "errors",
-    ):
+    for section in SECTIONS:
         if arguments.only and section not in arguments.only:
             continue
         for what, ours, theirs, note in getattr(runner, section)():

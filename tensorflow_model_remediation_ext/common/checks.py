@@ -96,25 +96,7 @@ def share(name: str, value: Any) -> float:
     return float(value)
 
 
-def positive(name: str, value: Any) -> float:
-    """A finite number greater than 0.
-
-    Args:
-        name: What to call the argument in an error.
-        value: A number of Python or NumPy.
-
-    Raises:
-        ValueError: If it is anything else.
-    """
-    if not is_number(value) or value <= 0:
-        raise ValueError(
-            f"`{name}` must be a finite number greater than 0. "
-            f"Received: {name}={value!r}"
-        )
-    return float(value)
-
-
-def seed(name: str, value: Any) -> int:
+def checked_seed(name: str, value: Any) -> int:
     """A seed: an integer that NumPy, scikit-learn and Keras all take.
 
     Args:

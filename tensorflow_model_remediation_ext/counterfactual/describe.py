@@ -13,9 +13,7 @@ import tensorflow as tf
 
 from tensorflow_model_remediation_ext.common import characters
 from tensorflow_model_remediation_ext.common.checks import (
-    seed as checked_seed,
-)
-from tensorflow_model_remediation_ext.common.checks import (
+    checked_seed,
     whole,
 )
 from tensorflow_model_remediation_ext.common.elements import (

@@ -7,9 +7,7 @@ import random
 import numpy as np
 
 from tensorflow_model_remediation_ext.common.checks import (
-    seed as checked_seed,
-)
-from tensorflow_model_remediation_ext.common.checks import (
+    checked_seed,
     whole,
 )
 from tensorflow_model_remediation_ext.datasets.labeled_text import LabeledText

@@ -7,10 +7,10 @@ import dataclasses
 import numpy as np
 
 from tensorflow_model_remediation_ext.common.checks import (
+    checked_seed,
     hides_values,
     is_number,
 )
-from tensorflow_model_remediation_ext.common.checks import seed as checked_seed
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

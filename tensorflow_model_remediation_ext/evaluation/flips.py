@@ -8,10 +8,8 @@ from typing import Any
 import numpy as np
 
 from tensorflow_model_remediation_ext.common.checks import (
+    checked_seed,
     number,
-)
-from tensorflow_model_remediation_ext.common.checks import (
-    seed as checked_seed,
 )
 from tensorflow_model_remediation_ext.evaluation.checks import (
     finite_numbers,

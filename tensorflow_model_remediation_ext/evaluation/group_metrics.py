@@ -8,11 +8,9 @@ from typing import Any, TypedDict
 import numpy as np
 
 from tensorflow_model_remediation_ext.common.checks import (
+    checked_seed,
     number,
     whole,
-)
-from tensorflow_model_remediation_ext.common.checks import (
-    seed as checked_seed,
 )
 from tensorflow_model_remediation_ext.evaluation.checks import relative_weights
 from tensorflow_model_remediation_ext.evaluation.group_decisions import (

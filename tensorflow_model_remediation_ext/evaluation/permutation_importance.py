@@ -9,9 +9,7 @@ import keras
 import numpy as np
 
 from tensorflow_model_remediation_ext.common.checks import (
-    seed as checked_seed,
-)
-from tensorflow_model_remediation_ext.common.checks import (
+    checked_seed,
     whole,
 )
 from tensorflow_model_remediation_ext.evaluation.checks import require_model

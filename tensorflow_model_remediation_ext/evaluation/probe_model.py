@@ -10,9 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from tensorflow_model_remediation_ext.common.checks import (
-    seed as checked_seed,
-)
-from tensorflow_model_remediation_ext.common.checks import (
+    checked_seed,
     whole,
 )
 from tensorflow_model_remediation_ext.common.layers import (

@@ -11,9 +11,7 @@ from typing import Any
 import keras
 
 from tensorflow_model_remediation_ext.common.checks import (
-    seed as checked_seed,
-)
-from tensorflow_model_remediation_ext.common.checks import (
+    checked_seed,
     whole,
 )
 from tensorflow_model_remediation_ext.common.progress import progress_bar

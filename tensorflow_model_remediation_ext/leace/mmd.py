@@ -6,11 +6,8 @@ import numpy as np
 import tensorflow as tf
 
 from tensorflow_model_remediation_ext.common.checks import (
-    positive,
+    checked_seed,
     whole,
-)
-from tensorflow_model_remediation_ext.common.checks import (
-    seed as checked_seed,
 )
 from tensorflow_model_remediation_ext.common.progress import progress_bar
 from tensorflow_model_remediation_ext.leace import arrays, labels
@@ -20,6 +17,7 @@ from tensorflow_model_remediation_ext.leace.after_leace import (
 )
 from tensorflow_model_remediation_ext.leace.class_samples import ClassSamples
 from tensorflow_model_remediation_ext.leace.leace import LeaceEraser
+from tensorflow_model_remediation_ext.leace.options import tolerance
 from tensorflow_model_remediation_ext.leace.quadratic import QuadraticFitter
 
 # Widths of the kernels, as shares of the median distance of the first batch.
@@ -136,7 +134,7 @@ def mmd_eraser_of(
             range.
     """
     whole("steps", steps, 1)
-    positive("learning_rate", learning_rate)
+    tolerance("learning_rate", learning_rate, positive=True)
     after = AfterLeace(classes, rank)
     k = classes.num_classes
     each = whole("batch_size", batch_size, 2 * k) // k

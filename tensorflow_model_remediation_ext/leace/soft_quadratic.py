@@ -8,7 +8,6 @@ import numpy as np
 import tensorflow as tf
 
 from tensorflow_model_remediation_ext.common.checks import (
-    positive,
     share,
     whole,
 )
@@ -19,6 +18,7 @@ from tensorflow_model_remediation_ext.leace import (
     optimal_transport,
 )
 from tensorflow_model_remediation_ext.leace.leftovers import Leftover
+from tensorflow_model_remediation_ext.leace.options import tolerance
 from tensorflow_model_remediation_ext.leace.soft_quadratic_editor import (
     SoftQuadraticEditor,
 )
@@ -218,7 +218,9 @@ class SoftQuadraticFitter:
         if regularization is None:
             regularization = x_dim / (2 * num_classes)
         self.shrinkage = share("shrinkage", shrinkage)
-        self.regularization = positive("regularization", regularization)
+        self.regularization = tolerance(
+            "regularization", regularization, positive=True
+        )
         self.max_rank = max_rank
         self._fitted: Transport | None = None
         self._eraser: SoftQuadraticEraser | None = None

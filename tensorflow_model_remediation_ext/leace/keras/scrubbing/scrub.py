@@ -9,11 +9,9 @@ import numpy as np
 import tensorflow as tf
 
 from tensorflow_model_remediation_ext.common.checks import (
+    checked_seed,
     flag,
     whole,
-)
-from tensorflow_model_remediation_ext.common.checks import (
-    seed as checked_seed,
 )
 from tensorflow_model_remediation_ext.common.layers import Layers
 from tensorflow_model_remediation_ext.common.preprocessing import (
