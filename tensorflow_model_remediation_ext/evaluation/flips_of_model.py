@@ -11,6 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tensorflow_model_remediation_ext.common.batches import check_batched
 from tensorflow_model_remediation_ext.common.checks import number, whole
 from tensorflow_model_remediation_ext.common.progress import with_progress
 from tensorflow_model_remediation_ext.evaluation.changed_texts import (
@@ -117,6 +118,7 @@ def flips_of_model(
         pairs = pairs.prefetch(tf.data.AUTOTUNE)
     for batch in with_progress(pairs, verbose, "pairs"):
         original, counterfactual, weight, of_batch = _parts(batch)
+        check_batched(batch, original, None, model)
         if text_key is not None and not before:
             _require_text(original, text_key)
             _require_text(counterfactual, text_key)

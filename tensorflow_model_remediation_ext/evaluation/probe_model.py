@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tensorflow_model_remediation_ext.common.batches import check_batched
 from tensorflow_model_remediation_ext.common.checks import (
     checked_seed,
     whole,
@@ -117,6 +118,7 @@ def probe_model(
     examples, by_position, grouped = 0, False, False
     for batch in with_progress(dataset, verbose):
         x, z, weight, groups = _columns(batch)
+        check_batched(batch, x, z, model)
         activations, mask = read(x)
         if activations.ndim < 2 or not len(activations):
             raise ValueError(

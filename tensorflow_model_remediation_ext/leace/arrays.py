@@ -142,7 +142,7 @@ def features(x: Any, x_dim: int, *, least_rank: int = 1) -> tf.Tensor:
         leading = "" if least_rank == 1 else "n, "
         hint = ""
         if rank == 1 and x.shape[0] == x_dim:
-            hint = "; give a single row as x[None]"
+            hint = "; give a single row as x[None], a dataset in batches"
         raise ValueError(
             f"`x` must be of shape [{leading}..., {x_dim}]. Received: x of "
             f"shape {x.shape}{hint}"
@@ -155,10 +155,44 @@ def features(x: Any, x_dim: int, *, least_rank: int = 1) -> tf.Tensor:
     return x
 
 
+def require_dense(name: str, value: Any) -> None:
+    """Refuses what is sparse or ragged, symbolic tensors of Keras included.
+
+    Args:
+        name: What to call the argument in an error.
+        value: An array or tensor of any kind.
+
+    Raises:
+        ValueError: If it is; the message says what to do.
+    """
+    if _way_to_dense(value):
+        raise _not_dense(name, value)
+
+
+def _way_to_dense(value):
+    """What to do with a sparse or ragged value; empty for any other."""
+    kind = type(value).__name__
+    symbolic = isinstance(value, keras.KerasTensor)
+    if kind == "RaggedTensor" or (symbolic and getattr(value, "ragged", False)):
+        return (
+            " that is ragged: pad it, as by `to_tensor()`, and leave the "
+            "padding out by a mask or by weights"
+        )
+    # The tensors of TensorFlow, the arrays of SciPy and those of JAX.
+    sparse = kind == "SparseTensor" or hasattr(value, "todense")
+    if sparse or (symbolic and value.sparse):
+        return (
+            " that is sparse: make it dense, as by `tf.sparse.to_dense` or "
+            "`toarray()`"
+        )
+    return ""
+
+
 def _not_dense(name, value):
+    way = _way_to_dense(value) or f": {value!r:.80}"
     return ValueError(
         f"`{name}` must be a dense array or tensor of numbers. Received: "
-        f"{name} of type {type(value).__name__}: {value!r:.80}"
+        f"{name} of type {type(value).__name__}{way}"
     )
 
 

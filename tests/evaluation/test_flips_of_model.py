@@ -193,6 +193,14 @@ def test_unbatched_texts_need_no_weight_to_be_told():
         flips_of_model(dense_model(), pairs, verbose=0)
 
 
+def test_unbatched_features_need_no_weight_to_be_told():
+    model = dense_model()
+    row = np.zeros(model.inputs[0].shape[1:], "float32")
+    pairs = tf.data.Dataset.from_tensor_slices(([row], [row + 1]))
+    with pytest.raises(ValueError, match=r"in batches: use `data.batch"):
+        flips_of_model(model, pairs, verbose=0)
+
+
 HALF = np.arange(10) < 5
 PAIR = X[:10], CHANGED[:10]
 

@@ -244,3 +244,12 @@ def test_refuses_to_keep_nothing(max_rows):
 def test_what_cannot_be_read(model, data, error, message):
     with pytest.raises(error, match=message):
         probe_model(model or functional(), "first", data, verbose=0)
+
+
+@pytest.mark.parametrize("shape", [(), (4,), (7, 4)])
+def test_single_examples_are_refused(shape):
+    inputs = keras.Input(shape or (1,))
+    model = keras.Model(inputs, keras.layers.Dense(2, name="dense")(inputs))
+    data = tf.data.Dataset.from_tensor_slices((np.ones((9, *shape)), [0] * 9))
+    with pytest.raises(ValueError, match=r"in batches: use `data.batch"):
+        probe_model(model, "dense", data, verbose=0)

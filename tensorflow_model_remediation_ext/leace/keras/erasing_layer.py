@@ -6,6 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from tensorflow_model_remediation_ext.leace import arrays
 from tensorflow_model_remediation_ext.leace.keras.adapted import (
     Adapted,
     require_adapted,
@@ -79,6 +80,15 @@ class ErasingLayer(keras.layers.Layer):
             raise TypeError(
                 f"`eraser` must be a {kind}. Received: eraser={eraser!r}"
             )
+
+    def __call__(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+        """Calls the layer; only here are symbolic inputs seen, too.
+
+        Raises:
+            ValueError: If `inputs` are sparse or ragged.
+        """
+        arrays.require_dense("inputs", inputs)
+        return super().__call__(inputs, *args, **kwargs)
 
     def build(self, input_shape):
         """Creates the weights for inputs of this shape."""

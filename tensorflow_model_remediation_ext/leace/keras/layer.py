@@ -5,11 +5,10 @@ from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 from keras import ops
 
 from tensorflow_model_remediation_ext.common.checks import whole
-from tensorflow_model_remediation_ext.leace import fitting, labels
+from tensorflow_model_remediation_ext.leace import arrays, fitting, labels
 from tensorflow_model_remediation_ext.leace.keras.adapting import (
     MaskedBatches,
 )
@@ -222,7 +221,7 @@ class LeaceLayer(ErasingLayer):
         batches = MaskedBatches(data, verbose)
         batches = fitting.batches(batches, 0, "data")
         first = next(batches)
-        x, z_dim = tf.convert_to_tensor(first[0]), self.z_dim
+        x, z_dim = arrays.numbers("x", first[0]), self.z_dim
         z = labels.labels("z", first[1])
         if self._z_dim_inferred:
             if z.dtype.is_integer and z.shape.rank < x.shape.rank:

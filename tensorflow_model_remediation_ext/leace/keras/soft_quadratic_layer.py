@@ -6,7 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from tensorflow_model_remediation_ext.leace import fitting
+from tensorflow_model_remediation_ext.leace import arrays, fitting
 from tensorflow_model_remediation_ext.leace.keras.adapting import (
     MaskedBatches,
 )
@@ -196,8 +196,9 @@ class SoftQuadraticLayer(ErasingLayer):
         require_rereadable("data", data)
         batches = MaskedBatches(data)
         first = next(fitting.batches(batches, 0, "data"))
+        x = arrays.numbers("x", first[0])
         return SoftQuadraticFitter(
-            first[0].shape[-1], self.num_classes, **self._options
+            x.shape[-1], self.num_classes, **self._options
         ).fit_dataset(batches, verbose)
 
     def _require_fitting(self, eraser):

@@ -9,6 +9,7 @@ from tensorflow_model_remediation_ext.leace.keras import (
     LeaceEraser,
     LeaceFitter,
     LeaceLayer,
+    SoftQuadraticLayer,
 )
 
 N, D = 120, 6
@@ -324,6 +325,30 @@ def test_bad_data_are_named(data):
         layer.adapt([(x, ids)], sample_weight=np.ones(N))
     with pytest.raises(RuntimeError, match="does not know yet what"):
         layer(x)
+
+
+@pytest.mark.parametrize("kind", [LeaceLayer, SoftQuadraticLayer])
+def test_what_is_not_dense_is_refused_with_a_way_out(data, kind):
+    x, ids = data
+    layer = kind(2)
+    layer.adapt(x, ids % 2)
+    rows = tf.RaggedTensor.from_row_lengths
+    for values, labels, way in (
+        (tf.sparse.from_dense(x), ids, "sparse: make it dense"),
+        (rows(x, [1, 3] * 30), rows(ids, [1, 3] * 30), "ragged: pad it"),
+    ):
+        batches = tf.data.Dataset.from_tensors((values, labels))
+        for name, use in (
+            ("inputs", lambda values=values: layer(values)),
+            ("data", lambda v=values, z=labels: kind(2).adapt(v, z)),
+            ("x", lambda batches=batches: kind(2).adapt(batches)),
+        ):
+            with pytest.raises(
+                ValueError, match=f"`{name}` must be a dense .* {way}"
+            ):
+                use()
+    with pytest.raises(ValueError, match=r"`inputs` must be a dense .*sparse"):
+        layer(keras.Input((D,), sparse=True))
 
 
 def test_options_are_checked(data):

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
+from tensorflow_model_remediation_ext.common.batches import check_batched
 from tensorflow_model_remediation_ext.common.masks import padding_mask
 from tensorflow_model_remediation_ext.common.progress import (
     num_batches,
@@ -42,6 +43,7 @@ class Data:
 
     Args:
         dataset: See `scrub`.
+        model: What is to run on it.
         num_labels: Number of labels in `z`; if above one, it is a tuple.
 
     Attributes:
@@ -50,17 +52,19 @@ class Data:
 
     Raises:
         TypeError: If the dataset is of another type.
-        ValueError: If it is infinite, empty, or holds other than dense tensors.
+        ValueError: If it is infinite, empty, not in batches, or holds other
+            than dense tensors.
     """
 
-    def __init__(self, dataset: Any, num_labels: int):
+    def __init__(self, dataset: Any, model: keras.Model, num_labels: int):
         if isinstance(dataset, Iterator):
             raise TypeError(
                 "`dataset` must be a collection of batches that can be read "
                 f"again. Received: the iterator {dataset!r}"
             )
         self._dataset, self._num_labels = dataset, num_labels
-        x, _, weight = next(fitting.batches(dataset, verbose=0))
+        x, z, weight = batch = next(fitting.batches(dataset, verbose=0))
+        check_batched(batch, x, z, model)
         self._unweighted = weight is None
         self.cardinality = num_batches(dataset)
         if isinstance(dataset, tf.data.Dataset):

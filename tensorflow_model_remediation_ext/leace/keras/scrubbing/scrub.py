@@ -184,7 +184,7 @@ def scrub(
         max_rank=max_rank,
     )
     dataset = preprocessed_batches(model, dataset)
-    data = Data(dataset, num_labels=2 if preserve_dim else 1)
+    data = Data(dataset, model, num_labels=2 if preserve_dim else 1)
     copy = copy_of(model)
 
     def unfitted(path, hidden):

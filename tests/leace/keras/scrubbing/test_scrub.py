@@ -743,6 +743,9 @@ def test_errors_name_what_is_wrong():
     ):
         with pytest.raises(error, match=message):
             scrub(*arguments, **OPTIONS)
+    single = tf.data.Dataset.from_tensor_slices((x, z))
+    with pytest.raises(ValueError, match=r"in batches: use `data.batch"):
+        scrub(model, single, **OPTIONS)
     with pytest.raises(TypeError, match=r"`layers` must be .* layers=5"):
         scrub(model, data, z_dim=K, layers=5, verbose=0)
     for options, message in (
