@@ -9,9 +9,11 @@ import re
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
+import numpy as np
 import tensorflow as tf
 
 from tensorflow_model_remediation_ext.common import indices
+from tensorflow_model_remediation_ext.common.real_tensors import values_of
 
 # The sentence stands between these in TensorFlow's message.
 _BEGIN, _END = "Error in the data: ", " (End of the error in the data.)"
@@ -87,6 +89,36 @@ def require_all(fine: tf.Tensor, sentence: str, values: tf.Tensor) -> Any:
     # Few operations, as it is run on every batch, too.
     wrong = tf.gather(values, indices.where(tf.logical_not(fine)))
     return require(tf.equal(tf.size(wrong), 0), sentence, wrong)
+
+
+def usable_weight(weight: Any, name: str) -> Any:
+    """Returns the weights of rows, which fail unless they can be used.
+
+    Args:
+        weight: An array, a tensor, its spec or `None`; what is no tensor of a
+            graph comes back as it is.
+        name: What to call the data in an error.
+
+    Raises:
+        ValueError: If values can be seen, and one is negative or not finite.
+            In the graph of a dataset, `tf.errors.InvalidArgumentError` is
+            raised as they are read.
+    """
+    if weight is None or isinstance(weight, tf.TypeSpec):
+        return weight
+    sentence = f"`{name}`: weights must be finite, zero or greater. Received:"
+    seen = values_of(weight)
+    if seen is not None:
+        seen = np.asarray(seen, "float64")
+        wrong = seen[~((seen >= 0) & (seen < np.inf))]
+        if wrong.size:
+            raise ValueError(f"{sentence} {wrong[:5].tolist()}")
+        return weight
+    if not weight.dtype.is_floating:
+        weight = tf.cast(weight, tf.float32)
+    fine = tf.logical_and(weight >= 0, weight < np.inf)
+    with require_all(fine, sentence, weight):
+        return tf.identity(weight)
 
 
 def in_plain_words(function: Callable[P, R]) -> Callable[P, R]:

@@ -497,8 +497,10 @@ def _seen(rows: Any, loss: Any) -> Any:
     without a batch. It fails, but a number that is known from the shape would
     have been counted before.
     """
-    known = ops.logical_not(ops.isnan(loss))
-    return ops.cast(rows, "float32") * ops.cast(known, "float32")
+    nan = ops.isnan(loss)
+    # One of the two is 1: a loss of NaN must show as that, not as 0.
+    one = ops.cast(nan, "float32") + ops.cast(ops.logical_not(nan), "float32")
+    return ops.cast(rows, "float32") * one
 
 
 def _unscaled(loss: Any) -> Any:

@@ -8,7 +8,9 @@ import keras
 
 from tensorflow_model_remediation_ext.common.comparing import compare
 from tensorflow_model_remediation_ext.common.configs import PACKAGE
+from tensorflow_model_remediation_ext.common.data_errors import usable_weight
 from tensorflow_model_remediation_ext.common.objectives import (
+    argument_name,
     by_objective,
     unwrap,
 )
@@ -170,7 +172,17 @@ class CounterfactualModel(RemediationModel):
     def unpack(self, batch: Any) -> tuple[Any, Any] | None:
         """Splits `CounterfactualPackedInputs`."""
         packed = as_packed(batch)
-        return None if packed is None else tuple(packed)
+        if packed is None:
+            return None
+        original_input, pairs = packed
+        checked = {}
+        for objective, (original_x, counterfactual_x, *weight) in by_objective(
+            pairs, "counterfactual_data"
+        ).items():
+            name = argument_name("counterfactual_data", objective)
+            weight = [usable_weight(each, name) for each in weight]
+            checked[objective] = (original_x, counterfactual_x, *weight)
+        return original_input, unwrap(checked)
 
     def compute_penalty(
         self, inputs: Any, loss: Any, training: bool

@@ -8,7 +8,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tensorflow_model_remediation_ext.common.data_errors import require_all
+from tensorflow_model_remediation_ext.common.data_errors import (
+    require_all,
+    usable_weight,
+)
 from tensorflow_model_remediation_ext.common.elements import tensor_specs
 from tensorflow_model_remediation_ext.common.objectives import (
     argument_name,
@@ -54,7 +57,8 @@ def checked_data(
         x = _features_alike(x, task_x, name)
         check_numbers(membership, weight, name)
         _check_shapes(membership, weight, name)
-        membership = _checked(membership, weight, groups_of(objective), name)
+        membership = _checked(membership, groups_of(objective), name)
+        weight = usable_weight(weight, name)
         checked[objective] = (x, membership, weight)[: len(each)]
     return unwrap(checked)
 
@@ -163,7 +167,7 @@ def _check_shapes(membership, weight, name):
         )
 
 
-def _checked(membership, weight, groups, name):
+def _checked(membership, groups, name):
     if isinstance(membership, tf.TypeSpec):
         return membership
     seen = values_of(membership)
@@ -177,16 +181,6 @@ def _checked(membership, weight, groups, name):
         f"`{name}`: `membership` must hold ids from 0 to {groups - 1}, one "
         f"for each of groups={groups}. Received:",
         ids,
-    ):
-        membership = tf.identity(membership)
-    if weight is None:
-        return membership
-    if not weight.dtype.is_floating:
-        weight = tf.cast(weight, tf.float32)
-    with require_all(
-        tf.logical_and(weight >= 0, weight < np.inf),
-        f"`{name}`: weights must be finite, zero or greater. Received:",
-        weight,
     ):
         return tf.identity(membership)
 

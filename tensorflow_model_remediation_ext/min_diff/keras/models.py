@@ -150,8 +150,6 @@ class MinDiffModel(RemediationModel):
 
     def look_back(self, history: dict[str, list]) -> None:
         """Warns of groups that never met in a batch."""
-        if any(loss != loss for loss in history.get("loss", ())):
-            return  # NaN in each batch shows as 0, too.
         for name, values in history.items():
             if name.endswith("min_diff_loss") and not any(values):
                 warnings.warn(

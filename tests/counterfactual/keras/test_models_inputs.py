@@ -500,3 +500,34 @@ def test_text_where_numbers_are_taken():
     for run in (fit(model), model.evaluate):
         with pytest.raises(ValueError, match=r"map_inputs\(packed, tokenizer"):
             run(pack(texts, texts), verbose=0)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -1.0])
+def test_weights_of_pairs_that_cannot_be_used_are_refused(value):
+    x = numbers()
+    weight = np.array([1, 1, 1, 1, value, 1], "float32")
+    batch = CounterfactualPackedInputs((x, LABELS), (x, -x, weight))
+    task, pairs = map(
+        tf.data.Dataset.from_tensor_slices, ((x, LABELS), (x, -x, weight))
+    )
+    packed = pack_counterfactual_data(task.batch(3), {"a": pairs})
+    message = "weights must be finite, zero or greater. Received: "
+    model = CounterfactualModel(dense())
+    model.compile("sgd", "mse")
+    for run in (model.train_on_batch, model.test_on_batch):
+        with pytest.raises(ValueError, match=rf"_data`: {message}\["):
+            run(batch)
+    for run in (fit(model), model.evaluate):
+        with pytest.raises(
+            tf.errors.InvalidArgumentError, match=rf"\['a'\]`: {message}"
+        ):
+            run(packed, verbose=0)
+
+
+def test_a_penalty_of_nan_is_not_logged_as_zero():
+    x = numbers()
+    model = CounterfactualModel(dense())
+    model.compile("sgd", "mse")
+    logs = model.evaluate(pack(x, x * np.nan), verbose=0, return_dict=True)
+    assert np.isnan(logs["counterfactual_loss"])
+    assert np.isfinite(logs["original_loss"])
