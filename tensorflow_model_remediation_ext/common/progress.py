@@ -1,9 +1,11 @@
 """Keras' progress bar around a loop over batches."""
 
+import numbers
 from collections.abc import Iterator
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 
@@ -24,7 +26,16 @@ def progress_bar(
         target: The number, or `None` as long as it is unknown.
         verbose: `0` for silence, otherwise as in `keras.Model.fit`.
         unit_name: What it counts.
+
+    Raises:
+        ValueError: If `verbose` is none of those.
     """
+    known = isinstance(verbose, (str, bool, np.bool_, numbers.Integral))
+    if not known or verbose not in ("auto", 0, 1, 2):
+        raise ValueError(
+            "`verbose` must be 'auto', 0, 1 or 2. Received: "
+            f"verbose={verbose!r}"
+        )
     verbose = 1 if verbose == "auto" else int(verbose)
     return keras.utils.Progbar(target, verbose=verbose, unit_name=unit_name)
 

@@ -52,8 +52,8 @@ def wilson_interval(
         is 0.
 
     Raises:
-        ValueError: If `successes` is not between 0 and `n`, or `confidence`
-            not between 0 and 1.
+        ValueError: If `successes` is not between 0 and `n`, `n` not finite,
+            or `confidence` not between 0 and 1.
 
     Examples:
         >>> low, high = wilson_interval([0, 5], [10, 10])
@@ -69,9 +69,9 @@ def wilson_interval(
     successes, n = np.broadcast_arrays(
         np.asarray(successes, dtype=np.float64), np.asarray(n, dtype=np.float64)
     )
-    if not np.all((successes >= 0) & (successes <= n)):
+    if not np.all((successes >= 0) & (successes <= n) & np.isfinite(n)):
         raise ValueError(
-            "`successes` must lie between 0 and `n`. "
+            "`successes` must lie between 0 and `n`, which must be finite. "
             f"Received: successes={successes}, n={n}"
         )
     trials = np.where(n > 0, n, np.nan)

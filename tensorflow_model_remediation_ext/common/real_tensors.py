@@ -22,14 +22,21 @@ def real_tensor(name: str, value: Any, owner: str, dtype: Any = None) -> Any:
         dtype: Dtype to convert to; default: that of `value`.
 
     Raises:
-        ValueError: If it holds anything but numbers, is ragged without being
-            a ragged tensor, or a masked array with values that are masked.
+        ValueError: If it holds anything but numbers, is ragged, or a masked
+            array with values that are masked.
     """
     if hides_values(value):
         raise ValueError(
             f"{owner}: `{name}` must hold a number in each place; leave rows "
             "out by a `sample_weight` of 0, or take them away. Received: a "
             "masked array with masked values"
+        )
+    if type(value).__name__ == "RaggedTensor":
+        # Only some operations of one backend would take it.
+        raise ValueError(
+            f"{owner}: `{name}` must be dense; pad it, as by `to_tensor()`, "
+            "and leave the padding out by a `sample_weight` of 0. Received: a "
+            f"ragged tensor of shape {tuple(value.shape)}"
         )
     _require_numbers(name, value, owner)
     try:

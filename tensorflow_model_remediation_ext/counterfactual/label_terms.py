@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import numbers
 from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar
 
@@ -182,7 +183,13 @@ def label_terms(
             "`labels` must hold one label for each text. Received: texts of "
             f"shape {tuple(texts.shape)}, labels of shape {values.shape}"
         )
-    wrong = [label for label in values.tolist() if label not in (0, 1)]
+    # Asked first, as what is missing in pandas is not even unequal.
+    number = numbers.Real, np.bool_
+    wrong = [
+        label
+        for label in values.tolist()
+        if not isinstance(label, number) or label not in (0, 1)
+    ]
     if wrong or not len(values):
         raise ValueError(
             "`labels` must be zeros and ones, at least one. Received: "

@@ -269,14 +269,25 @@ def _is_missing(value):
     return value is None or type(value).__name__ == "NAType"
 
 
-def constant(name: str, value: Any) -> tf.Variable:
+def constant(
+    name: str, value: Any, dtype: tf.DType | None = None
+) -> tf.Variable:
     """Returns a variable, not trainable, of values that an eraser keeps.
 
     Args:
         name: What to call it, also in an error.
-        value: An array of a floating dtype.
+        value: An array of numbers; whole ones become floats.
+        dtype: Dtype to cast to; default: its own.
 
     Raises:
-        ValueError: If it is of another dtype.
+        ValueError: As from `numbers`, and if one is NaN or infinite.
     """
-    return tf.Variable(floats(name, value), trainable=False, name=name)
+    value = floats(name, value)
+    with require(
+        (
+            tf.reduce_all(tf.math.is_finite(value)),
+            f"`{name}` must be finite. Received: {name} with NaN or infinity",
+        )
+    ):
+        value = tf.cast(value, dtype or value.dtype)
+    return tf.Variable(value, trainable=False, name=name)

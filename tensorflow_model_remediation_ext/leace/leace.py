@@ -72,32 +72,22 @@ class LeaceEraser(tf.Module):
         name: str | None = None,
     ):
         super().__init__(name=name)
-        proj_left = arrays.floats("proj_left", proj_left)
-        proj_right = tf.cast(
-            arrays.floats("proj_right", proj_right), proj_left.dtype
-        )
-        if proj_left.shape.rank != 2 or (
-            proj_right.shape != proj_left.shape[::-1]
-        ):
+        self.proj_left = arrays.constant("proj_left", proj_left)
+        dtype, shape = self.proj_left.dtype, self.proj_left.shape
+        self.proj_right = arrays.constant("proj_right", proj_right, dtype)
+        if shape.rank != 2 or self.proj_right.shape != shape[::-1]:
             raise ValueError(
                 "`proj_left` and `proj_right` must be of shapes [x_dim, r] and "
-                f"[r, x_dim]. Received: {proj_left.shape}, {proj_right.shape}"
+                f"[r, x_dim]. Received: {shape}, {self.proj_right.shape}"
             )
-        self.proj_left = tf.Variable(
-            proj_left, trainable=False, name="proj_left"
-        )
-        self.proj_right = tf.Variable(
-            proj_right, trainable=False, name="proj_right"
-        )
         self.bias = None
         if bias is not None:
-            bias = tf.cast(arrays.floats("bias", bias), proj_left.dtype)
-            if bias.shape != proj_left.shape[:1]:
+            self.bias = arrays.constant("bias", bias, dtype)
+            if self.bias.shape != shape[:1]:
                 raise ValueError(
-                    f"`bias` must be of shape {proj_left.shape[:1]}. Received: "
-                    f"bias of shape {bias.shape}"
+                    f"`bias` must be of shape {shape[:1]}. Received: bias of "
+                    f"shape {self.bias.shape}"
                 )
-            self.bias = tf.Variable(bias, trainable=False, name="bias")
 
     @classmethod
     def fit(cls, x: Any, z: Any, **options: Any) -> "LeaceEraser":

@@ -50,16 +50,15 @@ class OracleEraser(tf.Module):
 
     def __init__(self, coef: Any, mean_z: Any, name: str | None = None):
         super().__init__(name=name)
-        coef = arrays.floats("coef", coef)
-        mean_z = tf.cast(arrays.floats("mean_z", mean_z), coef.dtype)
-        if coef.shape.rank != 2 or mean_z.shape != coef.shape[1:]:
+        self.coef = arrays.constant("coef", coef)
+        self.mean_z = arrays.constant("mean_z", mean_z, self.coef.dtype)
+        shapes = self.coef.shape, self.mean_z.shape
+        if shapes[0].rank != 2 or shapes[1] != shapes[0][1:]:
             raise ValueError(
                 "`coef` must be of shape [x_dim, z_dim] and `mean_z` of "
-                f"[z_dim]. Received: coef of shape {coef.shape}, mean_z of "
-                f"shape {mean_z.shape}"
+                f"[z_dim]. Received: coef of shape {shapes[0]}, mean_z of "
+                f"shape {shapes[1]}"
             )
-        self.coef = tf.Variable(coef, trainable=False, name="coef")
-        self.mean_z = tf.Variable(mean_z, trainable=False, name="mean_z")
 
     @classmethod
     def fit(cls, x: Any, z: Any, **options: Any) -> "OracleEraser":

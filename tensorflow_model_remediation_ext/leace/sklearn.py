@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from tensorflow_model_remediation_ext.common.checks import hides_values
 from tensorflow_model_remediation_ext.leace.covariance import covariance_eraser
 from tensorflow_model_remediation_ext.leace.leace import LeaceEraser
 from tensorflow_model_remediation_ext.leace.mmd import mmd_eraser
@@ -124,7 +125,8 @@ class LeaceTransformer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
             The transformer itself.
 
         Raises:
-            ValueError: On wrong shapes, labels or options.
+            ValueError: On wrong shapes, labels or options, or missing or
+                masked values.
         """
         if z is None:
             raise ValueError(
@@ -141,6 +143,7 @@ class LeaceTransformer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
                     f"Received: eraser={self.eraser!r}"
                 )
             make = ERASERS[self.eraser]
+        X, z, sample_weight = map(_unmasked, (X, z, sample_weight))
         table, X = X, check_array(X, dtype=_DTYPES)
         z = np.asarray(z)
         check_consistent_length(X, z, sample_weight)
@@ -168,5 +171,12 @@ class LeaceTransformer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
                 names or another order of them than that of `fit`.
         """
         check_is_fitted(self, "eraser_")
-        X = validate_data(self, X, dtype=_DTYPES, reset=False)
+        X = validate_data(self, _unmasked(X), dtype=_DTYPES, reset=False)
         return np.asarray(self.eraser_(X))
+
+
+def _unmasked(value: Any) -> Any:
+    """Returns NaN for what an array masks, as scikit-learn looks behind it."""
+    if not hides_values(value):
+        return value
+    return value.astype(np.float64).filled(np.nan)

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from tensorflow_model_remediation_ext.counterfactual.keras import (
     metrics as pair_metrics,
@@ -15,9 +16,11 @@ from tensorflow_model_remediation_ext.min_diff.losses import MMDLoss
 
 SCORES = np.array([0.1, 0.9, 0.4, 0.7])
 MEMBERSHIP = np.array([0, 1, 0, 1])
+RAGGED = tf.ragged.constant([[0.1], [0.9, 0.4], [0.7], []])
 HIDDEN = np.ma.array(SCORES, mask=[True, False, False, False])
 NO_NUMBERS = [
     HIDDEN,
+    RAGGED,
     SCORES * 1j,
     SCORES.astype(str),
     ["one", "two", "three", "four"],

@@ -295,6 +295,12 @@ def test_bad_labels(labels, message):
         label_terms(["a", "b"], [0, 1], ["a"], confidence=1)
 
 
+def test_a_label_that_pandas_misses():
+    missing = pytest.importorskip("pandas").NA
+    with pytest.raises(ValueError, match=r"zeros and ones.*\[<NA>\]"):
+        label_terms(["a", "b"], [1, missing], ["a"])
+
+
 @pytest.mark.parametrize("texts", [["a", None], ["a", 3.0], [1, 2], None])
 def test_texts_that_are_none(texts):
     with pytest.raises(TypeError, match="`texts` must be strings"):

@@ -51,6 +51,9 @@ def test_wilson_broadcasts_and_knows_no_trials():
     low, high = wilson_interval([[0.0], [2.0]], [2, 4, 8])
     assert low.shape == high.shape == (2, 3)
     assert np.isnan(wilson_interval(0, 0)).all()
+    for n in (np.inf, np.nan, [2, np.inf]):
+        with pytest.raises(ValueError, match="`n`, which must be finite"):
+            wilson_interval(1, n)
 
 
 @pytest.mark.parametrize("n", [50, 1_000])

@@ -128,3 +128,23 @@ def test_refuses(data):
         LeaceTransformer().fit(x, z=z[:3])
     with pytest.raises(ValueError, match="is expecting 5 features"):
         LeaceTransformer().fit(x, z=z).transform(x[:, :4])
+
+
+def test_masked_values_are_missing(data):
+    x, z, _ = data
+    masked = {
+        "X": np.ma.array(x, mask=x > 2),
+        "z": np.ma.array(z, mask=z == 1),
+        "sample_weight": np.ma.array(np.ones(len(z)), mask=z == 1),
+    }
+    for name, value in masked.items():
+        arguments = {"X": x, "z": z, name: value}
+        with pytest.raises(ValueError, match="contains NaN|holds NaN|must be finite"):
+            LeaceTransformer().fit(**arguments)
+    transformer = LeaceTransformer().fit(x, z=z)
+    with pytest.raises(ValueError, match="X contains NaN"):
+        transformer.transform(masked["X"])
+    bare = np.ma.array(x)
+    np.testing.assert_array_equal(
+        transformer.transform(bare), transformer.transform(x)
+    )

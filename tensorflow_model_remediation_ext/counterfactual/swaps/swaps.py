@@ -184,13 +184,18 @@ class Swaps(Mapping[str, str]):
             terms: The terms to leave out. What they are swapped for stays.
 
         Raises:
+            TypeError: If they are no collection, or one string.
             ValueError: If one of them is not there.
         """
+        if isinstance(terms, (str, bytes)) or not isinstance(terms, Iterable):
+            raise TypeError(
+                f"`terms` must be a list of terms. Received: terms={terms!r}"
+            )
         left_out = set(terms)
         if left_out - set(self):
             raise ValueError(
                 "`terms` must be some of these swaps. Received: "
-                f"{sorted(left_out - set(self))}"
+                f"{sorted(left_out - set(self), key=repr)}"
             )
         return self._like(
             {k: v for k, v in self._terms.items() if k not in left_out},

@@ -167,6 +167,9 @@ def test_bad_arguments(tmp_path):
         swaps.Swaps({"a": "b"}, language="de", before_noun={"a": ("b", "c")})
     with pytest.raises(ValueError, match="some of these"):
         swaps.load("age_en").without(["nobody"])
+    for terms in (None, "young", 3):
+        with pytest.raises(TypeError, match="`terms` must be a list of terms"):
+            swaps.load("age_en").without(terms)
     (tmp_path / "bad.csv").write_text("a,b\n")
     with pytest.raises(ValueError, match="term,replacement"):
         swaps.from_csv(tmp_path / "bad.csv")

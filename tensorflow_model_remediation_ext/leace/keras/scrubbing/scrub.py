@@ -173,6 +173,7 @@ def scrub(
         - [Belrose et al., LEACE: Perfect linear concept erasure in closed
           form, 2023](https://arxiv.org/abs/2306.03819), section 6.
     """
+    whole("cache_bytes", cache_bytes, 0)
     erasure = Method(
         method,
         z_dim,
