@@ -130,6 +130,16 @@ def representative(chars: str) -> str:
     return min((c.lower() for c in chars if c.isascii()), default=min(chars))
 
 
+def lower(text: str) -> str:
+    """Returns text in lower case, each character as one.
+
+    `str.lower` makes two of a capital dotted I, of which a regular expression
+    that ignores case takes the plain i for the same letter.
+    """
+    dotted = "\N{LATIN CAPITAL LETTER I WITH DOT ABOVE}"
+    return text.replace(dotted, "i").lower()
+
+
 @functools.cache
 def word_ranges() -> np.ndarray:
     """Returns where runs of word characters begin and end.

@@ -55,7 +55,9 @@ def _changes(original, edited, known):
         marked += f"{original[at:begin]}[{before} -> {after}]"
         at = end
         terms = [] if after else known.findall(before)
-        changes += [f"{term} -> {after}".lower() for term in terms or [before]]
+        changes += [
+            characters.lower(f"{term} -> {after}") for term in terms or [before]
+        ]
     return changes, marked + original[at:]
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import numbers
+import warnings
 from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar
 
@@ -197,12 +199,19 @@ def label_terms(
         )
     normal_quantile(confidence)  # Refuses a bad level before any work.
     positive = values.astype(bool)
-    rows = []
-    for term in _different(terms, case_sensitive):
-        editor = TermEditor(
-            [term], case_sensitive=case_sensitive, whole_words=whole_words
-        )
-        holds = (editor(texts) != texts).numpy()
+    terms = _different(terms, case_sensitive)
+    edit = functools.partial(
+        TermEditor, case_sensitive=case_sensitive, whole_words=whole_words
+    )
+    # Where no term is at all, none is looked for by itself.
+    some = np.flatnonzero(edit(terms)(texts) != texts)
+    texts, rows = tf.gather(texts, some), []
+    for term in terms:
+        holds = np.zeros(len(values), bool)
+        with warnings.catch_warnings():  # All terms were warned of above.
+            warnings.simplefilter("ignore")
+            editor = edit([term])
+        holds[some] = editor(texts) != texts
         rows.append(_row(term, holds, positive, confidence))
     rows.sort(
         key=lambda r: -abs(r.difference) if r.difference == r.difference else 1

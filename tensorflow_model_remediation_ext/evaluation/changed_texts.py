@@ -36,7 +36,7 @@ class ChangedTexts:
     def __init__(self, by_term: bool | Iterable[str], text_key: Any, most: int):
         self._wanted = by_term is not False
         given = () if isinstance(by_term, bool) else by_term
-        terms = {term.lower() for term in given}
+        terms = {characters.lower(term) for term in given}
         self._as_words, self._anywhere = (
             characters.term_pattern(terms, whole_words=whole)
             for whole in (None, False)
@@ -91,7 +91,7 @@ class ChangedTexts:
 
     def _named(self, original: str, counterfactual: str) -> list[str]:
         """Returns the given terms that were changed, or else what was."""
-        texts = original.lower(), counterfactual.lower()
+        texts = characters.lower(original), characters.lower(counterfactual)
         named: dict[str, None] = {}
         for change in _changes(*texts):
             given = [
@@ -173,7 +173,7 @@ def _text_of(inputs: Any, key: Any, required: bool) -> Any:
     if len(texts) == 1:
         return texts[0]
     if not required:
-        return None
+        return texts or None
     raise TypeError(
         "`by_term` needs one input that is text; where there are several, name "
         f"it in `text_key`. Received: {len(texts)} inputs that are text"
@@ -182,6 +182,8 @@ def _text_of(inputs: Any, key: Any, required: bool) -> Any:
 
 def _rows_of(text: Any) -> list:
     """Returns the text of each row: a string, or a list of several."""
+    if isinstance(text, list):  # Of several inputs.
+        return list(zip(*map(_rows_of, text), strict=True))
     if isinstance(text, tf.RaggedTensor):
         return text.to_list()
     return np.asarray(text).tolist()

@@ -72,7 +72,8 @@ def flips_of_model(
             that were removed next to one another are one term, unless the
             terms are given here as a list of one or more.
         text_key: Which input is the text, a key of a dict or the place in a
-            tuple; needed only where several inputs are text. An example whose
+            tuple; needed with `by_term` where several inputs are text, all of
+            which are shown in `examples` without it. An example whose
             text is several strings, as `[batch, k]` or ragged, is one pair.
         examples: How many texts to keep of those whose decisions flip, the
             largest gaps first. 0 keeps none, as texts may be private.

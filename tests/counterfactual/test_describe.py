@@ -358,3 +358,21 @@ def test_examples_without_are_counted_by_their_text():
     for each in (data, data.batch(3)):
         found = describe_pairs(each, ["gay"])
         assert (found.pairs, found.without) == (2, 2)
+
+
+def test_a_capital_dotted_i_is_the_letter_that_it_matches():
+    capital = "\N{LATIN CAPITAL LETTER I WITH DOT ABOVE}stanbul"
+    data = tf.data.Dataset.from_tensor_slices([f"in {capital}", "in istanbul"])
+    found = describe_pairs(data, [capital])
+    assert [(row.change, row.pairs) for row in found.rows] == [
+        ("istanbul -> ", 2)
+    ]
+
+
+def test_terms_are_found_within_one_another_and_warned_of_once():
+    texts = ["gay man", "a gay", "a man", "\u0e04\u0e19", "none"]
+    terms = ["gay man", "gay", "\u0e04\u0e19", "nowhere"]
+    with pytest.warns(UserWarning, match="whole words") as warned:
+        found = label_terms(texts, [1, 0, 1, 0, 1], terms)
+    assert len(warned) == 1
+    assert [found[term].n for term in terms] == [1, 2, 1, 0]

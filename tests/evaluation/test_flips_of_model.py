@@ -521,3 +521,21 @@ def test_terms_need_one_text():
     model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
     with pytest.raises(TypeError, match=r"`by_term` needs.*0 inputs"):
         flips_of_model(model, pairs, threshold=0.0, by_term=True, verbose=0)
+
+
+def test_examples_show_all_texts_where_none_is_named():
+    class Length(keras.Model):
+        def call(self, inputs):
+            length = keras.ops.cast(tf.strings.length(inputs["a"]), "float32")
+            return length[:, None] / 10
+
+    pairs = tf.data.Dataset.from_tensor_slices(
+        (
+            {"a": ["a gay man", "a man"], "b": ["x", "y"]},
+            {"a": ["a man", "a man"], "b": ["x", "z"]},
+        )
+    )
+    report = flips_of_model(Length(), pairs.batch(2), threshold=0.6, verbose=0)
+    (example,) = report.examples
+    assert example.original == "a gay man | x"
+    assert example.counterfactual == "a man | x"

@@ -139,7 +139,7 @@ def test_masked_values_are_missing(data):
     }
     for name, value in masked.items():
         arguments = {"X": x, "z": z, name: value}
-        with pytest.raises(ValueError, match="contains NaN|holds NaN|must be finite"):
+        with pytest.raises(ValueError, match=r"NaN|must be finite"):
             LeaceTransformer().fit(**arguments)
     transformer = LeaceTransformer().fit(x, z=z)
     with pytest.raises(ValueError, match="X contains NaN"):
