@@ -174,7 +174,7 @@ class Passes:
         cache_bytes: The limit for one file; there may be two at a time.
     """
 
-    def __init__(self, data: Data, cache_bytes: int):
+    def __init__(self, data: Data, cache_bytes: float):
         self._directory = tempfile.TemporaryDirectory()
         self._source: Data | Spool = data
         self._data, self._limit = data, cache_bytes

@@ -1,6 +1,7 @@
 """Concept scrubbing: an eraser after many layers of a Keras model."""
 
 import contextlib
+import numbers
 import warnings
 from typing import Any
 
@@ -58,7 +59,7 @@ def scrub(
     rank: int | None = None,
     max_rank: int | None = None,
     sequential: bool = True,
-    cache_bytes: int = _CACHE_BYTES,
+    cache_bytes: float = _CACHE_BYTES,
     verbose: int | str = "auto",
 ) -> keras.Model:
     """Erases a concept after many layers of a model, one after the other.
@@ -173,7 +174,11 @@ def scrub(
         - [Belrose et al., LEACE: Perfect linear concept erasure in closed
           form, 2023](https://arxiv.org/abs/2306.03819), section 6.
     """
-    whole("cache_bytes", cache_bytes, 0)
+    if not (isinstance(cache_bytes, numbers.Real) and cache_bytes >= 0):
+        raise ValueError(
+            "`cache_bytes` must be a number of bytes, zero or greater. "
+            f"Received: cache_bytes={cache_bytes!r}"
+        )
     erasure = Method(
         method,
         z_dim,
