@@ -61,7 +61,7 @@ def test_areas_of_small_and_large_groups_are_those_of_all_pairs(which):
 
 @pytest.mark.parametrize("area", [0.0, 1.0])
 def test_without_an_error_the_interval_is_no_matter_of_rounding(area):
-    scores = np.where(POSITIVE == (area == 1), 0.9, 0.1)
+    scores = np.where((area == 1) == POSITIVE, 0.9, 0.1)
     everybody = np.ones((N, 1), bool)
     ends = []
     for seed in range(20):
