@@ -4,6 +4,8 @@ import inspect
 import re
 from typing import Any
 
+import keras
+
 # What Keras registers the classes under, and saved models hold.
 PACKAGE = "tensorflow_model_remediation_ext"
 
@@ -48,3 +50,21 @@ def constructor_config(
             f"be loaded as it is. Received: {list(config)}"
         )
     return config
+
+
+def serialized_loss(loss: Any) -> Any:
+    """Returns a loss, or a dict of them, as `serialize_keras_object` does.
+
+    With all its arguments: Keras leaves the `delta` of `Huber` out.
+
+    Args:
+        loss: A `keras.losses.Loss`, or a dict of them.
+    """
+    if isinstance(loss, dict):
+        return {name: serialized_loss(each) for name, each in loss.items()}
+    saved = keras.saving.serialize_keras_object(loss)
+    taken = inspect.signature(type(loss).__init__).parameters
+    for name, value in getattr(loss, "_fn_kwargs", {}).items():
+        if name in taken:
+            saved["config"].setdefault(name, value)
+    return saved

@@ -18,6 +18,7 @@ from keras import ops
 from tensorflow_model_remediation_ext.common import replicas
 from tensorflow_model_remediation_ext.common.configs import (
     constructor_config,
+    serialized_loss,
 )
 from tensorflow_model_remediation_ext.common.layers import sublayers
 from tensorflow_model_remediation_ext.common.objectives import (
@@ -420,7 +421,7 @@ class RemediationModel(WrappingModel):
         serialize = keras.saving.serialize_keras_object
         outputs = self._outputs
         return {
-            "loss": serialize(_plain(self.penalty_loss)),
+            "loss": serialized_loss(_plain(self.penalty_loss)),
             "loss_weight": serialize(_plain(self._loss_weight)),
             "outputs": None if outputs is None else list(outputs),
         }

@@ -183,7 +183,8 @@ class PairwiseCosineLoss(CounterfactualLoss):
 
     It compares directions only: predictions that differ by a positive factor
     have distance 0. Hence one column is refused: there the only directions
-    are plus and minus.
+    are plus and minus. Rows shorter than 1e-7 count as nearly zero vectors,
+    as everywhere in Keras.
 
     Args:
         transform: Applied to both predictions first, see

@@ -12,6 +12,10 @@ from tensorflow_model_remediation_ext.evaluation.performance import (
     area_interval,
 )
 
+# Sums of weights round: areas this near to 0 or 1 are those of classes without
+# an error, whose spread does not tell how sure they are.
+_ROUNDING = 1e-9
+
 
 class Areas(NamedTuple):
     """One area for every group.
@@ -92,7 +96,9 @@ class RankedRows:
             # For each row, the share of the other class that it is ordered
             # rightly against; ties count half.
             right = self._positives.up_to(some_ups, some_downs, down) / n
-            values[k] = np.clip(up @ right / m, 0, 1)
+            values[k] = up @ right / m
+            if not _ROUNDING < values[k] < 1 - _ROUNDING:
+                values[k] = np.round(values[k])
             sizes[:, k] = m**2 / (up @ up), n**2 / (down @ down)
             wrong = 1 - values[k]
             wrong = wrong - self._negatives.up_to(some_downs, some_ups, up) / m

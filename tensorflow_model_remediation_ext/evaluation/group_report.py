@@ -20,7 +20,8 @@ class GroupRow(Row):
     """The figures of one group of people; NaN where it has no such row.
 
     With several classes, areas and rates are means over the classes, each
-    against the rest, and only where the group has rows of every class.
+    against the rest; areas and true positive rates only where the group has
+    rows of every class.
 
     Args:
         group: Name of the group.

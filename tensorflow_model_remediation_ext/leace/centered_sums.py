@@ -10,7 +10,9 @@ from tensorflow_model_remediation_ext.leace.arrays import cast_to_tensor
 from tensorflow_model_remediation_ext.leace.options import accumulator_dtype
 from tensorflow_model_remediation_ext.leace.sums import Sums, shift, spans
 
-TINY = np.finfo(np.float64).tiny
+# What stands for no rows where sums are divided. No dtype of sums rounds it to
+# zero.
+TINY = float(np.finfo(np.float32).tiny)
 
 
 class CenteredSums(tf.Module):

@@ -57,3 +57,27 @@ def test_areas_of_small_and_large_groups_are_those_of_all_pairs(which):
     np.testing.assert_allclose(
         area_figure([found]).covariance, covariance, rtol=1e-4, atol=1e-9
     )
+
+
+@pytest.mark.parametrize("area", [0.0, 1.0])
+def test_without_an_error_the_interval_is_no_matter_of_rounding(area):
+    scores = np.where((area == 1) == POSITIVE, 0.9, 0.1)
+    everybody = np.ones((N, 1), bool)
+    ends = []
+    for seed in range(20):
+        order = np.random.default_rng(seed).permutation(N)
+        ranked = RankedRows(
+            POSITIVE[order],
+            scores[order],
+            WEIGHTS[order],
+            np.argsort(scores[order]),
+        )
+        figure = area_figure([ranked.areas(everybody, everybody)])
+        assert figure.values[0] == area
+        ends.append(np.ravel(figure.limits(0.95)))
+    np.testing.assert_allclose(ends, ends[:1] * 20, rtol=1e-6)
+    # As wide as where weights are left out, but for their number.
+    plain = RankedRows(POSITIVE, scores, np.ones(N), np.argsort(scores))
+    limits = area_figure([plain.areas(everybody, everybody)]).limits(0.95)
+    width, without = np.ptp(ends[0]), np.ptp(np.ravel(limits))
+    assert without < width < 2 * without

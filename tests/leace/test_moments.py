@@ -262,13 +262,19 @@ def test_weights_count_rows(rng, data):
     assert_state(repeated, expected(x, np.eye(K)[ids], w), 1e-12)
 
 
-def test_a_batch_without_weight_changes_nothing(data):
+@pytest.mark.parametrize("graph", [False, True])
+@pytest.mark.parametrize("dtype, tol", [("float64", 1e-12), ("float32", 1e-4)])
+def test_a_batch_without_weight_changes_nothing(data, dtype, tol, graph):
     x, ids = data
-    moments = Moments(D, K)
-    moments.update(x + 1e6, ids, np.zeros(N))
+    moments = Moments(D, K, dtype=dtype)
+    update = tf.function(moments.update) if graph else moments.update
+    assert not moments.mean_x.any() and not moments.mean_z.any()
+    update(x + 1e6, ids, np.zeros(N))
     assert moments.n == 0
-    moments.update(x, ids)
-    assert_state(moments, expected(x, np.eye(K)[ids]), 1e-12)
+    assert not moments.mean_x.any() and not moments.mean_z.any()
+    assert not moments.scatter_xz.any() and not moments.scatter_xx.any()
+    update(x, ids, np.ones(N))
+    assert_state(moments, expected(x, np.eye(K)[ids]), tol)
 
 
 def test_leading_axes_are_rows(data):

@@ -44,7 +44,11 @@ class AbsoluteCorrelationLoss(ConfiguredLoss):
         def centered(values):
             return values - ops.sum(sample_weight * values, axis=0)
 
-        member, score = centered(membership), centered(predictions)
+        # From a row that counts, so that equal predictions are exactly 0: what
+        # rounding makes of them would have a gradient of a million.
+        row = ops.take(predictions, ops.argmax(sample_weight[:, 0]), axis=0)
+        member = centered(membership)
+        score = centered(predictions - ops.stop_gradient(row))
         together = ops.sum(sample_weight * member * score, axis=0)
         variances = ops.sum(
             sample_weight * ops.square(member), axis=0

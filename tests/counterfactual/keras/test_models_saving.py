@@ -126,6 +126,22 @@ def test_subclassed_models_and_objectives_round_trip(tmp_path):
     )
 
 
+def test_a_loss_of_keras_keeps_its_arguments(tmp_path):
+    huber = keras.losses.Huber(delta=0.03, name="near")
+    pairs = (X, OTHER, np.ones(ROWS, "float32"))
+    for loss, inputs in ((huber, pairs), ({"a": huber}, {"a": pairs})):
+        model = make_model(loss)
+        data = tf.data.Dataset.from_tensor_slices(
+            CounterfactualPackedInputs((X, Y), inputs)
+        ).batch(8)
+        model.fit(data, **FIT)
+        before = model.evaluate(data, verbose=0)
+        model.save(tmp_path / "model.keras")
+        loaded = keras.models.load_model(tmp_path / "model.keras")
+        after = loaded.evaluate(data, verbose=0)
+        np.testing.assert_allclose(after, before, rtol=1e-6)
+
+
 def test_callables_that_are_not_registered_are_not_saved(tmp_path):
     model = make_model(losses.PairwiseMSELoss(transform=lambda x: 2 * x))
     with pytest.raises(ValueError, match="register"):
