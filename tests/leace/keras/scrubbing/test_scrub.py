@@ -750,8 +750,8 @@ def test_errors_name_what_is_wrong():
         scrub(model, data, z_dim=K, layers=5, verbose=0)
     for options, message in (
         ({"z_dim": 0}, "`z_dim` must be an integer of at least 1"),
-        ({"z_dim": K, "cache_bytes": "x"}, "`cache_bytes` must be a number of bytes"),
-        ({"z_dim": K, "cache_bytes": -1}, "`cache_bytes` must be a number of bytes"),
+        ({"z_dim": K, "cache_bytes": "x"}, "`cache_bytes` must be a number"),
+        ({"z_dim": K, "cache_bytes": -1}, "`cache_bytes` must be a number"),
         ({"z_dim": K, "method": "inlp"}, "`method` must be one of"),
         ({"z_dim": K, "preserve_dim": 2}, r"`z` must be a tuple"),
     ):
