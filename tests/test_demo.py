@@ -48,7 +48,7 @@ def ran(comments):
             "--label-column=rude",
             f"--terms-file={comments / 'terms.txt'}",
             "--epochs=20",
-            "--clp-epochs=20",
+            "--clp-epochs=5",
             "--batch-size=32",
             f"--output-dir={output}",
         ]

@@ -41,3 +41,16 @@ def searchsorted(
         out_type=tf.int64,
     )
     return tf.squeeze(found, 0)
+
+
+def shifted(values: tf.Tensor, first: Any) -> tf.Tensor:
+    """Returns `first`, then the values without the last one.
+
+    Args:
+        values: `[values]`.
+        first: A number or boolean of their dtype.
+
+    Returns:
+        A tensor of the same shape and dtype.
+    """
+    return tf.pad(values, [[1, 0]], constant_values=first)[:-1]

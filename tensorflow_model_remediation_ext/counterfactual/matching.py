@@ -113,17 +113,14 @@ class Matcher:
         )
         # Texts that hold the mark themselves have too many.
         unsure = ~tf.strings.regex_full_match(text, f"[^{_MARK}]*")
-        pieces = tf.strings.split(marked, _MARK)
-        row = pieces.value_rowids()
-        size = tf.cast(tf.strings.length(pieces.values), tf.int64)
-        ends = tf.cumsum(size)
-        first = tf.gather(pieces.row_starts(), row)
-        at = tf.range(tf.size(row, tf.int64))
-        match = indices.where((at - first) % 2 == 1)
-        row, first, end = (tf.gather(v, match) for v in (row, first, ends))
-        offset = tf.gather(ends, first) - tf.gather(size, first)
-        start = end - tf.gather(size, match) - offset
-        end = end - offset
+        places, pieces, _ = tf.raw_ops.StringSplitV2(input=marked, sep=_MARK)
+        row, place = tf.unstack(places, axis=1)
+        match = indices.where(place % 2)
+        row, place = tf.gather(row, match), tf.gather(place, match)
+        size = _lengths(pieces)
+        begin = tf.cumsum(size, exclusive=True)
+        start = tf.gather(begin, match) - tf.gather(begin, match - place)
+        end = start + tf.gather(size, match)
         spans = Spans(row, start, end)
         if not self._all_anywhere:
             data, begin = _bytes(text)
@@ -201,13 +198,15 @@ def _bytes(text):
     """Returns the bytes of all texts, and where each begins among them."""
     # No term holds what stands around the texts, so that none begins in one
     # and ends in another.
-    lines = tf.concat(
-        [[_PADDING], tf.strings.join([text, "\0"]), [_PADDING]], 0
-    )
-    data = tf.io.decode_raw(tf.strings.reduce_join(lines), tf.uint8)
-    lengths = tf.cast(tf.strings.length(text), tf.int64) + 1
-    begin = tf.cumsum(lengths, exclusive=True) + utf8.LONGEST
+    lines = tf.strings.reduce_join(text, 0, separator="\0")
+    lines = tf.strings.join([_PADDING, lines, "\0" + _PADDING])
+    data = tf.io.decode_raw(lines, tf.uint8)
+    begin = tf.cumsum(_lengths(text) + 1, exclusive=True) + utf8.LONGEST
     return tf.cast(data, tf.int32), begin
+
+
+def _lengths(text):
+    return tf.cast(tf.strings.length(text), tf.int64)
 
 
 def _leftmost(start, end):

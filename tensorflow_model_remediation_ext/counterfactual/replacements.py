@@ -14,7 +14,7 @@ from tensorflow_model_remediation_ext.counterfactual.matching import Spans
 APART = "\x06"
 
 _MOST_COPIED = 2**24  # Bytes.
-_SIZES = 4096, 512, 64, 8  # How many pieces a stretch of text holds.
+_PIECES, _RATIO = 4096, 8  # Of a stretch of text, which then is cut again.
 
 
 class Replacements:
@@ -115,11 +115,16 @@ def with_spaces(text: tf.Tensor, spans: Spans) -> Spans:
         spans: Where terms are in them.
     """
     row, start, end = spans
-    before = cut(text, row, tf.maximum(start - 1, 0), start) == " "
-    after = cut(text, row, end, end + 1) == " "
+    # A term begins and ends with something else than a space.
+    around = cut(text, row, tf.maximum(start - 1, 0), end + 1)
+    before = tf.strings.substr(around, 0, 1) == " "
+    after = tf.strings.substr(around, -1, 1) == " "
     # Of terms in a row with one space between, each does as the first one.
-    adjoins = after[:-1] & (end[:-1] + 1 == start[1:]) & (row[:-1] == row[1:])
-    adjoins = tf.concat([tf.zeros_like(row[:1], tf.bool), adjoins], 0)
+    adjoins = (
+        indices.shifted(after, False)
+        & (indices.shifted(end, 0) + 1 == start)
+        & (indices.shifted(row, 0) == row)
+    )
     group = tf.cumsum(tf.cast(~adjoins, tf.int32)) - 1
     first = tf.gather(indices.where(~adjoins), group)
     before = tf.gather(before, first)
@@ -141,37 +146,42 @@ def cut(
         end: The byte after its last one, `[pieces]`.
     """
     copied = tf.reduce_sum(tf.gather(_lengths(text), row))
-    return tf.cond(
-        copied > _MOST_COPIED,
-        lambda: _cut(*_stretches(text, row, start, end)),
-        lambda: _cut(text, row, start, end),
+    at = tf.range(tf.size(row))
+
+    # Long texts with many pieces become stretches that hold a few of them, so
+    # that each is copied a few times only.
+    def stretch(pieces, text, row, start, end):
+        first = (indices.shifted(row, 0) != row) | (at % pieces == 0)
+        place = tf.cumsum(tf.cast(first, tf.int64)) - 1
+        begin = tf.math.segment_min(start, place)
+        text = _cut(
+            text,
+            tf.math.segment_min(row, place),
+            begin,
+            tf.math.segment_max(end, place),
+        )
+        begin = tf.gather(begin, place)
+        return pieces // _RATIO, text, place, start - begin, end - begin
+
+    any_length = tf.TensorShape([None])
+    _, *found = tf.while_loop(
+        lambda pieces, *_: pieces > 1,
+        stretch,
+        (
+            tf.where(copied > _MOST_COPIED, _PIECES, 1),
+            text,
+            row,
+            start,
+            end,
+        ),
+        (tf.TensorShape([]), *[any_length] * 4),
     )
+    return _cut(*found)
 
 
 def _cut(text, row, start, end):
     # This copies the whole text for each of its pieces.
     return tf.strings.substr(tf.gather(text, row), start, end - start)
-
-
-def _stretches(text, row, start, end):
-    """Returns stretches of texts that hold a few pieces, and places there.
-
-    So that long texts with many pieces are copied a few times each.
-    """
-    for size in _SIZES:
-        at = tf.range(tf.size(row, tf.int64))
-        first = (row[1:] != row[:-1]) | (at[1:] % size == 0)
-        stretch = tf.concat([[0], tf.cumsum(tf.cast(first, tf.int64))], 0)
-        begin = tf.math.segment_min(start, stretch)
-        text = _cut(
-            text,
-            tf.math.segment_min(row, stretch),
-            begin,
-            tf.math.segment_max(end, stretch),
-        )
-        begin = tf.gather(begin, stretch)
-        row, start, end = stretch, start - begin, end - begin
-    return text, row, start, end
 
 
 def _lengths(text):
@@ -193,9 +203,8 @@ def gaps(
         The text before each piece, from the end of the one before it, and
         that after the last piece of each text, `[rows]`.
     """
-    first = tf.concat([tf.ones_like(row[:1], tf.bool), row[1:] != row[:-1]], 0)
-    previous = tf.concat([tf.zeros_like(end[:1]), end[:-1]], 0)
-    previous = tf.where(first, tf.zeros_like(previous), previous)
+    follows = indices.shifted(row, -1) == row
+    previous = tf.where(follows, indices.shifted(end, 0), 0)
     last = tf.math.unsorted_segment_max(end, row, tf.size(text))
     last = tf.maximum(last, 0)
     rest = _lengths(text) - last

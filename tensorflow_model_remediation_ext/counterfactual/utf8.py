@@ -50,7 +50,7 @@ def words(data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         and 1 at the byte after its last one, else 0.
     """
     begins = tf.gather(_ASCII, data)
-    ends = tf.concat([[0], begins[:-1]], axis=0)
+    ends = indices.shifted(begins, 0)
     others = indices.where(data > 127)
     word, length = _wide(data, others)
     held = indices.where(word > 0)

@@ -245,7 +245,7 @@ FIT = {"verbose": 0, "shuffle": False}
 def test_pairs_keep_to_a_target(target, metric):
     x, other, packed = paired()
     model = pairing(AtMost(target, metric))
-    history = model.fit(packed, epochs=30, **FIT).history
+    history = model.fit(packed.repeat(30), **FIT).history
     metric.reset_state()
     metric.update_state(model(x), model(other))
     assert 0.5 * target < float(metric.result()) <= target
@@ -263,7 +263,7 @@ def test_flips_of_logits_are_decisions_at_zero():
         keras.optimizers.Adam(rate),
         keras.losses.BinaryCrossentropy(from_logits=True),
     )
-    model.fit(packed, epochs=30, **FIT)
+    model.fit(packed.repeat(30), **FIT)
     flips = FlipRate(threshold=0.0)
     flips.update_state(model(x), model(other))
     assert 0.025 < float(flips.result()) <= 0.05

@@ -302,6 +302,7 @@ def text_model():
 TEXTS = ["I am a gay man", "A black woman", "gay and black", "<b> man"]
 
 
+@functools.cache
 def text_pairs(batch=2):
     data = tf.data.Dataset.from_tensor_slices(TEXTS * 5).batch(batch)
     return build_counterfactual_data(data, ["gay", "black", "man"])

@@ -199,14 +199,14 @@ CONSTANTS = np.array([0.1, 1 / 3, 1e9 + 0.1, -1.7e9 / 3, 1e12 / 7, 1e-30, 0.0])
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("sums_in", ["float32", "float64"])
-@pytest.mark.parametrize("batch", [1, 7, 400])
-def test_constants_are_constant(rng, dtype, weighted, sums_in, batch):
+@pytest.mark.parametrize(("batch", "n"), [(1, 60), (7, 200), (400, 400)])
+def test_constants_are_constant(rng, dtype, weighted, sums_in, batch, n):
     values = CONSTANTS[:2] if dtype == "float16" else CONSTANTS
-    x = np.tile(values, (400, 1)).astype(dtype)
+    x = np.tile(values, (n, 1)).astype(dtype)
     d = len(values)
     for xx in (True, False):
         moments = Moments(d, d, xx=xx, dtype=sums_in)
-        for i in range(0, 400, batch):
+        for i in range(0, n, batch):
             rows = x[i : i + batch]
             w = rng.uniform(0.01, 2, len(rows)) if weighted else None
             moments.update(rows, rows, w)

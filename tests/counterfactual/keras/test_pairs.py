@@ -39,11 +39,9 @@ def pairs_of(dataset):
     return [element[:2] for element in dataset.as_numpy_iterator()]
 
 
-def rows_of(dataset, part=1):
+def rows_of(elements, part=1):
     """The rows of one part of all elements, in order."""
-    return [
-        row for element in dataset.as_numpy_iterator() for row in element[part]
-    ]
+    return [row for element in elements for row in element[part]]
 
 
 def test_pairs_of_single_examples():
@@ -78,22 +76,24 @@ def test_batches_are_regrouped_to_their_size(size):
     full, rest = divmod(len(BEFORE), size)
     sizes = [size] * full + [rest] * bool(rest)
     assert [len(e[0]) for e in elements] == sizes
-    assert rows_of(data, 0) == BEFORE
-    assert rows_of(data, 1) == AFTER
+    assert rows_of(elements, 0) == BEFORE
+    assert rows_of(elements, 1) == AFTER
     assert all((e[2] == np.ones(len(e[0]), "float32")).all() for e in elements)
 
 
 def test_batches_of_unknown_size_get_the_size_of_the_first():
     data = build_counterfactual_data(batches(2, 3, 0, 2), TERMS)
-    assert [len(e[0]) for e in data.as_numpy_iterator()] == [2, 2]
-    assert rows_of(data, 1) == AFTER
+    elements = list(data.as_numpy_iterator())
+    assert [len(e[0]) for e in elements] == [2, 2]
+    assert rows_of(elements) == AFTER
 
 
 def test_texts_of_rank_two():
     data = Dataset.from_tensor_slices(TEXTS).map(lambda x: x[None]).batch(3)
     data = build_counterfactual_data(data, TERMS)
-    assert [e[0].shape for e in data.as_numpy_iterator()] == [(3, 1), (1, 1)]
-    assert [row[0] for row in rows_of(data)] == AFTER
+    elements = list(data.as_numpy_iterator())
+    assert [e[0].shape for e in elements] == [(3, 1), (1, 1)]
+    assert [row[0] for row in rows_of(elements)] == AFTER
 
 
 def test_ragged_text():
@@ -118,9 +118,9 @@ def test_other_features_pass_through(size):
     data = Dataset.from_tensor_slices((features(len(TEXTS)), [0] * len(TEXTS)))
     data = data.batch(size) if size else data
     pairs = build_counterfactual_data(data, TERMS, text_key="text")
-    pairs = pairs if size else pairs.batch(3)
+    batches = list(pairs if size else pairs.batch(3))
     for half, texts in ((0, BEFORE), (1, AFTER)):
-        elements = [element[half] for element in pairs]
+        elements = [element[half] for element in batches]
         assert [t for e in elements for t in e["text"].numpy()] == texts
         numbers = [n for e in elements for n in e["number"].numpy()]
         assert numbers == [0, 2, 4, 6]

@@ -1,6 +1,7 @@
 """Tests of the helpers under their public names."""
 
 import collections
+import functools
 
 import keras
 import numpy as np
@@ -23,10 +24,14 @@ def labeled():
     return Dataset.from_tensor_slices((TEXTS, labels, weights))
 
 
+@functools.cache
+def pairs():
+    return utils.build_counterfactual_data(labeled(), ["gay"])
+
+
 def packed(size=2, **options):
-    pairs = utils.build_counterfactual_data(labeled(), ["gay"])
     data = labeled().batch(size) if size else labeled()
-    return utils.pack_counterfactual_data(data, pairs, **options)
+    return utils.pack_counterfactual_data(data, pairs(), **options)
 
 
 def tokenizer():
@@ -40,9 +45,9 @@ def tokenizer():
 
 @pytest.mark.parametrize("size", [None, 2])
 def test_map_inputs_maps_every_input_and_nothing_else(size):
-    tokens = tokenizer()
-    mapped = utils.map_inputs(packed(size), tokens)
-    for before, after in zip(packed(size), mapped, strict=True):
+    tokens, data = tokenizer(), packed(size)
+    mapped = utils.map_inputs(data, tokens)
+    for before, after in zip(data, mapped, strict=True):
         assert type(after) is utils.CounterfactualPackedInputs
         (x, *rest), (original, counterfactual, weight) = before
         (new_x, *new_rest), (new_original, new_other, new_weight) = after
@@ -55,7 +60,7 @@ def test_map_inputs_maps_every_input_and_nothing_else(size):
         unchanged = zip([*rest, weight], [*new_rest, new_weight], strict=True)
         for old, new in unchanged:
             np.testing.assert_array_equal(old, new)
-    assert mapped.cardinality() == packed(size).cardinality()
+    assert mapped.cardinality() == data.cardinality()
 
 
 def test_map_inputs_takes_any_structure_and_objectives():
@@ -148,8 +153,9 @@ def test_embeddings_keep_everything_together():
         return {"length": length, "double": 2 * length}
 
     embedded = utils.embed_inputs(packed(), count, verbose=0)
+    batches = list(packed())
     for _ in range(2):
-        for before, after in zip(packed(), embedded, strict=True):
+        for before, after in zip(batches, embedded, strict=True):
             (x, y, w), (original, counterfactual, weight) = after
             for old, new in (
                 (before.original_input[0], x),
@@ -287,9 +293,10 @@ def test_embed_overwrites_nothing(tmp_path):
     def lengths(x):
         return tf.strings.length(x)[:, None]
 
-    utils.embed_inputs(packed(), lengths, done, verbose=0)
+    data = packed()
+    utils.embed_inputs(data, lengths, done, verbose=0)
     with pytest.raises(ValueError, match="use what is there"):
-        utils.embed_inputs(packed(), lengths, done, verbose=0)
+        utils.embed_inputs(data, lengths, done, verbose=0)
 
 
 def test_embed_says_that_no_example_holds_a_term():
