@@ -171,29 +171,37 @@ class RemediationModel(WrappingModel):
         """
         raise NotImplementedError
 
-    def weigh_penalty(
-        self, objective: str, penalty: Penalty, training: bool
-    ) -> Any:
+    def weigh_penalty(self, objective: str, penalty: Penalty) -> Any:
         """Returns what a penalty adds to the loss, or `None` for nothing.
 
         Args:
             objective: The objective of the penalty.
             penalty: What `compute_penalty` returned.
-            training: Whether the model is being trained.
         """
-        weight = self._loss_weight
-        if isinstance(weight, dict):
-            weight = weight[objective]
+        weight = self._weight_of(objective)
         if not isinstance(weight, AtMost):
             return weigh(weight, penalty.value)
         keeper = self._targets.by_objective[objective]
-        if training:
-            figures = keeper.update(penalty.updates, weight.target)
-            for tracker, figure in zip(
-                self._ledger.targets[objective], figures, strict=True
-            ):
-                tracker.update_state(figure)
         return keeper.weigh(penalty.value, penalty.signed)
+
+    def follow_target(self, objective: str, penalty: Penalty) -> None:
+        """Lets a target see the decisions of a step of training.
+
+        Args:
+            objective: The objective of the penalty, which has a target.
+            penalty: What `compute_penalty` returned.
+        """
+        target = self._weight_of(objective).target
+        keeper = self._targets.by_objective[objective]
+        figures = keeper.update(penalty.updates, target)
+        for tracker, figure in zip(
+            self._ledger.targets[objective], figures, strict=True
+        ):
+            tracker.update_state(figure)
+
+    def _weight_of(self, objective):
+        weight = self._loss_weight
+        return weight[objective] if isinstance(weight, dict) else weight
 
     def default_target_metric(self, loss: Any) -> Any:
         """Returns the metric of a target without one, or `None`.
@@ -306,12 +314,16 @@ class RemediationModel(WrappingModel):
         )
         if not isinstance(x, RemediationInputs):
             return total
-        losses = align(self.penalty_loss, x.penalty_inputs, "loss")
-        for objective, inputs in x.penalty_inputs.items():
-            penalty = self.compute_penalty(inputs, losses[objective], training)
-            if objective in x.shares:
-                penalty = _counted_once(penalty, x.shares[objective])
-            weighted = self.weigh_penalty(objective, penalty, training)
+        for objective in x.penalty_inputs:
+            penalty = self._penalty(x, objective, training)
+            if training and objective in self._targets.by_objective:
+                decided = penalty
+                if self.original_model.non_trainable_variables:
+                    # Without dropout, or with moving averages: the decisions
+                    # that the model will make.
+                    decided = self._penalty(x, objective, training=False)
+                self.follow_target(objective, decided)
+            weighted = self.weigh_penalty(objective, penalty)
             if weighted is not None:
                 # Not `+`: the types may differ under mixed precision.
                 total = ops.add(total, weighted)
@@ -323,6 +335,16 @@ class RemediationModel(WrappingModel):
                 for update in penalty.updates:
                     metric.update_state(*update)
         return total
+
+    def _penalty(self, x, objective, training):
+        """Returns the penalty of one objective of packed inputs."""
+        losses = align(self.penalty_loss, x.penalty_inputs, "loss")
+        penalty = self.compute_penalty(
+            x.penalty_inputs[objective], losses[objective], training
+        )
+        if objective in x.shares:
+            penalty = _counted_once(penalty, x.shares[objective])
+        return penalty
 
     @property
     def metrics(self) -> list[keras.Metric]:

@@ -62,6 +62,11 @@ class AtMost:
     by `5 / (step + 100) * u`. Of flips, which are rare, the figure is taken
     1.5 standard errors too high.
 
+    Decisions count as the model will make them, without dropout and with the
+    moving averages of batch normalization. For that a model that keeps state,
+    or has frozen weights, runs once more on the data of the penalty in each
+    step, without gradients.
+
     What it promises is the training figure: the one on data held out is
     often larger, and its interval tells how much. The figure that is met is
     that of the running counts: give it a few hundred steps, and decay the

@@ -269,6 +269,36 @@ def test_flips_of_logits_are_decisions_at_zero():
     assert 0.025 < float(flips.result()) <= 0.05
 
 
+@pytest.mark.parametrize(
+    "noisy",
+    [keras.layers.Dropout(0.8, seed=0), keras.layers.BatchNormalization()],
+    ids=["dropout", "moving averages"],
+)
+@pytest.mark.filterwarnings("ignore:The target of counterfactual asks for")
+def test_decisions_count_as_they_will_be_made(noisy):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(64, 6)).astype("float32")
+    other = x + rng.normal(size=x.shape).astype("float32")
+    y = np.ones((64, 1), "float32")
+    model = keras.Sequential(
+        [keras.Input((6,)), noisy, keras.layers.Dense(1, "sigmoid")]
+    )
+    data = tf.data.Dataset.from_tensors(
+        CounterfactualPackedInputs((x, y), (x, other, np.ones(64)))
+    )
+    paired = CounterfactualModel(model, loss_weight=AtMost(0.5))
+    # The model stays as it is, so that its decisions do, too.
+    paired.compile(
+        keras.optimizers.SGD(0.0), "mse", counterfactual_metrics=[FlipRate()]
+    )
+    history = paired.fit(data, verbose=0, shuffle=False).history
+    will_flip = np.mean(
+        np.not_equal(*(model.predict(v, verbose=0) > 0.5 for v in (x, other)))
+    )
+    assert history["counterfactual_running"][0] == pytest.approx(will_flip)
+    assert history["flip_rate"][0] != pytest.approx(will_flip)
+
+
 # After three epochs of twenty steps it is not met yet.
 @pytest.mark.filterwarnings("ignore:The target of counterfactual was not met")
 def test_a_target_is_saved_and_trained_on(tmp_path):

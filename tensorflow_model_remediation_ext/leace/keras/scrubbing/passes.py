@@ -124,7 +124,7 @@ class Spool:
         limit: Its largest size in bytes.
     """
 
-    def __init__(self, directory: Path, limit: int):
+    def __init__(self, directory: Path, limit: float):
         handle, self._path = tempfile.mkstemp(dir=directory)
         os.close(handle)
         self._writer = tf.io.TFRecordWriter(self._path)
@@ -184,7 +184,7 @@ class Passes:
         """Deletes the files."""
         self._directory.cleanup()
 
-    def spool(self, limit: int) -> Spool:
+    def spool(self, limit: float) -> Spool:
         """Returns a file for batches, deleted at the latest by `close`."""
         return Spool(Path(self._directory.name), limit)
 
