@@ -8,6 +8,7 @@ attribute `call`, and that a scope of shape inference knows the one outside it.
 import difflib
 import fnmatch
 import functools
+import inspect
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeAlias
 
@@ -47,6 +48,23 @@ def sublayers(model: keras.Model) -> dict[str, keras.layers.Layer]:
 
     visit(model, "")
     return found
+
+
+def acts_otherwise_in_training(model: keras.Model) -> bool:
+    """Returns whether a layer in a model drops out or keeps moving averages.
+
+    That is one that takes `training`, and has a random state or another
+    variable that is not trained.
+
+    Args:
+        model: A built model.
+    """
+    return any(
+        bool(layer.non_trainable_variables)
+        and "training" in inspect.signature(layer.call).parameters
+        for layer in sublayers(model).values()
+        if not isinstance(layer, keras.Model)
+    )
 
 
 def _children(

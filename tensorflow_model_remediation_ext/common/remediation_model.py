@@ -20,7 +20,10 @@ from tensorflow_model_remediation_ext.common.configs import (
     constructor_config,
     serialized_loss,
 )
-from tensorflow_model_remediation_ext.common.layers import sublayers
+from tensorflow_model_remediation_ext.common.layers import (
+    acts_otherwise_in_training,
+    sublayers,
+)
 from tensorflow_model_remediation_ext.common.objectives import (
     align,
     by_objective,
@@ -318,9 +321,8 @@ class RemediationModel(WrappingModel):
             penalty = self._penalty(x, objective, training)
             if training and objective in self._targets.by_objective:
                 decided = penalty
-                if self.original_model.non_trainable_variables:
-                    # Without dropout, or with moving averages: the decisions
-                    # that the model will make.
+                if acts_otherwise_in_training(self.original_model):
+                    # The decisions that the model will make.
                     decided = self._penalty(x, objective, training=False)
                 self.follow_target(objective, decided)
             weighted = self.weigh_penalty(objective, penalty)

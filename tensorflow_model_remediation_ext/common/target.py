@@ -63,9 +63,8 @@ class AtMost:
     1.5 standard errors too high.
 
     Decisions count as the model will make them, without dropout and with the
-    moving averages of batch normalization. For that a model that keeps state,
-    or has frozen weights, runs once more on the data of the penalty in each
-    step, without gradients.
+    moving averages of batch normalization. For that a model with such layers
+    runs once more on the data of the penalty in each step, without gradients.
 
     What it promises is the training figure: the one on data held out is
     often larger, and its interval tells how much. The figure that is met is
