@@ -6,13 +6,17 @@ can use them.
 
 import functools
 import re
-import sys
 import unicodedata
 from collections.abc import Iterable, Mapping
 
 import numpy as np
 
 JOINERS = "\u200c\u200d"
+
+# Where Unicode has characters: planes 4 to 13 are empty, 15 and 16 private.
+# Letters with case are in planes 0 and 1, as 2 and 3 are for ideographs.
+_CASED_PLANES = range(0x20000)
+_PLANES = (range(0x40000), range(0xE0000, 0xF0000))
 
 # Scripts that put no spaces between words: Unicode's Han, Hiragana and
 # Katakana, with the marks that are written among them.
@@ -91,7 +95,7 @@ def escape(chars: str) -> str:
 
 @functools.cache
 def _cased():
-    chars = map(chr, range(sys.maxunicode + 1))
+    chars = map(chr, _CASED_PLANES)
     return "".join(c for c in chars if c.lower() != c or c.upper() != c)
 
 
@@ -148,9 +152,12 @@ def word_ranges() -> np.ndarray:
         int32, ascending: a code point belongs to a word if an odd number of
         these is at most as large.
     """
-    chars = map(chr, range(sys.maxunicode + 1))
-    flags = np.fromiter(map(is_word, chars), np.int8, sys.maxunicode + 1)
-    return np.flatnonzero(np.diff(flags, prepend=0)).astype(np.int32)
+    ends = []
+    for plane in _PLANES:
+        flags = np.fromiter(map(is_word, map(chr, plane)), np.int8, len(plane))
+        found = np.flatnonzero(np.diff(flags, prepend=0, append=0))
+        ends.append(found + plane.start)
+    return np.concatenate(ends).astype(np.int32)
 
 
 @functools.cache

@@ -1,10 +1,16 @@
 """Terms that Python finds are those that TensorFlow finds."""
 
+import re
+import sys
 import time
 
 import pytest
 
-from tensorflow_model_remediation_ext.common.characters import term_pattern
+from tensorflow_model_remediation_ext.common.characters import (
+    is_word,
+    term_pattern,
+    word_class,
+)
 from tensorflow_model_remediation_ext.counterfactual.terms import TermEditor
 
 TERMS = ["gay", "c++", "(wo)man", "ora", "मुसलमान", "女", "ゲイ男", "old gay"]
@@ -25,6 +31,11 @@ def test_both_find_the_same_terms(whole_words, case_sensitive):
         assert [bool(pattern.search(text)) for text in TEXTS] == [*changed]
     both = term_pattern(["gay", "old gay"], **how)
     assert both.findall("an old gay gay") == ["old gay", "gay"]
+
+
+def test_the_class_of_words_holds_those_of_every_plane():
+    chars = "".join(map(chr, range(sys.maxunicode + 1)))
+    assert re.findall(word_class(), chars) == [*filter(is_word, chars)]
 
 
 def test_no_terms_and_many():
