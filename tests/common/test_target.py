@@ -73,6 +73,22 @@ def test_growth_does_not_depend_on_how_far_off_it_is():
     np.testing.assert_allclose(a, b, rtol=1e-4)
 
 
+def test_of_few_pairs_the_weight_learns_slowly():
+    def weight(pairs, target):
+        keeper = TargetKeeper(FlipRate(), signed=False, name="a")
+        one, other = np.ones(pairs), np.arange(pairs) < pairs - pairs // 4
+        for _ in range(150):
+            keeper.update([(one, other.astype("float32"), None)], target)
+        return float(keeper.multiplier)
+
+    # A quarter flips, far above the target. Of 8 pairs a step, .005 of the 160
+    # to 320 that running counts are worth are less than four flips.
+    few, many = weight(8, 0.005), weight(64, 0.005)
+    assert 1 < few < many / 3
+    # For a target that few pairs tell, they are enough.
+    assert weight(8, 0.1) == pytest.approx(weight(64, 0.1), rel=0.1)
+
+
 def test_a_figure_that_may_be_chance_is_not_said_to_be_missed():
     # Gaps of .1 and, in the end, of about .15 over a few hundred rows.
     keeper = TargetKeeper(RateGap(), signed=True, name="a")
