@@ -6,7 +6,8 @@ far. For gaps of rates it is a twentieth: they are read off many rows, and where
 many decisions are near the threshold, counts that lag make the weight swing.
 `u` is how far the figure that is read off them is above the target, in units of
 the target and at most 1 either way; a running gap between rates is too noisy
-for units below .07. The weight follows it:
+for units below .07, and so is one of flips for units below four of its standard
+errors. The weight follows it:
 
     z      <- max(0, z + rate * u)        rate = 5 / (step + 100)
     weight  = 0.1 * (exp(z + u) - 1)      0 where that is negative
@@ -14,14 +15,10 @@ for units below .07. The weight follows it:
 So the weight starts at 0, grows by a factor that does not depend on the scale
 of the penalty, and settles as the rate falls, as in stochastic approximation.
 The rate falls no further once the counts reach back the most, 400 steps, so
-that the weight can follow what changes later. While counts of pairs are so few
-that they would hold less than four flips at the target, the rate is less in
-that proportion: they cannot tell yet whether it is met.
-
-The second term of the exponent is a brake: while the figure falls towards the
-target, it takes back what the weight has gained too much, as the model and the
-counts lag. A gap
-with a sign has a `z` for either side; its weight is the difference of the two.
+that the weight can follow what changes later. The second term of the exponent
+is a brake: while the figure falls towards the target, it takes back what the
+weight has gained too much, as the model and the counts lag. A gap with a sign
+has a `z` for either side; its weight is the difference of the two.
 
 References:
     Cotter et al. 2019, "Two-Player Games for Efficient Non-Convex Constrained
@@ -46,9 +43,9 @@ from tensorflow_model_remediation_ext.common.configs import PACKAGE
 # at least; and so many steps at most.
 _FIRST, _LONGEST = 200.0, 400.0
 _RATE, _DELAY = 5.0, 100.0
-# Events that running counts hold at the target from which on they tell enough.
-_ENOUGH = 4.0
 _SCALE, _MOST = 0.1, 12.0
+# Standard errors that differences are measured in at least.
+_UNSURE = 4.0
 # Standard errors above the target from which on it is not met.
 _NOT_MET = 2.0
 
@@ -67,9 +64,8 @@ class AtMost:
     with a smaller one, and at most 1 either way. The weight is
     `0.1 * (exp(z + u) - 1)`, never below 0, where `z` starts at 0 and changes
     by `5 / (step + 100) * u`, and from some thousands of steps on no slower. Of
-    flips, which are rare, the figure is taken 1.5 standard errors too high; and
-    while the counts would hold fewer than four at the target, `z` changes less
-    in that proportion.
+    flips, which are rare, the figure is taken 1.5 standard errors too high, and
+    the unit is four standard errors where these are more than the target.
 
     Decisions count as the model will make them, without dropout and with the
     moving averages of batch normalization. For that a model with such layers
@@ -135,13 +131,12 @@ class TargetKeeper(keras.layers.Layer):
     Its variables are saved with those of the model that holds it.
 
     Args:
-        metric: Has `counts_shape`, `counts(*update)`, `figures(counts)`,
-            `standard_errors(counts)` and `events(counts, target)`: counts add
-            up over batches, one or more figures are read off their sum, and
-            events are what it would hold at the target. `least_unit` is what
-            differences are measured in where the target is smaller, `margin`
-            how many standard errors below the target are steered for, `reach`
-            the share of the steps so far that the running counts are about.
+        metric: Has `counts_shape`, `counts(*update)`, `figures(counts)` and
+            `standard_errors(counts)`: counts add up over batches, one or more
+            figures are read off their sum. `least_unit` is what differences
+            are measured in where the target is smaller, `margin` how many
+            standard errors below the target are steered for, `reach` the share
+            of the steps so far that the running counts are about.
         signed: Whether the penalty has a sign for each figure, and so is
             pulled either way.
         name: Name of the layer.
@@ -152,7 +147,7 @@ class TargetKeeper(keras.layers.Layer):
         self.signed = signed
         # Not the metric itself: Keras would take it for one of the model's.
         self._count, self._figures_of = metric.counts, metric.figures
-        self._errors_of, self._events_of = metric.standard_errors, metric.events
+        self._errors_of = metric.standard_errors
         self._margin, self._least_unit = metric.margin, metric.least_unit
         self._reach = metric.reach
         figures = metric.counts_shape[0] if signed else 1
@@ -237,7 +232,8 @@ class TargetKeeper(keras.layers.Layer):
         counts = self._counts + step / window * (batch - self._counts)
         figures = self._figures_of(counts)
         u = self._excess(figures, counts, window, target)
-        rate = step * self._rate(steps, counts, window, target)
+        slowest = self._reach / _LONGEST
+        rate = step * _RATE * ops.maximum(1.0 / (steps + _DELAY), slowest)
         z = ops.clip(self._z + rate * u, 0.0, _MOST)
         each = ops.expm1(ops.clip(z + u, 0.0, _MOST))
         weights = ops.sum(ops.multiply(_SCALE * self._signs, each), axis=0)
@@ -259,22 +255,17 @@ class TargetKeeper(keras.layers.Layer):
         if self._margin:
             errors = self._standard_errors(counts, window)
             target = target - ops.minimum(self._margin * errors, target / 2)
+            unit = ops.maximum(unit, _UNSURE * errors)
         if self.signed:
             excess = ops.multiply(self._signs, figures) - target
         else:
             excess = ops.max(ops.abs(figures) - target, keepdims=True)
         return ops.clip(excess / unit, -1.0, 1.0)
 
-    def _rate(self, steps, counts, window, target):
-        """How fast a `z` follows its figure."""
-        least = self._reach / _LONGEST
-        rate = _RATE * ops.maximum(1.0 / (steps + _DELAY), least)
-        events = self._events_of(_in_all(counts, window), target)
-        return rate * ops.minimum(events / _ENOUGH, 1.0)
-
     def _standard_errors(self, counts, window):
         """Standard errors of the figures that are read off running counts."""
-        return self._errors_of(_in_all(counts, window))
+        # Of an exponential mean; of a plain one, as at first, half of it.
+        return self._errors_of(counts * (2.0 * window - 1.0))
 
     def _window(self, steps):
         """How many steps the running counts reach back, at least one."""
@@ -345,12 +336,6 @@ class TargetKeeper(keras.layers.Layer):
                 f"{target:.4g}.",
                 stacklevel=4,
             )
-
-
-def _in_all(counts, window):
-    """Running counts, which are means over steps, as what they are worth."""
-    # Of an exponential mean; of a plain one, as at first, half of it.
-    return counts * (2.0 * window - 1.0)
 
 
 def _largest(values):

@@ -74,19 +74,23 @@ def test_growth_does_not_depend_on_how_far_off_it_is():
 
 
 def test_of_few_pairs_the_weight_learns_slowly():
-    def weight(pairs, target):
+    def weight(pairs, share, target):
         keeper = TargetKeeper(FlipRate(), signed=False, name="a")
-        one, other = np.ones(pairs), np.arange(pairs) < pairs - pairs // 4
-        for _ in range(150):
-            keeper.update([(one, other.astype("float32"), None)], target)
+        ones = np.ones(5 * pairs, "float32")
+        other = np.arange(5 * pairs) >= share * 5 * pairs
+        batches = np.reshape(other, (pairs, 5)).T.astype("float32")
+        for k in range(150):
+            update = (ones[:pairs], batches[k % 5], None)
+            keeper.update([update], target)
         return float(keeper.multiplier)
 
-    # A quarter flips, far above the target. Of 8 pairs a step, .005 of the 160
-    # to 320 that running counts are worth are less than four flips.
-    few, many = weight(8, 0.005), weight(64, 0.005)
+    # One pair in 40 flips, more often than one in 200: of 8 pairs a step, that
+    # are eight flips or less of the 160 to 320 that are counted.
+    few, many = weight(8, 0.025, 0.005), weight(64, 0.025, 0.005)
     assert 1 < few < many / 3
-    # For a target that few pairs tell, they are enough.
-    assert weight(8, 0.1) == pytest.approx(weight(64, 0.1), rel=0.1)
+    # If one in four flips, few pairs tell it.
+    few, many = weight(8, 0.25, 0.005), weight(64, 0.25, 0.005)
+    assert few == pytest.approx(many, rel=0.1)
 
 
 def test_a_figure_that_may_be_chance_is_not_said_to_be_missed():

@@ -82,16 +82,10 @@ class _PairMetric(PenaltyMetric):
     def standard_errors(self, counts: Any) -> Any:
         """Returns the standard error of the mean, `[1]`, as if of flips."""
         mean = self.figures(counts)
-        variance = ops.divide_no_nan(mean * (1.0 - mean), self._pairs(counts))
+        # Kish's effective number, the same on any scale of weights.
+        pairs = ops.divide_no_nan(counts[:, 1] ** 2, counts[:, 2])
+        variance = ops.divide_no_nan(mean * (1.0 - mean), pairs)
         return ops.sqrt(ops.maximum(variance, 0.0))
-
-    def events(self, counts: Any, target: float) -> Any:
-        """Returns how many flips these counts would hold at a target, `[1]`."""
-        return target * self._pairs(counts)
-
-    def _pairs(self, counts):
-        """Kish's effective number, the same on any scale of weights."""
-        return ops.divide_no_nan(counts[:, 1] ** 2, counts[:, 2])
 
     def _values(self, original: Any, counterfactual: Any) -> Any:
         """Returns one value a decision: the last axis reduced."""

@@ -1,6 +1,5 @@
 """Metrics on groups of rows: how far apart their rates are."""
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -158,10 +157,6 @@ class RateGap(PenaltyMetric):
         rows = ops.divide_no_nan(weights * weights, squares)
         variances = ops.divide_no_nan(rates * (1.0 - rates), rows)
         return ops.sqrt(ops.sum(ops.maximum(variances, 0.0), axis=-1))
-
-    def events(self, counts: Any, target: float) -> float:
-        """Returns that there are always enough: each row of a batch is one."""
-        return math.inf
 
     def _arguments_by_name(self) -> dict:
         return {
