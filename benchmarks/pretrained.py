@@ -252,13 +252,13 @@ def frozen(table, data, terms, seed, epochs):
     steps, found = int(plain.cardinality()) * epochs, {}
     for name, weight in (
         ("plain", 0.0),
-        ("CLP, at most .01", at_most(0.01)),
+        ("CLP, at most .0075", at_most(0.0075)),
         ("CLP, at most .005", at_most(0.005)),
     ):
         keras.utils.set_random_seed(seed)
         alone = head(table.rows.shape[1])
         model = CounterfactualModel(alone, loss_weight=weight)
-        model.compile(adam(1e-3, steps), LOSS)
+        model.compile(adam(2e-3, steps), LOSS)
         shuffled = embedded.shuffle(1000, seed=seed)
         model.fit(shuffled, epochs=epochs, verbose=0, shuffle=False)
 
