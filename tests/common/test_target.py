@@ -79,9 +79,13 @@ def test_of_few_pairs_the_weight_learns_slowly():
         ones = np.ones(5 * pairs, "float32")
         other = np.arange(5 * pairs) >= share * 5 * pairs
         batches = np.reshape(other, (pairs, 5)).T.astype("float32")
+
+        @tf.function
+        def step(counterfactual):
+            keeper.update([(ones[:pairs], counterfactual, None)], target)
+
         for k in range(150):
-            update = (ones[:pairs], batches[k % 5], None)
-            keeper.update([update], target)
+            step(tf.constant(batches[k % 5]))
         return float(keeper.multiplier)
 
     # One pair in 40 flips, more often than one in 200: of 8 pairs a step, that
