@@ -46,6 +46,7 @@ from tensorflow_model_remediation_ext.leace.keras import (
 )
 
 LENGTH, BATCH, HEAD_BATCH = 64, 32, 128
+LOSS = keras.losses.BinaryCrossentropy(from_logits=True)
 
 
 def at_most(target):
@@ -53,7 +54,10 @@ def at_most(target):
     return AtMost(target, FlipRate(threshold=0.0))
 
 
-LOSS = keras.losses.BinaryCrossentropy(from_logits=True)
+def mean_over_tokens(hidden, inputs):
+    """Returns the mean of what is not padding, `[n, d]`."""
+    mask = keras.ops.cast(inputs["padding_mask"], "float32")[..., None]
+    return keras.ops.sum(hidden * mask, 1) / keras.ops.sum(mask, 1)
 
 
 class MiniLM:
@@ -98,13 +102,12 @@ class MiniLM:
         They are those of the words, before layers mix them, and of the last
         layer.
         """
-        mask = keras.ops.cast(backbone.input["padding_mask"], "float32")
         layers = [
             backbone.get_layer("embeddings_layer_norm").output,
             backbone.output["sequence_output"],
         ]
-        hidden = keras.ops.concatenate(layers, -1) * mask[..., None]
-        mean = keras.ops.sum(hidden, 1) / keras.ops.sum(mask, 1, keepdims=True)
+        hidden = keras.ops.concatenate(layers, -1)
+        mean = mean_over_tokens(hidden, backbone.input)
         return keras.Model(backbone.input, mean)
 
     def embed(self, model, texts):
@@ -336,10 +339,8 @@ def gender(hub, backbone, table, data, quick):
             verbose=0,
         )
         inputs = backbone.input
-        mask = keras.ops.cast(inputs["padding_mask"], "float32")[..., None]
         hidden = model(inputs)["sequence_output"]
-        mean = keras.ops.sum(hidden * mask, 1) / keras.ops.sum(mask, 1)
-        erased = keras.Model(inputs, mean)
+        erased = keras.Model(inputs, mean_over_tokens(hidden, inputs))
         known = {}
 
         def erase(rows):

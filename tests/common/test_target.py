@@ -97,6 +97,24 @@ def test_of_few_pairs_the_weight_learns_slowly():
     assert few == pytest.approx(many, rel=0.1)
 
 
+def test_what_changes_late_in_a_run_is_followed_as_fast():
+    def weight_after(steps):
+        keeper = TargetKeeper(FlipRate(), signed=False, name="a")
+
+        @tf.function
+        def run(steps, other):
+            for _ in tf.range(steps):
+                keeper.update([(tf.ones(8), other, None)], 0.1)
+
+        run(tf.constant(steps), tf.ones(8))
+        assert float(keeper.multiplier) == 0
+        run(tf.constant(500), tf.cast(tf.range(8) > 3, "float32"))
+        return float(keeper.multiplier)
+
+    early, late = weight_after(5_000), weight_after(10_000)
+    assert late == pytest.approx(early, rel=0.01) and late > 0.2
+
+
 def test_a_figure_that_may_be_chance_is_not_said_to_be_missed():
     # Gaps of .1 and, in the end, of about .15 over a few hundred rows.
     keeper = TargetKeeper(RateGap(), signed=True, name="a")
