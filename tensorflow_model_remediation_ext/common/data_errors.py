@@ -12,7 +12,6 @@ from typing import Any, ParamSpec, TypeVar
 import numpy as np
 import tensorflow as tf
 
-from tensorflow_model_remediation_ext.common import indices
 from tensorflow_model_remediation_ext.common.real_tensors import values_of
 
 # The sentence stands between these in TensorFlow's message.
@@ -76,19 +75,18 @@ def require(condition: tf.Tensor, sentence: str, received: tf.Tensor) -> Any:
     return tf.control_dependencies([check])
 
 
-def require_all(fine: tf.Tensor, sentence: str, values: tf.Tensor) -> Any:
-    """Returns a context in which tensors fail unless all values are fine.
+def require_none(wrong: tf.Tensor, sentence: str, values: tf.Tensor) -> Any:
+    """Returns a context in which tensors fail if any value is wrong.
 
     Args:
-        fine: Which ones are, as booleans.
-        sentence: What to tell the user otherwise.
-        values: As many values; the first that are not fine are at the end of
+        wrong: Which ones are, as booleans.
+        sentence: What to tell the user then.
+        values: Of the same shape; the first that are wrong are at the end of
             the sentence.
     """
-    fine, values = tf.reshape(fine, [-1]), tf.reshape(values, [-1])
     # Few operations, as it is run on every batch, too.
-    wrong = tf.gather(values, indices.where(tf.logical_not(fine)))
-    return require(tf.equal(tf.size(wrong), 0), sentence, wrong)
+    found = tf.gather_nd(values, tf.where(wrong))
+    return require(tf.equal(tf.size(found), 0), sentence, found)
 
 
 def usable_weight(weight: Any, name: str) -> Any:
@@ -116,8 +114,8 @@ def usable_weight(weight: Any, name: str) -> Any:
         return weight
     if not weight.dtype.is_floating:
         weight = tf.cast(weight, tf.float32)
-    fine = tf.logical_and(weight >= 0, weight < np.inf)
-    with require_all(fine, sentence, weight):
+    usable = tf.clip_by_value(weight, 0, weight.dtype.max)
+    with require_none(tf.not_equal(weight, usable), sentence, weight):
         return tf.identity(weight)
 
 

@@ -75,6 +75,19 @@ class PackedDataModel(KeptValues):
         """
         raise NotImplementedError
 
+    def usable(self, objective: str, inputs: Any) -> Any:
+        """Returns the inputs of a penalty, which fail unless usable.
+
+        Args:
+            objective: Its objective.
+            inputs: Its inputs, or their specs.
+
+        Raises:
+            ValueError: If values can be seen that are not usable. In a graph,
+                `tf.errors.InvalidArgumentError` is raised as it runs.
+        """
+        return inputs
+
     def spread_rows(self, objective: str, inputs: Any, parted: Any) -> Any:
         """Returns the inputs of a penalty, so that each part of rows is fair.
 
@@ -223,12 +236,45 @@ class PackedDataModel(KeptValues):
         return super().test_step(*state, self._step_data(data))
 
     def _step_data(self, data: Any, required: bool = False) -> Any:
-        x = keras.utils.unpack_x_y_sample_weight(data)[0]
+        x, *rest = keras.utils.unpack_x_y_sample_weight(data)
         if isinstance(x, RemediationInputs):  # As Keras hands them in.
-            return data
+            if not self._step_checks:
+                return data
+            return keras.utils.pack_x_y_sample_weight(self._checked(x), *rest)
         if required or self.unpack(data) is not None:
             return self._keras_batch(data, required=True)
         return data
+
+    def _checked(self, inputs: RemediationInputs) -> RemediationInputs:
+        """Returns inputs that exist, the task's too, only if usable."""
+        usable = self._all_usable(inputs.penalty_inputs)
+        parts = tf.nest.flatten(usable, expand_composites=True)
+        # Not a context for the whole step: variables that are created in it
+        # must not depend on data.
+        with tf.control_dependencies([p for p in parts if p is not None]):
+            x = tf.nest.map_structure(
+                tf.identity, inputs.x, expand_composites=True
+            )
+        return inputs._replace(x=x, penalty_inputs=usable)
+
+    @property
+    def _step_checks(self) -> bool:
+        """Whether what is in data from a dataset is checked in the step.
+
+        That takes less time than in the dataset, which then need not run
+        anything. XLA knows no checks, and shares are cut of checked rows.
+        """
+        return (
+            keras.backend.backend() == "tensorflow"
+            and self.distribute_strategy.num_replicas_in_sync == 1
+            and not self.jit_compile
+        )
+
+    def _all_usable(self, penalty_inputs: dict[str, Any]) -> dict[str, Any]:
+        return {
+            objective: self.usable(objective, inputs)
+            for objective, inputs in penalty_inputs.items()
+        }
 
     def _validation_data(self, data: Any, batch_size: int | None) -> Any:
         converted = self._keras_data(data)
@@ -249,7 +295,8 @@ class PackedDataModel(KeptValues):
         devices = sharing_devices(replicas)
 
         def convert(batch):
-            converted = self._keras_batch(batch, required)
+            check = not (of_dataset and self._step_checks)
+            converted = self._keras_batch(batch, required, check)
             if of_dataset:
                 return converted
             return of_backend(even_rows(converted, devices, self.spread_rows))
@@ -264,11 +311,14 @@ class PackedDataModel(KeptValues):
             raise self._not_packed(data)
         return data
 
-    def _keras_batch(self, batch: Any, required: bool) -> Any:
+    def _keras_batch(
+        self, batch: Any, required: bool, check: bool = True
+    ) -> Any:
         """Returns a packed batch as `(RemediationInputs, y, sample_weight)`.
 
         Any other batch is returned as it is, or preprocessed, unless packed
         ones are required. The element spec of a dataset stands for a batch.
+        Unless `check`, values are not looked at.
         """
         parts = self.unpack(batch)
         if parts is None and required:
@@ -288,6 +338,8 @@ class PackedDataModel(KeptValues):
             )
         penalty_inputs = by_objective(penalty_inputs, "data")
         self.open_objectives(penalty_inputs)
+        if check:
+            penalty_inputs = self._all_usable(penalty_inputs)
         x, y, sample_weight = original
         return keras.utils.pack_x_y_sample_weight(
             RemediationInputs(x, penalty_inputs, {}), y, sample_weight

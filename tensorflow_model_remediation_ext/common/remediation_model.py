@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple
 
 import keras
+import tensorflow as tf
 from keras import ops
 
 from tensorflow_model_remediation_ext.common import replicas
@@ -522,10 +523,10 @@ def _seen(rows: Any, loss: Any) -> Any:
     without a batch. It fails, but a number that is known from the shape would
     have been counted before.
     """
-    nan = ops.isnan(loss)
-    # One of the two is 1: a loss of NaN must show as that, not as 0.
-    one = ops.cast(nan, "float32") + ops.cast(ops.logical_not(nan), "float32")
-    return ops.cast(rows, "float32") * one
+    if keras.backend.backend() != "tensorflow":
+        return rows
+    with tf.control_dependencies([loss]):
+        return tf.identity(ops.cast(rows, "float32"))
 
 
 def _unscaled(loss: Any) -> Any:

@@ -87,6 +87,15 @@ def grouped_rows(
     return GroupedRows(membership, predictions, weight)
 
 
+def both_groups(membership: Any) -> Any:
+    """Returns a column for each of two groups, `[n, 2]`.
+
+    Args:
+        membership: Of the first one, `[n, 1]`.
+    """
+    return ops.concatenate([membership, 1.0 - membership], axis=1)
+
+
 def check_ids(ids: np.ndarray, groups: int, owner: str) -> None:
     """Checks that memberships are those of groups.
 
@@ -139,10 +148,12 @@ def _checked_ids(membership, predictions, groups, owner):
 def _one_against_rest(membership, groups):
     """Returns a column for each comparison, NaN for ids of no group."""
     dtype = keras.backend.standardize_dtype(membership.dtype)
+    if groups == 2:
+        known = ops.logical_or(membership == 0.0, membership == 1.0)
+        return ops.where(known, membership, float("nan"))
     belongs = ops.equal(membership, np.arange(groups, dtype=dtype))
     known = ops.any(belongs, axis=-1, keepdims=True)
-    compared = belongs[:, 1:] if groups == 2 else belongs
-    return ops.where(known, ops.cast(compared, dtype), float("nan"))
+    return ops.where(known, ops.cast(belongs, dtype), float("nan"))
 
 
 def _wide(tensor):

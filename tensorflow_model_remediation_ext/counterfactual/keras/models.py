@@ -174,15 +174,14 @@ class CounterfactualModel(RemediationModel):
         packed = as_packed(batch)
         if packed is None:
             return None
-        original_input, pairs = packed
-        checked = {}
-        for objective, (original_x, counterfactual_x, *weight) in by_objective(
-            pairs, "counterfactual_data"
-        ).items():
-            name = argument_name("counterfactual_data", objective)
-            weight = [usable_weight(each, name) for each in weight]
-            checked[objective] = (original_x, counterfactual_x, *weight)
-        return original_input, unwrap(checked)
+        return packed
+
+    def usable(self, objective: str, inputs: Any) -> Any:
+        """Returns pairs whose weights are known to be usable."""
+        name = argument_name("counterfactual_data", objective)
+        original_x, counterfactual_x, *weight = inputs
+        weight = [usable_weight(each, name) for each in weight]
+        return (original_x, counterfactual_x, *weight)
 
     def compute_penalty(
         self, inputs: Any, loss: Any, training: bool

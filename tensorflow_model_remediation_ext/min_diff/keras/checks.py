@@ -1,7 +1,7 @@
 """What is asked of the rows of groups, before they reach a model."""
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from tensorflow_model_remediation_ext.common.data_errors import (
-    require_all,
+    require_none,
     usable_weight,
 )
 from tensorflow_model_remediation_ext.common.elements import tensor_specs
@@ -23,25 +23,20 @@ from tensorflow_model_remediation_ext.common.structures import alike
 from tensorflow_model_remediation_ext.min_diff.members import check_ids
 
 
-def checked_data(
-    data: Any, task_x: Any, groups_of: Callable[[str], int]
-) -> Any:
+def checked_data(data: Any, task_x: Any) -> Any:
     """Returns rows of groups as a model takes them.
 
     Args:
         data: `(x, membership, weight)` or `(x, membership)`, tensors or their
             specs, or a dict of these by objective.
         task_x: The `x` of the task, or its spec.
-        groups_of: Returns the number of groups of an objective.
 
     Returns:
         The data, with each `x` in the containers of the task's.
 
     Raises:
-        ValueError: If elements are of another form, an `x` has features that
-            the task's has not, or values that can be seen are not usable. In
-            the graph of a dataset those raise
-            `tf.errors.InvalidArgumentError` as they are read.
+        ValueError: If elements are of another form, or an `x` has features
+            that the task's has not.
     """
     checked = {}
     for objective, each in by_objective(data, "min_diff_data").items():
@@ -57,10 +52,26 @@ def checked_data(
         x = _features_alike(x, task_x, name)
         check_numbers(membership, weight, name)
         _check_shapes(membership, weight, name)
-        membership = _checked(membership, groups_of(objective), name)
-        weight = usable_weight(weight, name)
         checked[objective] = (x, membership, weight)[: len(each)]
     return unwrap(checked)
+
+
+def usable_rows(rows: tuple, groups: int, name: str) -> tuple:
+    """Returns rows of groups, which fail unless they can be used.
+
+    Args:
+        rows: `(x, membership, weight)` or `(x, membership)`, tensors or their
+            specs.
+        groups: Number of groups.
+        name: What to call them in an error.
+
+    Raises:
+        ValueError: If values can be seen, and an id or a weight is not usable.
+            In a graph, `tf.errors.InvalidArgumentError` is raised as it runs.
+    """
+    x, membership, weight = keras.utils.unpack_x_y_sample_weight(rows)
+    membership = _checked(membership, groups, name)
+    return (x, membership, usable_weight(weight, name))[: len(rows)]
 
 
 def check_numbers(membership: Any, weight: Any, name: str) -> None:
@@ -175,9 +186,9 @@ def _checked(membership, groups, name):
         check_ids(np.asarray(seen, "float64"), groups, name)
         return membership
     ids = tf.cast(membership, tf.float32)
-    belongs = tf.equal(tf.reshape(ids, [-1, 1]), np.arange(groups, dtype="f"))
-    with require_all(
-        tf.reduce_any(belongs, axis=1),
+    nearest = tf.clip_by_value(tf.floor(ids), 0, groups - 1)
+    with require_none(
+        tf.not_equal(ids, nearest),
         f"`{name}`: `membership` must hold ids from 0 to {groups - 1}, one "
         f"for each of groups={groups}. Received:",
         ids,

@@ -10,7 +10,7 @@ import tensorflow as tf
 from tensorflow_model_remediation_ext.common.checks import function_of_one
 from tensorflow_model_remediation_ext.common.data_errors import (
     in_plain_words,
-    require_all,
+    require_none,
 )
 
 _MOST_GROUPS = 64
@@ -100,8 +100,8 @@ class Grouping:
                 f"Received: y={y}"
             )
         label = tf.cast(self._rows(y, "`y`"), tf.float32)
-        with require_all(
-            tf.logical_or(tf.equal(label, 0.0), tf.equal(label, 1.0)),
+        with require_none(
+            tf.logical_and(tf.not_equal(label, 0.0), tf.not_equal(label, 1.0)),
             f"`condition={self._condition!r}` needs labels of 0 and 1; for "
             "others give a function, such as `lambda element: element[1] == "
             "2`. Received, among the labels:",

@@ -12,6 +12,7 @@ from tensorflow_model_remediation_ext.common import replicas, transforms
 from tensorflow_model_remediation_ext.common.configs import PACKAGE
 from tensorflow_model_remediation_ext.common.objectives import (
     align,
+    argument_name,
     by_objective,
     unwrap,
 )
@@ -23,6 +24,7 @@ from tensorflow_model_remediation_ext.min_diff import losses
 from tensorflow_model_remediation_ext.min_diff.keras.checks import (
     checked_data,
     spread,
+    usable_rows,
 )
 from tensorflow_model_remediation_ext.min_diff.keras.metrics import RateGap
 from tensorflow_model_remediation_ext.min_diff.keras.packing import (
@@ -176,10 +178,13 @@ class MinDiffModel(RemediationModel):
             inputs, *rest = batch
         if not is_packed(inputs):
             return None
-        data = checked_data(
-            inputs.min_diff_data, inputs.original_inputs, self._groups_of
-        )
+        data = checked_data(inputs.min_diff_data, inputs.original_inputs)
         return (inputs.original_inputs, *rest), data
+
+    def usable(self, objective: str, inputs: Any) -> Any:
+        """Returns rows whose groups and weights are known to be usable."""
+        name = argument_name("min_diff_data", objective)
+        return usable_rows(inputs, self._groups_of(objective), name)
 
     def spread_rows(self, objective: str, inputs: Any, parted: Any) -> Any:
         """Gives each part of the rows its share of every group."""

@@ -14,7 +14,10 @@ from tensorflow_model_remediation_ext.common.configs import (
 )
 from tensorflow_model_remediation_ext.min_diff import kernels
 from tensorflow_model_remediation_ext.min_diff.kernels import MinDiffKernel
-from tensorflow_model_remediation_ext.min_diff.members import grouped_rows
+from tensorflow_model_remediation_ext.min_diff.members import (
+    both_groups,
+    grouped_rows,
+)
 
 
 class MinDiffLoss(keras.losses.Loss):
@@ -139,13 +142,13 @@ class MinDiffLoss(keras.losses.Loss):
             to_predictions,
         )
         weight = ops.divide_no_nan(rows.weight, ops.sum(rows.weight))
-        mean = ops.sum(weight * rows.predictions)
         figures = []
         for k in range(rows.membership.shape[1]):
             membership = rows.membership[:, k : k + 1]
-            inside = ops.sum(membership * weight)
-            alone = ops.logical_or(inside <= 0, inside >= ops.sum(weight))
-            usable = ops.isfinite(inside + mean)
+            groups = both_groups(membership) * weight
+            alone = ops.any(ops.sum(groups, axis=0) <= 0)
+            sums = ops.matmul(ops.transpose(groups), rows.predictions)
+            usable = ops.isfinite(ops.sum(sums))
             # Of the inputs, too: a zero gradient of the figure alone would be
             # multiplied by infinity on its way back.
             predictions = ops.where(

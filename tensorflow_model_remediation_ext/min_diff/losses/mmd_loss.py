@@ -13,6 +13,7 @@ from tensorflow_model_remediation_ext.min_diff.kernels import MinDiffKernel
 from tensorflow_model_remediation_ext.min_diff.losses.min_diff_loss import (
     ConfiguredLoss,
 )
+from tensorflow_model_remediation_ext.min_diff.members import both_groups
 
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
@@ -80,8 +81,7 @@ class MMDLoss(ConfiguredLoss):
 
         The share is that of a row in the weight of its group.
         """
-        groups = ops.concatenate([membership, 1.0 - membership], axis=1)
-        groups = groups * weight
+        groups = both_groups(membership) * weight
         shares = ops.divide_no_nan(groups, ops.sum(groups, axis=0))
         return self.predictions_kernel(predictions), shares
 
@@ -97,13 +97,14 @@ class MMDLoss(ConfiguredLoss):
             )
         factors = ops.matmul(ops.matmul(shares, signs), ops.transpose(shares))
         # The factors add up to 0, so that a constant changes nothing. Without
-        # the 1 of equal rows, less is lost to rounding.
-        similar = similar - 1.0
+        # the 1 of equal rows, less is lost to rounding. Added, not taken off:
+        # of `exp(x) - 1` TensorFlow makes a second, slower exponential.
+        similar = similar + (-1.0)
         if not self.unbiased:
             return ops.sum(factors * similar)
         rows = ops.shape(similar)[0]
-        itself = ops.eye(rows, dtype=similar.dtype)
-        figure = ops.sum(factors * (1.0 - itself) * similar)
+        factors = factors * (1.0 - ops.eye(rows, dtype=similar.dtype))
+        figure = ops.sum(factors * similar)
         # Rounding leaves a trace of a single row.
         return ops.where(ops.all(left > 1e-6), figure, 0.0)
 

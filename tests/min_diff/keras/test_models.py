@@ -2,6 +2,7 @@
 
 import collections
 import functools
+import re
 
 import keras
 import numpy as np
@@ -538,7 +539,10 @@ def test_bad_arguments(make, error, message):
         (lambda x, m, w: (x, m, w * np.nan), "finite.* Received: nan nan"),
     ],
 )
-def test_bad_values_in_a_dataset(arrays, data, message):
+@pytest.mark.parametrize(
+    ("weight", "jit_compile"), [(1.0, False), (0.0, False), (1.0, True)]
+)
+def test_bad_values_in_a_dataset(arrays, data, message, weight, jit_compile):
     packed = pack(arrays).map(
         lambda inputs, y, w: (
             MinDiffPackedInputs(
@@ -548,12 +552,18 @@ def test_bad_values_in_a_dataset(arrays, data, message):
             w,
         )
     )
-    model = compiled(MinDiffModel(plain_model(), "mmd"))
-    with pytest.raises(tf.errors.InvalidArgumentError, match=message) as error:
-        model.fit(packed, **FIT)
-    # The sentence, without TensorFlow's account of where it was raised.
-    assert error.value.message.startswith("`min_diff_data`: ")
-    assert "Assert" not in error.value.message
+    model = MinDiffModel(plain_model(), "mmd", weight)
+    compiled(model, jit_compile=jit_compile)
+    before = model.get_weights()
+    for run in (functools.partial(model.fit, shuffle=False), model.evaluate):
+        with pytest.raises(tf.errors.InvalidArgumentError) as error:
+            run(packed, verbose=0)
+        # The sentence, without TensorFlow's account of where it was raised.
+        assert error.value.message.startswith("`min_diff_data`: ")
+        assert re.search(message, error.value.message)
+        assert "Assert" not in error.value.message
+    for old, new in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
 
 
 def test_metrics_of_other_groups_than_the_loss_are_refused(arrays):
