@@ -84,6 +84,8 @@ def require_none(wrong: tf.Tensor, sentence: str, values: tf.Tensor) -> Any:
         values: Of the same shape; the first that are wrong are at the end of
             the sentence.
     """
+    if not wrong.shape.rank:  # TensorFlow looks for none in a single value.
+        wrong, values = tf.reshape(wrong, [-1]), tf.reshape(values, [-1])
     # Few operations, as it is run on every batch, too.
     found = tf.gather_nd(values, tf.where(wrong))
     return require(tf.equal(tf.size(found), 0), sentence, found)
