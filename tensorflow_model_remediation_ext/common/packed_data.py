@@ -253,7 +253,9 @@ class PackedDataModel(KeptValues):
         # must not depend on data.
         with tf.control_dependencies([p for p in parts if p is not None]):
             x = tf.nest.map_structure(
-                tf.identity, inputs.x, expand_composites=True
+                lambda each: None if each is None else tf.identity(each),
+                inputs.x,
+                expand_composites=True,
             )
         return inputs._replace(x=x, penalty_inputs=usable)
 
