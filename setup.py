@@ -28,8 +28,9 @@ EXTRAS = {
     "hub": ["keras-hub"],
     "docs": ["mkdocs<2", "mkdocs-material", "mkdocstrings[python]"],
     "types": ["mypy==2.4.1"],
-    # To run the notebooks outside of Colab.
-    "notebooks": ["ipykernel", "nbclient", "nbformat"],
+    # To run the notebooks outside of Colab, which has the widgets that progress
+    # bars of KerasHub's downloads ask for.
+    "notebooks": ["ipykernel", "ipywidgets", "nbclient", "nbformat"],
     # Keras backends other than TensorFlow, for the tests that train on them.
     "backends": ["jax", "torch"],
     "test": [
