@@ -1,33 +1,22 @@
-"""Where terms stand in texts: exactly, and for any number of terms."""
+"""Which texts hold terms, and where: exactly, for any number of terms."""
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
 import tensorflow as tf
 
 from tensorflow_model_remediation_ext.common import indices
-from tensorflow_model_remediation_ext.counterfactual import patterns, utf8
+from tensorflow_model_remediation_ext.counterfactual import (
+    marks,
+    patterns,
+    spans,
+    utf8,
+)
 from tensorflow_model_remediation_ext.counterfactual.trie import Trie
 
-_MARK = "\x03"  # Stands before and after each term that was found.
 _PADDING = "\0" * utf8.LONGEST
-
-
-class Spans(NamedTuple):
-    """Matches in a batch of texts, ordered by text and place.
-
-    Attributes:
-        row: Index of the text, int64 `[matches]`.
-        start: First byte of the match, int64 `[matches]`.
-        end: The byte after its last one, int64 `[matches]`.
-    """
-
-    row: tf.Tensor
-    start: tf.Tensor
-    end: tf.Tensor
 
 
 class Matcher:
@@ -38,13 +27,9 @@ class Matcher:
         (?<![\w\p{M}\u200c\u200d])(?:longest|...|shortest)(?![\w\p{M}...])
 
     without the assertions for terms that match anywhere: from left to right,
-    the longest at each place, none over another. Two ways share the work:
-
-    * A regular expression of RE2 marks the terms. It does not see word
-      characters that are not ASCII. Where no such character stands next to
-      any of its matches in a text, these are the exact ones.
-    * In the few texts that remain, and in all where the terms are too many
-      for RE2, each place where a term may begin walks down a trie.
+    the longest at each place, none over another. A regular expression of RE2
+    finds them, see `patterns`. Where the terms are too many for it, each place
+    where one may begin walks down a trie.
 
     Args:
         terms: The terms. Those that differ in case only are one.
@@ -58,10 +43,10 @@ class Matcher:
         variants: Mapping[str, str],
         anywhere: Sequence[bool],
     ):
-        self._trie = Trie(terms, variants, anywhere)
         self._filters = patterns.filters(terms, variants, anywhere)
         self._marker = patterns.marker(terms, variants, anywhere)
-        self._all_anywhere = all(anywhere)
+        if self._marker is None:
+            self._trie = Trie(terms, variants, anywhere)
 
     def rows(self, text: tf.Tensor) -> tf.Tensor:
         """Returns which texts may hold a term: fast, and missing none.
@@ -77,61 +62,26 @@ class Matcher:
         found = [tf.strings.regex_full_match(text, p) for p in self._filters]
         return tf.where(functools.reduce(tf.logical_or, found))
 
-    def __call__(self, text: tf.Tensor) -> Spans:
-        """Finds the terms.
+    def __call__(self, text: tf.Tensor) -> tf.Tensor:
+        """Marks the terms.
 
         Args:
             text: UTF-8 strings `[rows]`. Bytes that are not UTF-8 match
                 nothing and belong to no word.
 
         Returns:
-            The `Spans` of all matches.
+            Marked texts `[rows]`, see `marks`.
         """
         if self._marker is None:
-            return self._walked(text)
-        spans, unsure = self._marked(text)
-        rows = indices.where(unsure)
-
-        def walked_too():
-            row, start, end = self._walked(tf.gather(text, rows))
-            kept = indices.where(~tf.gather(unsure, spans.row))
-            both = [
-                tf.concat([tf.gather(a, kept), b], 0)
-                for a, b in zip(
-                    spans, (tf.gather(rows, row), start, end), strict=True
-                )
-            ]
-            order = tf.argsort(both[0], stable=True)
-            return Spans(*(tf.gather(values, order) for values in both))
-
-        return tf.cond(tf.size(rows) > 0, walked_too, lambda: spans)
-
-    def _marked(self, text):
-        """Returns what RE2 finds, and in which texts it may be wrong."""
-        marked = tf.strings.regex_replace(
-            text, self._marker, _MARK + r"\0" + _MARK
-        )
-        # Texts that hold the mark themselves have too many.
-        unsure = ~tf.strings.regex_full_match(text, f"[^{_MARK}]*")
-        places, pieces, _ = tf.raw_ops.StringSplitV2(input=marked, sep=_MARK)
-        row, place = tf.unstack(places, axis=1)
-        match = indices.where(place % 2)
-        row, place = tf.gather(row, match), tf.gather(place, match)
-        size = _lengths(pieces)
-        begin = tf.cumsum(size, exclusive=True)
-        start = tf.gather(begin, match) - tf.gather(begin, match - place)
-        end = start + tf.gather(size, match)
-        spans = Spans(row, start, end)
-        if not self._all_anywhere:
-            data, begin = _bytes(text)
-            word_begins, word_ends = utf8.words(data)
-            begin = tf.gather(begin, row)
-            within = tf.gather(word_ends, start + begin)
-            within += tf.gather(word_begins, end + begin)
-            unsure |= (
-                tf.math.unsorted_segment_sum(within, row, tf.size(text)) > 0
-            )
-        return spans, unsure
+            return _marked(text, self._walked(text))
+        text = marks.code(text)
+        for pattern, result in (
+            (patterns.wide_runs(), patterns.JOINED),
+            (self._marker, rf"{marks.OPEN}\0{marks.CLOSE}"),
+            ("_", ""),
+        ):
+            text = tf.strings.regex_replace(text, pattern, result)
+        return text
 
     def _walked(self, text):
         """Returns what the trie finds."""
@@ -145,7 +95,7 @@ class Matcher:
         start, end = tf.gather(start, chosen), tf.gather(end, chosen)
         row = indices.searchsorted(begin_of_row, start, "right") - 1
         first = tf.gather(begin_of_row, row)
-        return Spans(row, start - first, end - first)
+        return spans.Spans(row, start - first, end - first)
 
     def _begins(self, data, word_ends):
         """Returns where terms may begin, and whether a word ends there."""
@@ -194,6 +144,15 @@ class Matcher:
         return end
 
 
+def _marked(text, found):
+    """Returns texts with the terms at spans marked."""
+    before, rest = spans.gaps(text, found)
+    parts = [marks.code(part) for part in (before, spans.cut(text, found))]
+    parts = tf.strings.join([parts[0], marks.OPEN, parts[1], marks.CLOSE])
+    begun = tf.strings.unsorted_segment_join(parts, found.row, tf.size(text))
+    return tf.strings.join([begun, marks.code(rest)])
+
+
 def _bytes(text):
     """Returns the bytes of all texts, and where each begins among them."""
     # No term holds what stands around the texts, so that none begins in one
@@ -201,12 +160,8 @@ def _bytes(text):
     lines = tf.strings.reduce_join(text, 0, separator="\0")
     lines = tf.strings.join([_PADDING, lines, "\0" + _PADDING])
     data = tf.io.decode_raw(lines, tf.uint8)
-    begin = tf.cumsum(_lengths(text) + 1, exclusive=True) + utf8.LONGEST
+    begin = tf.cumsum(spans.lengths(text) + 1, exclusive=True) + utf8.LONGEST
     return tf.cast(data, tf.int32), begin
-
-
-def _lengths(text):
-    return tf.cast(tf.strings.length(text), tf.int64)
 
 
 def _leftmost(start, end):

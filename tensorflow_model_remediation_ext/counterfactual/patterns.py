@@ -1,10 +1,16 @@
-r"""Regular expressions of TensorFlow (RE2) that find terms, and maybe more.
+r"""Regular expressions of TensorFlow (RE2) that find terms.
 
 RE2 has no lookaround, knows word boundaries between ASCII characters only, and
 may fold case by the tables of another Unicode version. So the cases of each
-character are written out, and boundaries are asserted where both sides are
-ASCII. Wherever a term stands, these patterns match. Where they match, one
-stands unless a word character that is not ASCII stands next to it.
+character are written out. Boundaries are asserted in two ways:
+
+* The filters assert them where both sides are ASCII. Wherever a term stands,
+  they match. Where they match, one stands unless a word character that is not
+  ASCII stands next to it.
+* The marker reads coded texts, which hold no underscore, after `JOINED` has
+  put one on both sides of each run of the word characters that are not ASCII.
+  RE2 takes an underscore for a part of words, so that it knows all boundaries,
+  and the marker finds exactly the terms.
 """
 
 from __future__ import annotations
@@ -12,7 +18,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from tensorflow_model_remediation_ext.common import characters
+from tensorflow_model_remediation_ext.counterfactual import marks
 
+# What `wide_runs` finds becomes this.
+JOINED = r"_\0_"
+# Characters of words in ASCII, others of words, those of none; and what stands
+# between words and one of them at the edge of a term.
+_PLAIN, _WIDE, _OTHER = "plain", "wide", "other"
+_BEFORE = {_PLAIN: r"\b", _WIDE: r"\b_", _OTHER: r"\B"}
+_AFTER = {_PLAIN: r"\b", _WIDE: r"_\b", _OTHER: r"\B"}
 # RE2 falls back to a slow matcher, and says so for each text, where the
 # automaton of a pattern takes too much memory. So patterns are kept small.
 _MOST_BYTES = 3000
@@ -41,16 +55,29 @@ def filters(
         if room < 0:
             groups.append([])
             room = _MOST_BYTES
-        groups[-1].append(_pattern(term, variants, inside)[0])
+        groups[-1].append(_beginning(term, variants, inside))
     if len(groups) > _MOST_PATTERNS:
         return []
     return [rf"\C*(?:{'|'.join(dict.fromkeys(g))})\C*" for g in groups]
 
 
+def wide_runs() -> str:
+    """Returns a pattern of runs of word characters that are not ASCII.
+
+    What stands in a coded text for an underscore is one of them.
+    """
+    bounds = [c for c in characters.word_ranges() if c > 127]
+    ranges = "".join(
+        f"\\x{{{first:x}}}-\\x{{{end - 1:x}}}"
+        for first, end in zip(bounds[::2], bounds[1::2], strict=True)
+    )
+    return f"(?:[{ranges}]|{marks.UNDERSCORE})+"
+
+
 def marker(
     terms: Sequence[str], variants: Mapping[str, str], anywhere: Sequence[bool]
 ) -> str | None:
-    """Returns a pattern of the terms, the longest first.
+    """Returns a pattern of the terms, the longest first, in joined texts.
 
     Args:
         terms: The terms.
@@ -65,7 +92,51 @@ def marker(
     # Terms that can match at the same place are prefixes of one another, so
     # this order puts the longer ones first.
     pairs = reversed(_sorted(terms, variants, anywhere))
-    return "|".join(_pattern(t, variants, inside)[1] for t, inside in pairs)
+    return "|".join(_in_joined(t, variants, inside) for t, inside in pairs)
+
+
+def _in_joined(term, variants, anywhere):
+    """Returns the pattern of a term in a joined text."""
+    every = [_kinds(variants[char]) for char in term]
+    last = len(every) - 1
+    pattern = ""
+    for i, kinds in enumerate(every):
+        if i:
+            pattern += _joint(every[i - 1], kinds)
+        first, final = (i == at and not anywhere for at in (0, last))
+        pattern += _one_of(
+            _BEFORE[kind] * first + char + _AFTER[kind] * final
+            for kind, char in kinds.items()
+        )
+    return pattern
+
+
+def _kinds(chars):
+    """Returns a class of the characters of each kind."""
+    kinds: dict[str, str] = {}
+    for char in chars:
+        kind = _OTHER
+        if characters.is_word(char):
+            kind = _PLAIN if char.isascii() and char != "_" else _WIDE
+        kinds[kind] = kinds.get(kind, "") + char
+    return {kind: _class(some) for kind, some in kinds.items()}
+
+
+def _class(chars):
+    if chars == "_":
+        return marks.UNDERSCORE
+    return f"[{characters.escape(chars)}]"
+
+
+def _joint(before, after):
+    """Returns what stands between two characters of these kinds."""
+    runs = {(a == _WIDE) != (b == _WIDE) for a in before for b in after}
+    return {(True,): "_", (False,): ""}.get(tuple(runs), "_?")
+
+
+def _one_of(patterns):
+    first, *others = patterns
+    return f"(?:{'|'.join([first, *others])})" if others else first
 
 
 def _sorted(terms, variants, anywhere):
@@ -80,17 +151,18 @@ def _size(term, variants):
     return len("".join(variants[char] for char in term).encode())
 
 
-def _pattern(term, variants, anywhere):
-    """Returns the patterns of the beginning of a term and of all of it."""
+def _beginning(term, variants, anywhere):
+    """Returns the pattern of the beginning of a term in any text."""
     last = len(term) - 1
-    classes = [
-        _class(variants[c], not anywhere and i == 0, not anywhere and i == last)
-        for i, c in enumerate(term)
-    ]
-    return "".join(classes[:_PREFIX]), "".join(classes)
+    return "".join(
+        _with_edges(
+            variants[c], not anywhere and i == 0, not anywhere and i == last
+        )
+        for i, c in enumerate(term[:_PREFIX])
+    )
 
 
-def _class(chars, first, last):
+def _with_edges(chars, first, last):
     plain = "".join(c for c in chars if c.isascii())
     other = "".join(c for c in chars if not c.isascii())
     if not plain or not (first or last):

@@ -8,13 +8,10 @@ from collections.abc import Mapping
 import tensorflow as tf
 
 from tensorflow_model_remediation_ext.common import characters, indices
-from tensorflow_model_remediation_ext.counterfactual.matching import Spans
+from tensorflow_model_remediation_ext.counterfactual import marks
 
 # Before a term that stands without a noun, which has a form of its own.
 APART = "\x06"
-
-_MOST_COPIED = 2**24  # Bytes.
-_PIECES, _RATIO = 4096, 8  # Of a stretch of text, which then is cut again.
 
 
 class Replacements:
@@ -63,15 +60,14 @@ class Replacements:
         self._spellings = Table(spellings)
         self._folded = Table(folded or spellings)
 
-    def __call__(self, text: tf.Tensor, spans: Spans) -> tf.Tensor:
-        """Returns texts `[rows]` with the terms at `spans` replaced.
+    def __call__(self, marked: tf.Tensor) -> tf.Tensor:
+        """Returns texts `[rows]` with the terms replaced.
 
         Args:
-            text: Strings `[rows]`.
-            spans: Where terms are in them.
+            marked: Marked texts `[rows]`.
         """
-        found = cut(text, *spans)
-        return put(text, *spans, self.values(found))
+        pieces = marks.pieces(marked)
+        return pieces.joined(self.values(pieces.found))
 
     def values(self, found: tf.Tensor) -> tf.Tensor:
         """Returns the replacements of terms as they were found.
@@ -91,160 +87,6 @@ class Replacements:
         for pattern, representative in self._folds:
             found = tf.strings.regex_replace(found, pattern, representative)
         return found
-
-
-def remove(text: tf.Tensor, spans: Spans) -> tf.Tensor:
-    """Returns texts without the terms at `spans` and a space next to each.
-
-    Args:
-        text: Strings `[rows]`.
-        spans: Where terms are in them.
-    """
-    spans = with_spaces(text, spans)
-    return put(text, *spans, tf.fill(tf.shape(spans.row), ""))
-
-
-def with_spaces(text: tf.Tensor, spans: Spans) -> Spans:
-    """Returns spans that take in a space next to each.
-
-    That is the space before a term, or the one after it where there is none
-    before or an earlier term took it.
-
-    Args:
-        text: Strings `[rows]`.
-        spans: Where terms are in them.
-    """
-    row, start, end = spans
-    # A term begins and ends with something else than a space.
-    around = cut(text, row, tf.maximum(start - 1, 0), end + 1)
-    before = tf.strings.substr(around, 0, 1) == " "
-    after = tf.strings.substr(around, -1, 1) == " "
-    # Of terms in a row with one space between, each does as the first one.
-    adjoins = (
-        indices.shifted(after, False)
-        & (indices.shifted(end, 0) + 1 == start)
-        & (indices.shifted(row, 0) == row)
-    )
-    group = tf.cumsum(tf.cast(~adjoins, tf.int32)) - 1
-    first = tf.gather(indices.where(~adjoins), group)
-    before = tf.gather(before, first)
-    after &= ~before
-    start -= tf.cast(before, tf.int64)
-    end += tf.cast(after, tf.int64)
-    return Spans(row, start, end)
-
-
-def cut(
-    text: tf.Tensor, row: tf.Tensor, start: tf.Tensor, end: tf.Tensor
-) -> tf.Tensor:
-    """Returns pieces of texts.
-
-    Args:
-        text: Strings `[rows]`.
-        row: Which text each piece is of, `[pieces]`.
-        start: Its first byte, `[pieces]`.
-        end: The byte after its last one, `[pieces]`.
-    """
-    copied = tf.reduce_sum(tf.gather(_lengths(text), row))
-    at = tf.range(tf.size(row))
-
-    # Long texts with many pieces become stretches that hold a few of them, so
-    # that each is copied a few times only.
-    def stretch(pieces, text, row, start, end):
-        first = (indices.shifted(row, 0) != row) | (at % pieces == 0)
-        place = tf.cumsum(tf.cast(first, tf.int64)) - 1
-        begin = tf.math.segment_min(start, place)
-        text = _cut(
-            text,
-            tf.math.segment_min(row, place),
-            begin,
-            tf.math.segment_max(end, place),
-        )
-        begin = tf.gather(begin, place)
-        return pieces // _RATIO, text, place, start - begin, end - begin
-
-    any_length = tf.TensorShape([None])
-    _, *found = tf.while_loop(
-        lambda pieces, *_: pieces > 1,
-        stretch,
-        (
-            tf.where(copied > _MOST_COPIED, _PIECES, 1),
-            text,
-            row,
-            start,
-            end,
-        ),
-        (tf.TensorShape([]), *[any_length] * 4),
-    )
-    return _cut(*found)
-
-
-def _cut(text, row, start, end):
-    # This copies the whole text for each of its pieces.
-    return tf.strings.substr(tf.gather(text, row), start, end - start)
-
-
-def _lengths(text):
-    return tf.cast(tf.strings.length(text), tf.int64)
-
-
-def gaps(
-    text: tf.Tensor, row: tf.Tensor, start: tf.Tensor, end: tf.Tensor
-) -> tuple[tf.Tensor, tf.Tensor]:
-    """Returns the text between pieces that follow one another.
-
-    Args:
-        text: Strings `[rows]`.
-        row: Which text each piece is of, ascending, `[pieces]`.
-        start: Its first byte, `[pieces]`.
-        end: The byte after its last one, `[pieces]`.
-
-    Returns:
-        The text before each piece, from the end of the one before it, and
-        that after the last piece of each text, `[rows]`.
-    """
-    follows = indices.shifted(row, -1) == row
-    previous = tf.where(follows, indices.shifted(end, 0), 0)
-    last = tf.math.unsorted_segment_max(end, row, tf.size(text))
-    last = tf.maximum(last, 0)
-    rest = _lengths(text) - last
-    return cut(text, row, previous, start), tf.strings.substr(text, last, rest)
-
-
-def put(
-    text: tf.Tensor,
-    row: tf.Tensor,
-    start: tf.Tensor,
-    end: tf.Tensor,
-    values: tf.Tensor,
-) -> tf.Tensor:
-    """Returns texts with pieces replaced.
-
-    Args:
-        text: Strings `[rows]`.
-        row: Which text each piece is of, ascending, `[pieces]`.
-        start: Its first byte, `[pieces]`.
-        end: The byte after its last one, `[pieces]`.
-        values: What to put there, `[pieces]`.
-    """
-    before, rest = gaps(text, row, start, end)
-    return join(before, values, row, rest)
-
-
-def join(
-    before: tf.Tensor, values: tf.Tensor, row: tf.Tensor, rest: tf.Tensor
-) -> tf.Tensor:
-    """Returns texts made of pieces: the reverse of `gaps`.
-
-    Args:
-        before: What precedes each value, `[pieces]`.
-        values: The values, `[pieces]`.
-        row: Which text each is of, ascending, `[pieces]`.
-        rest: What follows the last one in each text, `[rows]`.
-    """
-    pieces = tf.strings.join([before, values])
-    begun = tf.strings.unsorted_segment_join(pieces, row, tf.size(rest))
-    return tf.strings.join([begun, rest])
 
 
 class Table:

@@ -16,7 +16,10 @@ import tensorflow as tf
 
 from tensorflow_model_remediation_ext.common import characters
 from tensorflow_model_remediation_ext.common.checks import flag
-from tensorflow_model_remediation_ext.counterfactual import replacements
+from tensorflow_model_remediation_ext.counterfactual import (
+    marks,
+    replacements,
+)
 from tensorflow_model_remediation_ext.counterfactual.matching import Matcher
 from tensorflow_model_remediation_ext.counterfactual.swaps import Swaps
 
@@ -119,7 +122,7 @@ class TermEditor:
         elif isinstance(sensitive_terms_to_remove, Swaps):
             self._replace = sensitive_terms_to_remove.remover()
         else:
-            self._replace = replacements.remove
+            self._replace = marks.remove
 
     @tf.autograph.experimental.do_not_convert
     def __call__(self, text: tf.Tensor | tf.RaggedTensor):
@@ -138,7 +141,7 @@ class TermEditor:
         flat = tf.reshape(text, [-1])
         rows = self._find.rows(flat)
         some = tf.gather_nd(flat, rows)
-        edited = self._replace(some, self._find(some))
+        edited = self._replace(self._find(some))
         edited = tf.tensor_scatter_nd_update(flat, rows, edited)
         return tf.ensure_shape(tf.reshape(edited, tf.shape(text)), text.shape)
 

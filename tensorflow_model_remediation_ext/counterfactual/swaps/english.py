@@ -13,8 +13,7 @@ from collections.abc import Mapping
 import tensorflow as tf
 
 from tensorflow_model_remediation_ext.common import characters, indices
-from tensorflow_model_remediation_ext.counterfactual import replacements
-from tensorflow_model_remediation_ext.counterfactual.matching import Spans
+from tensorflow_model_remediation_ext.counterfactual import marks, spans
 from tensorflow_model_remediation_ext.counterfactual.swaps import english_rules
 from tensorflow_model_remediation_ext.counterfactual.swaps.tagger import (
     Tagger,
@@ -78,35 +77,34 @@ class English:
             for term in forms
         )
 
-    def apart_from_noun(
-        self, text: tf.Tensor, spans: Spans, found: tf.Tensor
-    ) -> tf.Tensor:
-        """Returns which matches take the form that stands without a noun.
+    def apart_from_noun(self, pieces: marks.Pieces) -> tf.Tensor:
+        """Returns which terms take the form that stands without a noun.
 
         Args:
-            text: Strings `[rows]`.
-            spans: Where terms are in them.
-            found: The terms, `[matches]`.
+            pieces: The texts, cut at their terms.
 
         Returns:
-            Indices of matches, int64 `[found]`.
+            Indices of terms, int64 `[apart]`.
         """
         if not self._ambiguous:
             return tf.zeros([0], tf.int64)
+        found, text = pieces.found, pieces.whole
         some = indices.where(
             tf.strings.regex_full_match(found, self._ambiguous)
         )
-        row, start, end = (tf.gather(values, some) for values in spans)
+        row, start, end = (
+            tf.gather(values, some) for values in spans.of_terms(pieces)
+        )
         if self._tagger is not None:
             apart = self._tagger(text, row, start)
             return tf.gather(some, indices.where(apart))
-        size = tf.gather(tf.cast(tf.strings.length(text), tf.int64), row)
+        size = tf.gather(spans.lengths(text), row)
         before = tf.maximum(start - english_rules.BEHIND, 0)
         after = tf.minimum(end + english_rules.AHEAD, size)
         # "her" is also what "him" is: more can follow it than "his".
         term = tf.strings.lower(tf.gather(found, some))
         following = tf.strings.regex_replace(
-            replacements.cut(text, row, end, after),
+            spans.cut(text, spans.Spans(row, end, after)),
             english_rules.TO_MARK,
             rf"{english_rules.FUNCTION}\0",
         )
@@ -114,7 +112,7 @@ class English:
             [
                 # The text may hold a mark itself, and a character that is cut.
                 tf.strings.unicode_transcode(
-                    replacements.cut(text, row, before, start),
+                    spans.cut(text, spans.Spans(row, before, start)),
                     "UTF-8",
                     "UTF-8",
                     replacement_char=ord(" "),
@@ -128,46 +126,42 @@ class English:
         apart &= ~tf.strings.regex_full_match(context, _COORDINATED)
         return tf.gather(some, indices.where(apart))
 
-    def put(
-        self, text: tf.Tensor, spans: Spans, values: tf.Tensor
-    ) -> tf.Tensor:
+    def put(self, pieces: marks.Pieces, values: tf.Tensor) -> tf.Tensor:
         """Returns texts with values in the place of terms.
 
         An article before a value is made to agree with it.
 
         Args:
-            text: Strings `[rows]`.
-            spans: Where terms are in them.
-            values: What to put there, `[matches]`.
+            pieces: The texts, cut at their terms.
+            values: What to put there, `[terms]`.
         """
-        before, rest = replacements.gaps(text, *spans)
         marked = tf.strings.join([_MARK, values])
-        return self._mended(text, before, marked, values, spans.row, rest)
+        return self._mended(pieces, marked, values)
 
-    def remove(self, text: tf.Tensor, spans: Spans) -> tf.Tensor:
-        """Returns texts without the terms at `spans`.
+    def remove(self, marked: tf.Tensor) -> tf.Tensor:
+        """Returns texts without the terms.
 
         With a term goes one space, and a comma that would be left over. An
         article before it is made to agree with what follows, and the word
         that then begins a sentence takes the capital of the term.
 
         Args:
-            text: Strings `[rows]`.
-            spans: Where terms are in them.
+            marked: Marked texts `[rows]`.
         """
-        found = replacements.cut(text, *spans)
-        spans = replacements.with_spaces(text, spans)
-        before, rest = replacements.gaps(text, *spans)
+        marked = marks.without_spaces(marked)
         # Of two terms with a comma between them, the second one takes it.
-        before = tf.strings.regex_replace(before, r"^\s*,(\s*)$", r"\1")
-        capital = tf.strings.regex_full_match(found, r"\p{Lu}\C*")
-        marks = tf.where(capital, _CAPITAL, _MARK)
-        return self._mended(text, before, marks, "", spans.row, rest, True)
+        marked = tf.strings.regex_replace(
+            marked, rf"(^|{marks.CLOSE})\s*,(\s*{marks.OPEN})", r"\1\2"
+        )
+        pieces = marks.pieces(marked)
+        capital = tf.strings.regex_full_match(pieces.found, r"\p{Lu}\C*")
+        mark = tf.where(capital, _CAPITAL, _MARK)
+        return self._mended(pieces, mark, tf.zeros_like(mark), removal=True)
 
-    def _mended(self, text, before, marked, values, row, rest, removal=False):
-        marked = replacements.join(before, marked, row, rest)
+    def _mended(self, pieces, marked, values, removal=False):
+        marked = pieces.joined(marked)
         # A text that holds the marks itself stays without repairs.
-        plain = tf.strings.regex_full_match(text, r"[^\x03-\x06]*")
+        plain = tf.strings.regex_full_match(pieces.whole, r"[^\x03-\x06]*")
         if removal:
             marked = _where_matches(marked, plain, r"(?s)\C*,\C*", _commas)
             marked = _where_matches(marked, plain, r"(?s)\C*\x05\C*", _capitals)
@@ -180,7 +174,7 @@ class English:
         return tf.where(
             plain,
             tf.strings.regex_replace(marked, r"[\x03-\x05]", ""),
-            replacements.join(before, values, row, rest),
+            pieces.joined(values),
         )
 
 

@@ -13,12 +13,10 @@ from typing import Any
 
 import tensorflow as tf
 
-from tensorflow_model_remediation_ext.counterfactual.matching import Spans
+from tensorflow_model_remediation_ext.counterfactual import marks
 from tensorflow_model_remediation_ext.counterfactual.replacements import (
     APART,
     Replacements,
-    cut,
-    remove,
 )
 from tensorflow_model_remediation_ext.counterfactual.swaps.english import (
     English,
@@ -254,8 +252,8 @@ class Swaps(Mapping[str, str]):
 
     def replacer(
         self, variants: Mapping[str, str], case_sensitive: bool
-    ) -> Callable[[tf.Tensor, Spans], tf.Tensor]:
-        """Returns a function that puts replacements where terms are.
+    ) -> Callable[[tf.Tensor], tf.Tensor]:
+        """Returns a function of marked texts that replaces the terms.
 
         Args:
             variants: A dict from each character of the terms to its cases.
@@ -272,21 +270,23 @@ class Swaps(Mapping[str, str]):
             case_sensitive,
         )
 
-        def replace(text, spans):
-            found = cut(text, *spans)
-            apart = grammar.apart_from_noun(text, spans, found)
-            marked = tf.strings.join([APART, tf.gather(found, apart)])
+        def replace(marked):
+            pieces = marks.pieces(marked)
+            apart = grammar.apart_from_noun(pieces)
+            found = pieces.found
             found = tf.tensor_scatter_nd_update(
-                found, tf.expand_dims(apart, 1), marked
+                found,
+                tf.expand_dims(apart, 1),
+                tf.strings.join([APART, tf.gather(found, apart)]),
             )
-            return grammar.put(text, spans, replacements.values(found))
+            return grammar.put(pieces, replacements.values(found))
 
         return replace
 
-    def remover(self) -> Callable[[tf.Tensor, Spans], tf.Tensor]:
-        """Returns a function that removes the terms."""
+    def remover(self) -> Callable[[tf.Tensor], tf.Tensor]:
+        """Returns a function of marked texts that removes the terms."""
         if not self._english:
-            return remove
+            return marks.remove
         return English({}, {}).remove
 
 
