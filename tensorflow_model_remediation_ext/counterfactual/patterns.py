@@ -28,8 +28,9 @@ _PLAIN, _WIDE, _OTHER = "plain", "wide", "other"
 _BEFORE = {_PLAIN: r"\b", _WIDE: r"\b_", _OTHER: r"\B"}
 _AFTER = {_PLAIN: r"\b", _WIDE: r"_\b", _OTHER: r"\B"}
 # RE2 falls back to a slow matcher, and says so for each text, where the
-# automaton of a pattern takes too much memory. So patterns are kept small.
-_MOST_BYTES = 3000
+# automaton of a pattern takes too much memory. So patterns are kept small. Of
+# whole words there is room for more, as few can begin at the same place.
+_MOST_BYTES, _MOST_OF_WORDS = 3000, 12_000
 _PREFIX = 16
 # With more patterns than this, looking for terms directly is faster.
 _MOST_PATTERNS = 8
@@ -87,7 +88,8 @@ def marker(
     Returns:
         The pattern. `None` if there are too many terms for one.
     """
-    if sum(_size(term, variants) for term in terms) > _MOST_BYTES:
+    most = _MOST_BYTES if any(anywhere) else _MOST_OF_WORDS
+    if sum(_size(term, variants) for term in terms) > most:
         return None
     # Terms that can match at the same place are prefixes of one another, so
     # this order puts the longer ones first.

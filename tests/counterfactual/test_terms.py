@@ -311,8 +311,9 @@ def test_overlapping_terms_of_many():
     assert decode(edit(texts)) == ["x x", "x e", "b x", "a x x", "a x x"]
 
 
-def test_thousands_of_terms_are_silent(capfd):
-    terms = [f"{a}{b}" for a in FILLERS[:50] for b in range(60)]
+@pytest.mark.parametrize("tens", [15, 300])
+def test_thousands_of_terms_are_silent(tens, capfd):
+    terms = [f"{a}{b}" for a in FILLERS[:tens] for b in range(10)]
     texts = [f"x {term} y {term}s" for term in terms[::9]] + ["none"] * 50
     expected = [f"x y {term}s" for term in terms[::9]] + ["none"] * 50
     assert decode(TermEditor(terms)(texts)) == expected
