@@ -27,7 +27,7 @@ _WITH_SPACE = f" ({_TERM})|({_TERM}) ?"
 def code(text: tf.Tensor) -> tf.Tensor:
     """Returns texts `[rows]` that hold no marks and no underscores.
 
-    Each of them becomes two characters, neither of which belongs to words.
+    Two control characters stand for each that the texts held.
     """
     for character, stand_in in _CODES:
         text = tf.strings.regex_replace(text, character, stand_in)

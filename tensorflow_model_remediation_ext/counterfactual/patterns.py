@@ -15,6 +15,7 @@ character are written out. Boundaries are asserted in two ways:
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 
 from tensorflow_model_remediation_ext.common import characters
@@ -62,6 +63,7 @@ def filters(
     return [rf"\C*(?:{'|'.join(dict.fromkeys(g))})\C*" for g in groups]
 
 
+@functools.cache
 def wide_runs() -> str:
     """Returns a pattern of runs of word characters that are not ASCII.
 
@@ -132,8 +134,10 @@ def _class(chars):
 
 def _joint(before, after):
     """Returns what stands between two characters of these kinds."""
-    runs = {(a == _WIDE) != (b == _WIDE) for a in before for b in after}
-    return {(True,): "_", (False,): ""}.get(tuple(runs), "_?")
+    borders = [(a == _WIDE) != (b == _WIDE) for a in before for b in after]
+    if all(borders):
+        return "_"
+    return "_?" if any(borders) else ""
 
 
 def _one_of(patterns):
